@@ -1,0 +1,219 @@
+//! Port 1: the log. Kafka outside, or the same semantics in this process.
+//!
+//! The engine's worker sees one consumer of one group and one transactional producer, both driven from its own thread by
+//! plain calls. Nothing here is async but [`Appender`], which belongs to transports and the gateway.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::record::{Timestamp, Topic};
+
+pub mod kafka;
+pub mod memory;
+
+/// A partition of one of consign's topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition, from 0.
+    pub partition: i32,
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic.base_name(), self.partition)
+    }
+}
+
+/// A partition and the offset of the next record to read there.
+pub type Position = (TopicPartition, i64);
+
+/// Record headers, in order.
+pub type Headers = Vec<(String, Vec<u8>)>;
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Where it stands.
+    pub at: TopicPartition,
+    /// Its offset there.
+    pub offset: i64,
+    /// The broker's LogAppendTime, or the producer's CreateTime where the topic keeps that.
+    pub timestamp: Timestamp,
+    /// Its key, if it has one.
+    pub key: Option<Vec<u8>>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+impl Record {
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// A record to be appended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition; `None` lets the default partitioner (murmur2 of the key) choose.
+    pub partition: Option<i32>,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// The headers.
+    pub headers: Headers,
+}
+
+/// What happened to a worker's assignment. The partitions are those of the inputs, acks included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AssignmentChange {
+    /// These are this worker's from now on. Nothing of them is delivered before [`Log::start`].
+    Assigned(Vec<TopicPartition>),
+    /// These are so no longer; what was read of them and not committed is another worker's to read again.
+    Revoked(Vec<TopicPartition>),
+}
+
+/// What one poll brought. The changes happened before the records were read: none of the records is of a partition
+/// that a change of the same batch revoked.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Changes of the assignment, in order.
+    pub changes: Vec<AssignmentChange>,
+    /// Records, in offset order within each partition.
+    pub records: Vec<Record>,
+}
+
+/// Why a call on the log failed, by what the caller must do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// The log is away for the moment; the same call may be repeated.
+    #[error("the log is away: {0}")]
+    Away(String),
+    /// The transaction was aborted and none of it is visible: forget what it decided and read its inputs again.
+    #[error("the transaction was aborted: {0}")]
+    Aborted(String),
+    /// The reply to a commit was lost: it may or may not have happened. Rebuild from what the log holds.
+    #[error("the commit's reply was lost: {0}")]
+    Undecided(String),
+    /// Another producer has this transactional id: rebuild, once.
+    #[error("another producer took over the transactional id: {0}")]
+    ProducerFenced(String),
+    /// Another process has this identity: this one must end.
+    #[error("another process runs under this identity: {0}")]
+    InstanceFenced(String),
+    /// The log refuses, and will refuse again: a missing topic, a missing permission, a configuration error.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// Where offsets of a partition begin and end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The first offset still there.
+    pub low: i64,
+    /// One past the last.
+    pub high: i64,
+}
+
+/// Up to where a reader may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Up to the last stable offset, without aborted records.
+    ReadCommitted,
+    /// Up to the log's end.
+    ReadUncommitted,
+}
+
+/// One worker's connection: its place in the group and its transactional producer.
+///
+/// There is never an open transaction while `poll` runs, because [`Log::transact`] begins and ends one: a revocation
+/// therefore finds nothing pending.
+pub trait Log: Send {
+    /// Takes part in the group and waits up to `wait` for records of started partitions, `max` at most.
+    fn poll(&mut self, max: usize, wait: Duration) -> Result<Batch, LogError>;
+
+    /// Begins (or resumes) the delivery of assigned partitions at these offsets.
+    fn start(&mut self, positions: &[Position]) -> Result<(), LogError>;
+
+    /// Stops the delivery of partitions until [`Log::start`] names them again.
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError>;
+
+    /// The group's committed offsets, read stably (after every transaction that is still being committed).
+    fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError>;
+
+    /// Where the offsets of these partitions begin and end.
+    fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError>;
+
+    /// A read-committed reader of these partitions from their beginning, outside the group, with the ends of this
+    /// moment (read uncommitted) as its goal.
+    fn reader(&mut self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError>;
+
+    /// One transaction: all of `appends` and the group's `positions` become visible, or nothing does.
+    ///
+    /// `positions` is never empty: an empty list would not fence.
+    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError>;
+
+    /// Ends this connection's producer and consumer and begins new ones under the same identity. Every partition is
+    /// assigned anew by a later poll.
+    fn rebuild(&mut self) -> Result<(), LogError>;
+
+    /// Leaves the group for good.
+    fn close(&mut self);
+}
+
+/// A reader outside any group.
+pub trait Reader: Send {
+    /// Waits up to `wait` for records, `max` at most.
+    fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>, LogError>;
+
+    /// Whether everything up to the goal has been handed out: the ends at the time of creation.
+    fn at_goal(&self) -> bool;
+
+    /// Records read so far and records to the goal, for progress: offsets, so an estimate on compacted topics.
+    fn progress(&self) -> (i64, i64);
+}
+
+/// A boxed future, so that [`Appender`] can be an object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An idempotent producer outside any transaction, shared by all tasks of a process.
+pub trait Appender: Send + Sync {
+    /// Appends one record and waits until the log has it; gives its place.
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<(TopicPartition, i64), LogError>>;
+}
+
+/// The log as a whole: what a process opens once.
+pub trait Cluster: Send + Sync {
+    /// A worker's connection under a stable identity: group instance id and transactional id.
+    fn worker(&self, identity: &str) -> Result<Box<dyn Log>, LogError>;
+
+    /// An idempotent producer.
+    fn appender(&self) -> Result<Arc<dyn Appender>, LogError>;
+
+    /// A read-committed reader outside any group that reads these topics, all their partitions, from the beginning and
+    /// then follows them.
+    fn follow(&self, topics: &[Topic]) -> Result<Box<dyn Reader>, LogError>;
+
+    /// A read-committed reader of some partitions, from the beginning; see [`Log::reader`].
+    fn reader(&self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError>;
+
+    /// The number of partitions of a topic.
+    fn partitions(&self, topic: Topic) -> Result<i32, LogError>;
+
+    /// A compare-and-set on `controls`: under the one transactional id of people's changes, reads the topic to its end,
+    /// lets `change` decide on what is there (key and newest value), and commits what it appends.
+    fn change_controls(&self, change: &mut ControlsChange<'_>) -> Result<(), LogError>;
+}
+
+/// Decides a change of `controls` by what the topic holds: the records to append, or an empty list to leave it.
+pub type ControlsChange<'a> = dyn FnMut(&[Record]) -> Vec<Append> + Send + 'a;

@@ -1,0 +1,1 @@
+//! Metrics that mirror the machine.

@@ -1,0 +1,1 @@
+//! Arrival and routing document give the plan.

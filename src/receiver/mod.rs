@@ -1,0 +1,1 @@
+//! Receivers that answer, refuse, stall and confirm late.

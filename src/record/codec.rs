@@ -1,0 +1,193 @@
+//! Values on the wire: the Confluent framing (a zero byte, the schema id in four big-endian bytes) around Avro binary.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::sync::{Arc, LazyLock, RwLock};
+
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::schema_compatibility::SchemaCompatibility;
+use apache_avro::writer::datum::GenericDatumWriter;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::registry::{RegistryError, SchemaSource};
+use super::{
+    Arrival, Control, DispatchAttempt, FileHistory, FileManifest, FileState, Intervention, Outcome, PlannedDispatch,
+    Topic,
+};
+
+/// A record type that travels on consign's topics.
+pub trait Wire: Serialize + DeserializeOwned {
+    /// The topic whose schema describes it. `Outcome` is the same on `acks` and `outcomes`.
+    const TOPIC: Topic;
+}
+
+macro_rules! wire {
+    ($($record:ident on $topic:ident,)+) => { $(impl Wire for $record { const TOPIC: Topic = Topic::$topic; })+ };
+}
+wire! {
+    FileManifest on Manifests,
+    Intervention on Interventions,
+    Arrival on Arrivals,
+    PlannedDispatch on Plans,
+    DispatchAttempt on Attempts,
+    Outcome on Outcomes,
+    FileHistory on History,
+    FileState on FileState,
+    Control on Controls,
+}
+
+/// Why bytes are no record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// These bytes will never be a record: dead-letter them.
+    #[error("{0}")]
+    Poison(String),
+    /// The registry, which alone knows the schema, is away: ask again, and let nothing pass meanwhile.
+    #[error("the schema registry is away: {0}")]
+    RegistryAway(String),
+}
+
+/// A compiled-in schema with what was prepared for it once.
+struct Prepared {
+    schema: &'static Schema,
+    canonical: String,
+    writer: GenericDatumWriter<'static>,
+    reader: GenericDatumReader<'static>,
+}
+
+static PREPARED: LazyLock<BTreeMap<Topic, Prepared>> = LazyLock::new(|| {
+    Topic::ALL.into_iter().filter_map(|topic| Some((topic, Prepared::new(topic.schema()?)))).collect()
+});
+
+impl Prepared {
+    fn new(text: &str) -> Self {
+        let schema: &'static Schema =
+            Box::leak(Box::new(Schema::parse_str(text).expect("a compiled-in schema is valid")));
+        Self {
+            schema,
+            canonical: schema.canonical_form(),
+            writer: GenericDatumWriter::builder(schema).build().expect("a compiled-in schema resolves"),
+            reader: GenericDatumReader::builder(schema).build().expect("a compiled-in schema resolves"),
+        }
+    }
+
+    fn of(topic: Topic) -> &'static Self {
+        PREPARED.get(&topic).expect("only dead letters have no schema")
+    }
+}
+
+/// What an id in a record's framing stands for.
+#[derive(Clone)]
+enum Known {
+    /// The very schema that is compiled in for the topic.
+    CompiledIn,
+    /// Another version that the compiled-in one can read.
+    Resolvable(Arc<Schema>),
+    /// Something that the compiled-in schema can't read.
+    Unreadable(String),
+}
+
+/// Encodes and decodes values. Shared by all threads; an id is looked up once and then remembered.
+pub struct Codec {
+    source: Arc<dyn SchemaSource>,
+    write_ids: RwLock<BTreeMap<Topic, u32>>,
+    known: RwLock<BTreeMap<(Topic, u32), Known>>,
+}
+
+impl Codec {
+    /// Nothing is asked of `source` before the first record.
+    pub fn new(source: Arc<dyn SchemaSource>) -> Self {
+        Self { source, write_ids: RwLock::default(), known: RwLock::default() }
+    }
+
+    /// The framed bytes of a value for a topic (`Outcome` goes to two).
+    ///
+    /// Asks the registry for the id of the topic's schema the first time, and fails only by that.
+    pub fn encode_for<T: Wire>(&self, topic: Topic, value: &T) -> Result<Vec<u8>, RegistryError> {
+        let id = self.write_id(topic)?;
+        let mut bytes = Vec::with_capacity(256);
+        bytes.push(0);
+        bytes.extend_from_slice(&id.to_be_bytes());
+        Prepared::of(topic)
+            .writer
+            .write_ser(&mut bytes, value)
+            .unwrap_or_else(|e| panic!("{} and its schema differ: {e}", topic.base_name()));
+        Ok(bytes)
+    }
+
+    /// The framed bytes of a value for the topic of its type.
+    pub fn encode<T: Wire>(&self, value: &T) -> Result<Vec<u8>, RegistryError> {
+        self.encode_for(T::TOPIC, value)
+    }
+
+    /// Learns the write ids of all topics, so that later encoding can't fail.
+    pub fn prepare(&self) -> Result<(), RegistryError> {
+        PREPARED.keys().try_for_each(|topic| self.write_id(*topic).map(drop))
+    }
+
+    /// Reads a value. The schema behind the id is trusted only when it is the compiled-in one or resolves to it.
+    pub fn decode<T: Wire>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
+        let poison = |text: String| Err(DecodeError::Poison(text));
+        if bytes.len() < 5 || bytes[0] != 0 {
+            return poison("the value doesn't begin with a zero byte and a schema id".into());
+        }
+        let id = u32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+        let mut body = Cursor::new(&bytes[5..]);
+        let prepared = Prepared::of(T::TOPIC);
+        let read = match self.known(T::TOPIC, id)? {
+            Known::CompiledIn => prepared.reader.read_deser(&mut body),
+            Known::Resolvable(writer) => GenericDatumReader::builder(&writer)
+                .reader_schema(prepared.schema)
+                .build()
+                .and_then(|reader| reader.read_value(&mut body))
+                .and_then(|value| apache_avro::from_value(&value)),
+            Known::Unreadable(why) => return poison(why),
+        };
+        let left = body.get_ref().len() - usize::try_from(body.position()).unwrap_or(usize::MAX);
+        match read {
+            Ok(_) if left > 0 => poison(format!("{left} bytes follow the record")),
+            Ok(value) => Ok(value),
+            Err(e) => poison(format!("the value is no {}: {e}", T::TOPIC.base_name())),
+        }
+    }
+
+    fn write_id(&self, topic: Topic) -> Result<u32, RegistryError> {
+        if let Some(id) = self.write_ids.read().expect("not poisoned").get(&topic) {
+            return Ok(*id);
+        }
+        let id = self.source.id_of(topic)?;
+        self.write_ids.write().expect("not poisoned").insert(topic, id);
+        Ok(id)
+    }
+
+    fn known(&self, topic: Topic, id: u32) -> Result<Known, DecodeError> {
+        if let Some(known) = self.known.read().expect("not poisoned").get(&(topic, id)) {
+            return Ok(known.clone());
+        }
+        let known = match self.source.schema(id) {
+            Ok(text) => judge(topic, id, &text),
+            // A refusal is not remembered: the id may be registered a moment later.
+            Err(RegistryError::Refused(why)) => return Ok(Known::Unreadable(format!("schema id {id}: {why}"))),
+            Err(RegistryError::Away(why)) => return Err(DecodeError::RegistryAway(why)),
+        };
+        self.known.write().expect("not poisoned").insert((topic, id), known.clone());
+        Ok(known)
+    }
+}
+
+fn judge(topic: Topic, id: u32, text: &str) -> Known {
+    let prepared = Prepared::of(topic);
+    let writer = match Schema::parse_str(text) {
+        Ok(writer) => writer,
+        Err(e) => return Known::Unreadable(format!("schema id {id} is no Avro schema: {e}")),
+    };
+    if writer.canonical_form() == prepared.canonical {
+        return Known::CompiledIn;
+    }
+    match SchemaCompatibility::can_read(&writer, prepared.schema) {
+        Ok(_) => Known::Resolvable(Arc::new(writer)),
+        Err(e) => Known::Unreadable(format!("schema id {id} can't be read as {}: {e}", topic.base_name())),
+    }
+}

@@ -1,0 +1,36 @@
+//! The records: what stands on consign's topics, under which key, in which bytes.
+//!
+//! Every struct here is the twin of a schema under `schemas/`; a test holds the two together. The same field names are
+//! used in Avro, in JSON, in metric labels and in logs.
+
+mod attempt;
+mod bytes;
+mod codec;
+mod control;
+mod file_state;
+mod history;
+mod ids;
+mod intervention;
+mod key;
+mod manifest;
+mod murmur2;
+mod outcome;
+mod plan;
+pub mod registry;
+mod text_enum;
+mod topic;
+
+pub use attempt::*;
+pub use bytes::Bytes;
+pub use codec::{Codec, DecodeError, Wire};
+pub use control::*;
+pub use file_state::*;
+pub use history::*;
+pub use ids::*;
+pub use intervention::*;
+pub use key::*;
+pub use manifest::*;
+pub use murmur2::{home_partition, murmur2};
+pub use outcome::*;
+pub use plan::*;
+pub use topic::{CleanUp, Topic, TopicNames};

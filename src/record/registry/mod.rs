@@ -1,0 +1,46 @@
+//! Where schemas come from: a schema registry, or the binary itself when the log is in process.
+
+use super::Topic;
+
+/// Why a schema can't be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// The registry doesn't answer; ask again later.
+    #[error("the schema registry is away: {0}")]
+    Away(String),
+    /// The registry answers that there is no such schema, or that this one is not allowed.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A source of schemas by id. Blocking: called on worker threads, never inside an async task.
+pub trait SchemaSource: Send + Sync {
+    /// The text of the schema behind an id.
+    fn schema(&self, id: u32) -> Result<String, RegistryError>;
+
+    /// The id under which a topic's compiled-in schema is registered.
+    fn id_of(&self, topic: Topic) -> Result<u32, RegistryError>;
+}
+
+/// The compiled-in schemas under fixed ids, for the in-process log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LocalRegistry;
+
+impl SchemaSource for LocalRegistry {
+    fn schema(&self, id: u32) -> Result<String, RegistryError> {
+        Topic::ALL
+            .into_iter()
+            .find(|topic| self.id_of(*topic) == Ok(id))
+            .and_then(Topic::schema)
+            .map(str::to_owned)
+            .ok_or_else(|| RegistryError::Refused(format!("no schema has the id {id}")))
+    }
+
+    fn id_of(&self, topic: Topic) -> Result<u32, RegistryError> {
+        let place = Topic::ALL.iter().position(|t| *t == topic).expect("ALL has every topic");
+        topic
+            .schema()
+            .map(|_| u32::try_from(place).expect("few topics") + 1)
+            .ok_or_else(|| RegistryError::Refused(format!("{} has no schema", topic.base_name())))
+    }
+}

@@ -1,0 +1,1 @@
+//! The routing document: parse, check, digest.

@@ -1,0 +1,29 @@
+//! Port 2: the outside. Requests leave here, after their attempt is committed, and what became of them comes back as a
+//! record on `outcomes`.
+
+use std::sync::Arc;
+
+use crate::record::{DispatchAttempt, PlannedDispatch};
+
+mod capacity;
+
+pub use capacity::{Capacity, Permit};
+
+/// A request to be sent: its attempt is committed.
+#[derive(Debug)]
+pub struct Dispatch {
+    /// The frozen plan.
+    pub plan: Arc<PlannedDispatch>,
+    /// The committed attempt.
+    pub attempt: Arc<DispatchAttempt>,
+    /// The partition of `outcomes` that the report goes to.
+    pub home: i32,
+    /// Held until the request has ended.
+    pub permit: Permit,
+}
+
+/// What carries requests. Taking one never blocks; its report arrives on `outcomes`.
+pub trait Transport: Send {
+    /// Sends a request, or drops it unsent and reports RETRYABLE once `send_before` has passed.
+    fn send(&mut self, dispatch: Dispatch);
+}
