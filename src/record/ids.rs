@@ -163,11 +163,11 @@ mod tests {
 
     #[test]
     fn a_file_id_has_a_small_alphabet_and_a_bounded_length() {
-        for legal in ["a", "invoice-2026.11:7", "A_is_not".replace('_', "-").as_str(), "x~y", "~1"] {
+        for legal in ["a", "a_b", "invoice-2026.11:7", "x~y", "~1"] {
             assert!(FileId::parse(legal).is_ok(), "{legal}");
         }
         let too_long = "x".repeat(201);
-        for illegal in ["", "a b", "a/b", "ü", "a_b", "x~1", "x~007", too_long.as_str()] {
+        for illegal in ["", "a b", "a/b", "ü", "x~1", "x~007", too_long.as_str()] {
             assert!(FileId::parse(illegal).is_err(), "{illegal}");
         }
     }
