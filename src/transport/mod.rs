@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::record::{DispatchAttempt, PlannedDispatch};
 
+mod ack_token;
 mod capacity;
 
+pub use ack_token::AckTokens;
 pub use capacity::{Capacity, Permit};
 
 /// A request to be sent: its attempt is committed.
