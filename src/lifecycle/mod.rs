@@ -24,6 +24,7 @@ mod tests;
 
 pub use backoff::backoff_ms;
 pub use file::{Dispatch, File, Spent};
+pub(crate) use fold::provisional_deadline;
 pub use fold::{FoldError, Folded, fold};
 pub use next::DueTimer;
 
