@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use crate::record::{DispatchAttempt, PlannedDispatch};
 
+mod ack_token;
 mod capacity;
+mod classify;
 
+pub use ack_token::{AckKeyError, AckTokens};
 pub use capacity::{Capacity, Permit};
+pub use classify::{Answer, Exchange, Rule, Verdict, classify};
 
 /// A request to be sent: its attempt is committed.
 #[derive(Debug)]
