@@ -31,6 +31,11 @@ impl Cursor {
         self.positions.insert(at, offset);
     }
 
+    /// The offset of the next record, behind everything that no reader sees.
+    pub(super) fn position(&self, at: TopicPartition) -> Option<i64> {
+        self.positions.get(&at).copied()
+    }
+
     pub(super) fn remove(&mut self, at: TopicPartition) {
         self.positions.remove(&at);
     }

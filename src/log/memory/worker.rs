@@ -9,6 +9,7 @@ use super::reader::{Cursor, MemoryReader, OutOfRange};
 use super::state::{Shared, State};
 use super::transactions::Producer;
 use crate::log::{Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
+use crate::record::Topic;
 
 /// A worker's connection. Dropping it is a crash: it stays a member until it is expired or its identity comes back.
 pub(super) struct Worker {
@@ -102,6 +103,18 @@ impl Log for Worker {
             return Err(LogError::Away(format!("the offset of {at} is part of a transaction that has not ended")));
         }
         Ok(partitions.iter().map(|at| state.group.committed(*at)).collect())
+    }
+
+    fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        self.check(&self.shared.lock())?;
+        Ok(partitions.iter().map(|at| self.cursor.position(*at)).collect())
+    }
+
+    fn partitions(&mut self, topic: Topic) -> Result<i32, LogError> {
+        let state = self.shared.lock();
+        self.check(&state)?;
+        let count = state.partitions.keys().filter(|at| at.topic == topic).count();
+        Ok(i32::try_from(count).expect("few partitions"))
     }
 
     fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
