@@ -1,1 +1,287 @@
-//! The HTTP API.
+//! The HTTP API: submit and wait, look, intervene. It reports and asks; only the engine declares.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::log::{Append, Appender, Cluster};
+use crate::metrics::Metrics;
+use crate::record::{Codec, FileId, FileManifest, FileState, RoutingBundle, TargetName, Timestamp, TopicNames, Wire};
+use crate::view::View;
+
+mod access;
+mod dead_letters;
+mod extract;
+mod files;
+mod health;
+mod interventions;
+pub mod problem;
+mod submit;
+mod targets;
+
+pub use access::{Access, Caller, LOCAL_ACTOR, Role, Token};
+pub use dead_letters::{DeadLetterAnswer, DeadLetterSummary, DeadLetters, Reinject, Reinjected};
+pub use files::{FilePage, History};
+pub use health::ReadyAnswer;
+pub use interventions::{Judged, RequestedAction};
+pub use submit::{SoFar, Submission};
+pub use targets::{PauseRequest, PausedState, TargetChange, TargetView, Targets};
+
+use problem::{Code, Problem};
+
+/// The age of the view in milliseconds, on every answer under `/v1`.
+pub const VIEW_AGE: &str = "consign-view-age-ms";
+/// Whether the view has caught up (`true` or `false`), on every answer under `/v1`.
+pub const VIEW_CAUGHT_UP: &str = "consign-view-caught-up";
+
+/// No request takes longer: the longest wait and the longest scan, with room.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(120);
+/// How long the log may take to confirm one record.
+const APPEND_PATIENCE: Duration = Duration::from_secs(15);
+/// How long open connections are waited for at the end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether this process can do its work, and why not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether it can.
+    pub ready: bool,
+    /// Why not, each in words.
+    pub reasons: Vec<String>,
+}
+
+/// What the gateway asks of parts that are above it in nobody's house: pure functions of the domain.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    /// The digest by which the engine tells manifests of one `file_id` apart.
+    pub manifest_digest: fn(&FileManifest) -> String,
+    /// The targets of a routing document and their owners; empty if it can't be read.
+    pub targets_of: fn(&RoutingBundle) -> std::collections::BTreeMap<TargetName, String>,
+}
+
+/// Why the gateway doesn't serve.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The address can be reached by others and there are no tokens.
+    #[error("{0} can be reached from other machines: set tokens, or listen on 127.0.0.1")]
+    Exposed(SocketAddr),
+    /// A token is not well formed.
+    #[error("{0}")]
+    Token(String),
+    /// The listener failed.
+    #[error("the gateway can't serve: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Everything that the HTTP API needs.
+pub struct Gateway {
+    /// The read model.
+    pub view: View,
+    /// The log, for changes of `controls`.
+    pub cluster: Arc<dyn Cluster>,
+    /// Where manifests, interventions and reinjected dead letters go.
+    pub appender: Arc<dyn Appender>,
+    /// Encodes what is appended.
+    pub codec: Arc<Codec>,
+    /// The names of the topics.
+    pub names: TopicNames,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// Who may call.
+    pub access: Access,
+    /// What `/readyz` asks, beside the view.
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// Functions of the domain.
+    pub rules: Rules,
+}
+
+/// What every handler sees.
+#[derive(Clone)]
+struct App {
+    gateway: Arc<Gateway>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl std::ops::Deref for App {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        &self.gateway
+    }
+}
+
+impl Gateway {
+    /// Answers requests until `stop` is done; then those under way end within ten seconds, waits at once.
+    ///
+    /// Fails at once if the address can be reached by others and there are no tokens.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), GatewayError> {
+        self.access.check(listener.local_addr()?)?;
+        let (stopped, stopping) = watch::channel(false);
+        let app = App { gateway: Arc::new(self), stopping: stopping.clone() };
+        tokio::spawn(async move {
+            stop.await;
+            stopped.send_replace(true);
+        });
+        let serving = axum::serve(listener, router(app)).with_graceful_shutdown(flagged(stopping.clone()));
+        tokio::select! {
+            served = serving => Ok(served?),
+            () = async { flagged(stopping).await; tokio::time::sleep(STOP_PATIENCE).await } => Ok(()),
+        }
+    }
+}
+
+/// Done once the flag is up, or can't go up any more.
+async fn flagged(mut flag: watch::Receiver<bool>) {
+    flag.wait_for(|up| *up).await.ok();
+}
+
+/// Every route with its method and whether a viewer may use it; the OpenAPI document is checked against this list.
+pub const ROUTES: &[(&str, &str, Option<Role>)] = &[
+    ("POST", "/v1/files", Some(Role::Operator)),
+    ("GET", "/v1/files", Some(Role::Viewer)),
+    ("GET", "/v1/files/{file_id}", Some(Role::Viewer)),
+    ("GET", "/v1/files/{file_id}/history", Some(Role::Viewer)),
+    ("POST", "/v1/files/{file_id}/interventions", Some(Role::Operator)),
+    ("POST", "/v1/files/{file_id}/dispatches/{target}/interventions", Some(Role::Operator)),
+    ("GET", "/v1/targets", Some(Role::Viewer)),
+    ("POST", "/v1/targets/{target}/pause", Some(Role::Operator)),
+    ("POST", "/v1/targets/{target}/resume", Some(Role::Operator)),
+    ("GET", "/v1/dead-letters", Some(Role::Viewer)),
+    ("GET", "/v1/dead-letters/{partition}/{offset}", Some(Role::Viewer)),
+    ("POST", "/v1/dead-letters/{partition}/{offset}/reinject", Some(Role::Operator)),
+    ("GET", "/metrics", Some(Role::Viewer)),
+    ("GET", "/healthz", None),
+    ("GET", "/readyz", None),
+];
+
+fn router(app: App) -> Router {
+    let api = Router::new()
+        .route("/v1/files", post(submit::submit).get(files::list))
+        .route("/v1/files/{file_id}", get(files::file))
+        .route("/v1/files/{file_id}/history", get(files::history))
+        .route("/v1/files/{file_id}/interventions", post(interventions::on_file))
+        .route("/v1/files/{file_id}/dispatches/{target}/interventions", post(interventions::on_dispatch))
+        .route("/v1/targets", get(targets::list))
+        .route("/v1/targets/{target}/pause", post(targets::pause))
+        .route("/v1/targets/{target}/resume", post(targets::resume))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/{partition}/{offset}", get(dead_letters::show))
+        .route("/v1/dead-letters/{partition}/{offset}/reinject", post(dead_letters::reinject))
+        .layer(from_fn_with_state(app.clone(), say_freshness))
+        .route("/metrics", get(health::metrics))
+        .layer(from_fn_with_state(app.clone(), access::authenticate));
+    api.route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .method_not_allowed_fallback(async || Problem::new(Code::CG308, "see docs/api"))
+        .fallback(async || Problem::new(Code::CG307, "see docs/api"))
+        .layer(DefaultBodyLimit::max(extract::MAX_BODY))
+        .layer(middleware::from_fn(limit_time))
+        .layer(from_fn_with_state(app.clone(), count))
+        .with_state(app)
+}
+
+async fn limit_time(request: Request, next: Next) -> Response {
+    tokio::time::timeout(REQUEST_PATIENCE, next.run(request)).await.unwrap_or_else(|_| {
+        Problem::new(Code::CG309, format!("no answer within {} s", REQUEST_PATIENCE.as_secs())).into_response()
+    })
+}
+
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let method = match *request.method() {
+        Method::GET | Method::HEAD => "GET",
+        Method::POST => "POST",
+        // Callers choose methods freely: they must not choose labels.
+        _ => "other",
+    };
+    let response = next.run(request).await;
+    app.metrics.http_request(&route, method, response.status().as_u16());
+    response
+}
+
+async fn say_freshness(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let freshness = app.view.freshness();
+    let age = u64::try_from(freshness.age.as_millis()).unwrap_or(u64::MAX);
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static(VIEW_AGE), HeaderValue::from(age));
+    let caught_up = if freshness.caught_up { "true" } else { "false" };
+    headers.insert(HeaderName::from_static(VIEW_CAUGHT_UP), HeaderValue::from_static(caught_up));
+    response
+}
+
+impl App {
+    /// The newest state of a file. "Not there" is said only by a view that has read everything.
+    fn known_file(&self, file_id: &FileId) -> Result<Arc<FileState>, Problem> {
+        if let Some(file) = self.view.file(file_id) {
+            return Ok(file);
+        }
+        self.caught_up()?;
+        Err(Problem::no_file(file_id))
+    }
+
+    /// Nothing, or the problem that the view can't say what is not there.
+    fn caught_up(&self) -> Result<(), Problem> {
+        let freshness = self.view.freshness();
+        if freshness.caught_up {
+            return Ok(());
+        }
+        let why = freshness.trouble.unwrap_or_else(|| format!("{} records to read", freshness.records_behind));
+        Err(Problem::new(Code::CG340, why))
+    }
+
+    fn home_partitions(&self) -> Result<i32, Problem> {
+        self.view.home_partitions().ok_or_else(problem::homeless)
+    }
+
+    /// Waits for the view to satisfy `condition`, `timeout` at most and not beyond the end of this process.
+    async fn wait(&self, timeout: Duration, condition: impl Fn() -> bool) -> bool {
+        tokio::select! {
+            satisfied = self.view.wait_until(timeout, &condition) => satisfied,
+            () = flagged(self.stopping.clone()) => condition(),
+        }
+    }
+
+    /// The framed bytes of a record. The registry may be asked, which blocks.
+    async fn encode<T: Wire + Send + 'static>(&self, value: T) -> Result<Vec<u8>, Problem> {
+        let codec = Arc::clone(&self.codec);
+        let encoded = tokio::task::spawn_blocking(move || codec.encode(&value));
+        Ok(encoded.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?)
+    }
+
+    /// Appends a record and waits for the log to have it, a bounded time.
+    async fn append(&self, append: Append) -> Result<(), Problem> {
+        match tokio::time::timeout(APPEND_PATIENCE, self.appender.append(append)).await {
+            Ok(appended) => appended.map(drop).map_err(Problem::from),
+            Err(_) => Err(Problem::new(
+                Code::CG341,
+                format!(
+                    "the log did not confirm the record within {} s; it may still take it. Asking again under the same \
+                     file_id or intervention_id is safe",
+                    APPEND_PATIENCE.as_secs()
+                ),
+            )),
+        }
+    }
+}
+
+/// This moment by this machine's clock.
+fn now() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,64 @@
+//! What machines ask: is it alive, can it work, and its numbers.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+
+use super::{App, now};
+use crate::record::{PausedBy, TargetName, pause_name};
+
+/// A view older than this isn't ready.
+const MAX_VIEW_AGE: Duration = Duration::from_secs(5);
+
+/// What `/readyz` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyAnswer {
+    /// Whether this process can do its work.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
+
+/// The process answers: that is all it says.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn readyz(State(app): State<App>) -> impl IntoResponse {
+    let mut readiness = (app.readiness)();
+    let freshness = app.view.freshness();
+    if !freshness.caught_up || freshness.age > MAX_VIEW_AGE {
+        readiness.ready = false;
+        let why = freshness.trouble.unwrap_or_else(|| {
+            format!("{} records to read, {} ms old", freshness.records_behind, freshness.age.as_millis())
+        });
+        readiness.reasons.push(format!("the view has not caught up: {why}"));
+    }
+    if app.view.home_partitions().is_none() {
+        readiness.ready = false;
+        readiness.reasons.push("controls doesn't say how many home partitions there are".to_owned());
+    }
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(ReadyAnswer { ready: readiness.ready, reasons: readiness.reasons }))
+}
+
+pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    let controls = app.view.controls();
+    let pauses: Vec<(TargetName, PausedBy)> = controls
+        .paused()
+        .into_iter()
+        .flat_map(|pause| [PausedBy::Engine, PausedBy::Operator].map(|by| (pause.target.clone(), by)))
+        .filter(|(target, by)| {
+            let control = controls.control(&pause_name(target, *by));
+            control.and_then(|c| c.pause.as_ref()).is_some_and(|p| p.paused)
+        })
+        .collect();
+    app.metrics.mirror(&app.view.census(), pauses.iter().map(|(target, by)| (target, *by)), now());
+    let freshness = app.view.freshness();
+    app.metrics.view(freshness.records_behind, freshness.age, freshness.undecodable);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
+}

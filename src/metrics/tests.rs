@@ -1,0 +1,103 @@
+use super::*;
+use crate::log::TopicPartition;
+use crate::record::{HeldBecause, Status, Topic};
+use crate::view::testing::{dispatch, file};
+
+#[test]
+fn the_committed_page_lists_every_metric() {
+    crate::cli::output::assert_generated("docs/metrics.md", &metrics_page());
+}
+
+#[test]
+fn no_metric_has_a_file_id_as_a_label() {
+    for (name, _, labels, _) in LIST {
+        assert!(!labels.contains(&"file_id"), "{name}");
+    }
+}
+
+#[test]
+fn the_mirror_follows_the_files() {
+    let metrics = Metrics::default();
+    let a = TargetName::trusted("a");
+    let mut open = file("x", State::Distributing, 1_000);
+    open.overdue = true;
+    open.dispatches = vec![dispatch("a", Status::Held), dispatch("b", Status::Succeeded)];
+    open.dispatches[0].held_because = Some(HeldBecause::FateUnknown);
+    let mut census = Census::default();
+    census.add(&open);
+    metrics.mirror(&census, [(&a, PausedBy::Engine)], Timestamp(3_500));
+    let text = metrics.render();
+    for line in [
+        "consign_files{state=\"DISTRIBUTING\"} 1",
+        "consign_files{state=\"FAILED\"} 0",
+        "consign_dispatches{status=\"HELD\",target=\"a\"} 1",
+        "consign_held{held_because=\"fate_unknown\",target=\"a\"} 1",
+        "consign_overdue_files 1",
+        "consign_oldest_open_file_seconds{target=\"a\"} 2.5",
+        "consign_paused_targets{paused_by=\"engine\",target=\"a\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is missing in:\n{text}");
+    }
+    assert!(!text.contains("consign_oldest_open_file_seconds{target=\"b\"}"), "b is settled:\n{text}");
+
+    census.remove(&open);
+    let mut settled = open.clone();
+    settled.state = State::Completed;
+    settled.dispatches[0] = dispatch("a", Status::Succeeded);
+    census.add(&settled);
+    metrics.mirror(&census, [], Timestamp(9_000));
+    let text = metrics.render();
+    for gone in ["consign_held{", "status=\"HELD\"", "consign_paused_targets{", "consign_oldest_open_file_seconds{"] {
+        assert!(!text.contains(gone), "{gone} is still in:\n{text}");
+    }
+    assert!(text.contains("consign_overdue_files 0"), "{text}");
+    census.remove(&settled);
+    assert_eq!(census, Census::default());
+}
+
+#[test]
+fn what_is_fed_is_shown() {
+    let metrics = Metrics::default();
+    let a = TargetName::trusted("a");
+    let at = TopicPartition { topic: Topic::Manifests, partition: 3 };
+    metrics.file_settled(State::Completed, Duration::from_secs(2));
+    metrics.attempt_authorized(&a);
+    metrics.attempt_ended(&a, Duration::from_millis(30));
+    metrics.outcome(&a, OutcomeKind::Unknown, Reporter::Transport);
+    metrics.report_late(&a, Judgement::Contradiction);
+    metrics.escalated(&a);
+    metrics.intervention(Action::Confirm, Judgement::Refused);
+    metrics.duplicate("manifest");
+    metrics.dead_lettered("undecodable");
+    metrics.transaction_committed();
+    metrics.transaction_aborted("fenced");
+    metrics.lag(at, 7, 2);
+    metrics.restored(9, Duration::from_secs(1));
+    metrics.http_request("/v1/files", "GET", 200);
+    metrics.view(4, Duration::from_millis(1500), 1);
+    let text = metrics.render();
+    for line in [
+        "consign_files_settled_total{state=\"COMPLETED\"} 1",
+        "consign_time_to_terminal_seconds_count{state=\"COMPLETED\"} 1",
+        "consign_attempts_total{target=\"a\"} 1",
+        "consign_attempt_duration_seconds_bucket{target=\"a\",le=\"0.05\"} 1",
+        "consign_outcomes_total{kind=\"UNKNOWN\",reporter=\"transport\",target=\"a\"} 1",
+        "consign_reports_late_total{judgement=\"contradiction\",target=\"a\"} 1",
+        "consign_escalations_total{target=\"a\"} 1",
+        "consign_interventions_total{action=\"confirm\",judgement=\"refused\"} 1",
+        "consign_duplicates_total{what=\"manifest\"} 1",
+        "consign_dead_letters_total{reason=\"undecodable\"} 1",
+        "consign_transactions_total 1",
+        "consign_aborts_total{cause=\"fenced\"} 1",
+        "consign_input_lag{partition=\"3\",topic=\"manifests\"} 7",
+        "consign_last_stable_offset_lag{partition=\"3\",topic=\"manifests\"} 2",
+        "consign_restore_records_total 9",
+        "consign_http_requests_total{method=\"GET\",route=\"/v1/files\",status=\"200\"} 1",
+        "consign_view_lag_records 4",
+        "consign_view_age_seconds 1.5",
+    ] {
+        assert!(text.contains(line), "{line} is missing in:\n{text}");
+    }
+    metrics.forget_lag(at);
+    assert!(!metrics.render().contains("consign_input_lag{"));
+}

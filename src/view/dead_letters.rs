@@ -1,0 +1,103 @@
+//! Dead letters, read from their topic when they are asked for. The cost: the whole topic is read (30 days of what
+//! nobody could use), one letter: its partition up to its offset.
+
+use std::collections::VecDeque;
+
+use super::{ScanError, View, scan_to_goal};
+use crate::log::{Record, TopicPartition};
+use crate::record::{Timestamp, Topic};
+
+/// The headers of a dead letter.
+pub mod header {
+    /// Why it is one, in one word.
+    pub const REASON: &str = "consign-reason";
+    /// Why it is one, in words.
+    pub const DETAIL: &str = "consign-detail";
+    /// The topic that it was read from.
+    pub const TOPIC: &str = "consign-topic";
+    /// The partition that it was read from.
+    pub const PARTITION: &str = "consign-partition";
+    /// The offset that it was read from.
+    pub const OFFSET: &str = "consign-offset";
+    /// Who put a record back.
+    pub const REINJECTED_BY: &str = "consign-reinjected-by";
+    /// Why a record was put back.
+    pub const REINJECTED_REASON: &str = "consign-reinjected-reason";
+    /// Which dead letter was put back: `partition/offset`.
+    pub const REINJECTED_FROM: &str = "consign-reinjected-from";
+}
+
+/// A dead letter: the original record as it stands on `dead-letters`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter(pub Record);
+
+impl DeadLetter {
+    /// Its partition on `dead-letters`.
+    pub fn partition(&self) -> i32 {
+        self.0.at.partition
+    }
+
+    /// Its offset there.
+    pub fn offset(&self) -> i64 {
+        self.0.offset
+    }
+
+    /// When it was put there.
+    pub fn at(&self) -> Timestamp {
+        self.0.timestamp
+    }
+
+    /// A header as text, invalid UTF-8 replaced.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.0.header(name).map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+impl View {
+    /// The newest dead letters, newest first, `limit` at most.
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ScanError> {
+        self.scan(move |cluster, _| {
+            let partitions: Vec<_> = (0..cluster.partitions(Topic::DeadLetters)?).map(on_partition).collect();
+            let mut newest: VecDeque<Record> = VecDeque::new();
+            for at in partitions {
+                let mut newest_here = VecDeque::new();
+                scan_to_goal(cluster.reader(&[at])?.as_mut(), |record| {
+                    newest_here.push_back(record);
+                    if newest_here.len() > limit {
+                        newest_here.pop_front();
+                    }
+                    Ok(true)
+                })?;
+                newest.extend(newest_here);
+            }
+            let mut newest: Vec<_> = newest.into_iter().map(DeadLetter).collect();
+            newest.sort_by_key(|l| std::cmp::Reverse((l.at(), l.partition(), l.offset())));
+            newest.truncate(limit);
+            Ok(newest)
+        })
+        .await
+    }
+
+    /// One dead letter.
+    pub async fn dead_letter(&self, partition: i32, offset: i64) -> Result<Option<DeadLetter>, ScanError> {
+        self.scan(move |cluster, _| {
+            if !(0..cluster.partitions(Topic::DeadLetters)?).contains(&partition) {
+                return Ok(None);
+            }
+            let mut found = None;
+            scan_to_goal(cluster.reader(&[on_partition(partition)])?.as_mut(), |record| {
+                let passed = record.offset >= offset;
+                if record.offset == offset {
+                    found = Some(DeadLetter(record));
+                }
+                Ok(!passed)
+            })?;
+            Ok(found)
+        })
+        .await
+    }
+}
+
+fn on_partition(partition: i32) -> TopicPartition {
+    TopicPartition { topic: Topic::DeadLetters, partition }
+}
