@@ -211,16 +211,19 @@ impl<'w> Batch<'w> {
 
     fn observe_draft(&mut self, draft: &Draft) {
         let file = &draft.file;
-        let from = draft.before.as_ref().map(|b| b.state);
-        if from != Some(file.state) {
+        if draft.before.as_ref().map(|b| b.state) != Some(file.state) {
             let took_ms = file.settled_at.map(|at| at.millis_since(file.arrival.received_at));
-            self.observe(Observed::FileState { file_id: file.id().clone(), from, to: Some(file.state), took_ms });
+            self.observe(Observed::FileState { file_id: file.id().clone(), state: file.state, took_ms });
         }
         for (index, dispatch) in file.dispatches.iter().enumerate() {
-            let from = draft.before.as_ref().and_then(|b| b.statuses.get(index).copied());
-            if from != Some(dispatch.status) {
-                let target = dispatch.target().clone();
-                self.observe(Observed::Dispatch { target, from, to: Some(dispatch.status) });
+            let before = draft.before.as_ref().and_then(|b| b.statuses.get(index).copied());
+            if before != Some(dispatch.status) {
+                self.observe(Observed::Dispatch {
+                    file_id: file.id().clone(),
+                    target: dispatch.target().clone(),
+                    status: dispatch.status,
+                    held_because: dispatch.held_because,
+                });
             }
         }
     }
@@ -235,12 +238,11 @@ impl<'w> Batch<'w> {
             keys.extend((1..=dispatch.attempts).map(|n| (Topic::Attempts, attempt_key(id, dispatch.target(), n))));
         }
         keys.extend((1..=kept.history_seq).map(|seq| (Topic::History, history_key(id, seq))));
-        let from = Some(file.state);
         for (topic, key) in keys {
             self.tombstone(topic, home, key);
         }
         self.tombstoned.push((home, id.clone()));
-        self.observe(Observed::FileState { file_id: id.clone(), from, to: None, took_ms: None });
+        self.observe(Observed::Forgotten { file_id: id.clone() });
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) fn origin_of(record: &Record) -> Option<Origin> {
     })
 }
 
-pub(super) fn origin_headers(topic: &str, record: &Record) -> Headers {
+fn origin_headers(topic: &str, record: &Record) -> Headers {
     [
         (ORIGIN_TOPIC, topic.to_owned()),
         (ORIGIN_PARTITION, record.at.partition.to_string()),
@@ -254,9 +254,14 @@ impl Batch<'_> {
 
     /// Sends the record's bytes to dead-letters with the reason.
     pub(super) fn dead_letter(&mut self, record: &Record, reason: &'static str, detail: &str) {
-        let mut headers: Headers =
-            vec![("consign-reason".into(), reason.into()), ("consign-detail".into(), detail.as_bytes().to_vec())];
-        headers.extend(origin_headers(&self.worker.options.names.name(record.at.topic), record));
+        let topic = self.worker.options.names.name(record.at.topic);
+        let mut headers: Headers = vec![
+            ("consign-reason".into(), reason.into()),
+            ("consign-detail".into(), detail.as_bytes().to_vec()),
+            ("consign-topic".into(), topic.into_bytes()),
+            ("consign-partition".into(), record.at.partition.to_string().into_bytes()),
+            ("consign-offset".into(), record.offset.to_string().into_bytes()),
+        ];
         // A forwarded record keeps its first place behind the one that it was read at.
         headers.extend(record.headers.iter().cloned());
         self.appends.push(Append {

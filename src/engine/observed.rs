@@ -1,30 +1,48 @@
 //! What a committed batch did, as data: the shell turns it into metrics and logs.
 
-use crate::lifecycle::File;
-use crate::record::{Action, FileId, Judgement, OutcomeKind, Reporter, State, Status, TargetName};
+use crate::record::{Action, FileId, HeldBecause, Judgement, OutcomeKind, Reporter, State, Status, TargetName};
 
 /// One thing that a committed transaction (or a restore) did.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observed {
-    /// A file entered a state; `from` is `None` for one that has just arrived or was restored.
+    /// A transaction was committed.
+    Committed {
+        /// Records appended in it.
+        records: usize,
+    },
+    /// A home partition was restored and is at work.
+    Restored {
+        /// The partition.
+        partition: i32,
+        /// Records read.
+        records: u64,
+        /// How long it took, in milliseconds.
+        took_ms: i64,
+    },
+    /// A file entered a state.
     FileState {
         /// The file.
         file_id: FileId,
-        /// The state before.
-        from: Option<State>,
-        /// The state after; `None` for one that was tombstoned or handed over.
-        to: Option<State>,
+        /// The state.
+        state: State,
         /// From arrival to settlement, for a file that has just settled, in milliseconds.
         took_ms: Option<i64>,
     },
-    /// A dispatch entered a status, as [`Observed::FileState`].
+    /// A dispatch entered a status.
     Dispatch {
+        /// The file.
+        file_id: FileId,
         /// The target.
         target: TargetName,
-        /// The status before.
-        from: Option<Status>,
-        /// The status after.
-        to: Option<Status>,
+        /// The status.
+        status: Status,
+        /// Why it is HELD.
+        held_because: Option<HeldBecause>,
+    },
+    /// A settled file's retention ended and its records were tombstoned.
+    Forgotten {
+        /// The file.
+        file_id: FileId,
     },
     /// An attempt was authorized.
     Attempt {
@@ -97,26 +115,4 @@ pub enum Observed {
         /// The cause in words.
         detail: String,
     },
-}
-
-/// What a restore adds to the picture.
-pub(super) fn taken_over(file: &File) -> Vec<Observed> {
-    let state = Observed::FileState { file_id: file.id().clone(), from: None, to: Some(file.state), took_ms: None };
-    let dispatches = file.dispatches.iter().map(|d| Observed::Dispatch {
-        target: d.target().clone(),
-        from: None,
-        to: Some(d.status),
-    });
-    std::iter::once(state).chain(dispatches).collect()
-}
-
-/// What leaves the picture when a home goes to another worker.
-pub(super) fn hand_over(file: &File) -> Vec<Observed> {
-    let state = Observed::FileState { file_id: file.id().clone(), from: Some(file.state), to: None, took_ms: None };
-    let dispatches = file.dispatches.iter().map(|d| Observed::Dispatch {
-        target: d.target().clone(),
-        from: Some(d.status),
-        to: None,
-    });
-    std::iter::once(state).chain(dispatches).collect()
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Unwell;
 use super::home::Home;
+use super::observed::Observed;
 use super::restore::{Restore, RestoreError};
 use super::worker::{Place, Worker};
 use crate::log::{AssignmentChange, Ends, Isolation, LogError, Position, TopicPartition};
@@ -20,7 +21,7 @@ impl Worker {
                     self.uncommitted.remove(&partition);
                     self.stalled.remove(&partition);
                     if Topic::HOME_INPUTS.contains(&partition.topic) {
-                        self.drop_home(partition.partition);
+                        self.places.remove(&partition.partition);
                     }
                 }
             }
@@ -68,7 +69,7 @@ impl Worker {
         let begun: Vec<i32> =
             self.places.iter().filter(|(_, p)| matches!(p, Place::Assigned)).map(|(p, _)| *p).collect();
         for partition in begun {
-            let place = match self.begin_restore(partition) {
+            let place = match self.begin_restore(partition, now) {
                 Ok(restore) => Place::Restoring(Box::new(restore)),
                 Err(RestoreError::Refused(code, text)) => Place::Refused(code, text),
                 Err(RestoreError::Wait(text)) => {
@@ -94,7 +95,7 @@ impl Worker {
 
     /// Reads the committed offsets stably, and only then the ends of the engine's topics: whatever those offsets say is
     /// done lies before these ends.
-    fn begin_restore(&mut self, partition: i32) -> Result<Restore, RestoreError> {
+    fn begin_restore(&mut self, partition: i32, now: Timestamp) -> Result<Restore, RestoreError> {
         let inputs: Vec<TopicPartition> =
             Topic::HOME_INPUTS.iter().map(|topic| TopicPartition { topic: *topic, partition }).collect();
         let restored: Vec<TopicPartition> =
@@ -109,7 +110,7 @@ impl Worker {
                 self.uncommitted.insert(*tp);
             }
         }
-        Ok(Restore::new(positions, reader))
+        Ok(Restore::new(positions, reader, now))
     }
 
     fn finish_restore(&mut self, partition: i32, now: Timestamp) -> Result<(), LogError> {
@@ -117,13 +118,11 @@ impl Worker {
             unreachable!("only a home that is being restored finishes")
         };
         let positions = restore.positions.clone();
+        let (records, took_ms) = (restore.records, now.millis_since(restore.begun_at));
         match restore.finish(self.options.default_deadline_ms) {
             Ok(files) => {
                 let mut home = Home::new(self.options.retention_ms);
                 for (file, history_seq) in files {
-                    for there in super::observed::taken_over(&file) {
-                        (self.observe)(&there);
-                    }
                     let open: Vec<_> =
                         file.dispatches.iter().filter(|d| d.has_open_attempt()).map(|d| d.target().clone()).collect();
                     let id: FileId = file.id().clone();
@@ -136,6 +135,7 @@ impl Worker {
                 self.log.start(&positions)?;
                 self.positions.extend(positions);
                 self.places.insert(partition, Place::Running(Box::new(home)));
+                (self.observe)(&Observed::Restored { partition, records, took_ms });
             }
             Err(RestoreError::Refused(code, text)) => drop(self.places.insert(partition, Place::Refused(code, text))),
             Err(RestoreError::Wait(text)) => unreachable!("folding waits for nothing: {text}"),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::lifecycle::{File, Folded, fold};
 use crate::log::{LogError, Position, Reader, Record};
 use crate::record::{
-    Arrival, Codec, DecodeError, DispatchAttempt, FileHistory, FileState, PlannedDispatch, Topic, file_id_of_key,
+    Arrival, Codec, DecodeError, DispatchAttempt, FileHistory, FileState, PlannedDispatch, Timestamp, Topic,
+    file_id_of_key,
 };
 
 /// A restore under way.
@@ -19,6 +20,7 @@ pub(super) struct Restore {
     /// A record that couldn't be decoded because the registry is away, and those after it.
     pending: Vec<Record>,
     pub records: u64,
+    pub begun_at: Timestamp,
 }
 
 #[derive(Default)]
@@ -45,8 +47,8 @@ impl From<LogError> for RestoreError {
 }
 
 impl Restore {
-    pub fn new(positions: Vec<Position>, reader: Box<dyn Reader>) -> Self {
-        Self { positions, reader, by_file: BTreeMap::new(), pending: Vec::new(), records: 0 }
+    pub fn new(positions: Vec<Position>, reader: Box<dyn Reader>, begun_at: Timestamp) -> Self {
+        Self { positions, reader, by_file: BTreeMap::new(), pending: Vec::new(), records: 0, begun_at }
     }
 
     /// Reads on; true once everything up to the goal is there.

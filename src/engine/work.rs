@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::batch::{Batch, Draft, Order};
 use super::home::TimerMark;
 use super::intake::Unfit;
-use super::observed::{Observed, hand_over};
+use super::observed::Observed;
 use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Worker};
 use super::{Stop, Unwell};
 use crate::log::{Append, LogError, Position, Record, TopicPartition};
@@ -47,7 +47,10 @@ impl Worker {
         if !decided.appends.is_empty() || !decided.positions.is_empty() {
             let positions: Vec<Position> = decided.positions.iter().map(|(tp, at)| (*tp, *at)).collect();
             assert!(!positions.is_empty(), "every transaction commits the position of an owned partition");
-            self.log.transact(std::mem::take(&mut decided.appends), &positions)?;
+            let appends = std::mem::take(&mut decided.appends);
+            let records = appends.len();
+            self.log.transact(appends, &positions)?;
+            (self.observe)(&Observed::Committed { records });
         }
         self.act(decided, now)
     }
@@ -211,7 +214,6 @@ impl Worker {
         *failures += 1;
         if *failures >= FAILURES_BEFORE_PAUSE && Topic::HOME_INPUTS.contains(&tp.topic) {
             let text = format!("an invariant breaks at {tp}, offset {offset}; the log has the message");
-            self.drop_home(tp.partition);
             self.places.insert(tp.partition, Place::Refused("CG213", text));
         }
     }
@@ -262,9 +264,6 @@ impl Worker {
 
     /// Forgets everything and begins anew from what the log holds.
     fn rebuild(&mut self) -> Result<(), Stop> {
-        for partition in self.places.keys().copied().collect::<Vec<_>>() {
-            self.drop_home(partition);
-        }
         self.places.clear();
         self.assigned.clear();
         self.positions.clear();
@@ -279,14 +278,6 @@ impl Worker {
                 Err(Stop::InstanceFenced { identity: self.options.identity.clone(), text })
             }
             Err(error) => Err(Stop::LogRefused(format!("the connection can't be rebuilt: {error}"))),
-        }
-    }
-
-    pub(super) fn drop_home(&mut self, partition: i32) {
-        if let Some(Place::Running(home)) = self.places.remove(&partition) {
-            for gone in home.files().flat_map(|kept| hand_over(&kept.file)) {
-                (self.observe)(&gone);
-            }
         }
     }
 }
