@@ -62,7 +62,7 @@ impl Worker {
         }
         for change in &polled.changes {
             if let AssignmentChange::Revoked(partitions) = change {
-                partitions.iter().for_each(|at| self.cursor.remove(*at));
+                self.cursor.remove(partitions);
             }
         }
         if !polled.changes.is_empty() {
@@ -86,13 +86,13 @@ impl Log for Worker {
         if let Some((at, _)) = positions.iter().find(|(at, _)| !self.told.contains(at)) {
             return Err(LogError::Fatal(format!("{at} is not assigned to {}", self.identity)));
         }
-        positions.iter().for_each(|position| self.cursor.set(*position));
+        self.cursor.set(positions);
         Ok(())
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         self.check(&self.shared.lock())?;
-        partitions.iter().for_each(|at| self.cursor.remove(*at));
+        self.cursor.remove(partitions);
         Ok(())
     }
 
