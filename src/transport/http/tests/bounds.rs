@@ -98,7 +98,7 @@ async fn what_became_late_while_it_connected_sends_no_byte() {
     rig.send(&plan, DispatchAttempt { send_before: Timestamp(60_000), ..attempt(&plan, 1) });
     let outcome = rig.log.outcomes(1).await.remove(0);
     assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "dropped_unsent"), "{:?}", outcome.detail);
-    drop(rig);
+    peer.closed(1).await;
     assert_eq!((peer.connections(), peer.received.load(Ordering::SeqCst)), (1, 0));
 }
 
