@@ -8,6 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::record::{Bytes, Timestamp};
+use crate::transport::hex;
 
 /// Most requests that are kept; the oldest go first.
 const MAX_ENTRIES: usize = 200_000;
@@ -96,5 +97,5 @@ pub(super) fn headers(headers: &HeaderMap) -> BTreeMap<String, String> {
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }

@@ -114,7 +114,7 @@ async fn the_transport_and_a_late_confirmation_fit_together() {
         tokens: Arc::clone(&tokens),
         rule: Arc::new(|_: &str, _: &Answer| Ok(false)),
         clock: wall_clock(),
-        connect_timeout: Duration::from_secs(60),
+        connect_timeout: Duration::from_mins(1),
     };
     let mut transport = HttpTransport::new(Handle::current(), parts, "w").expect("a client");
     let mut plan = plan(&rig.receivers.url("a"));
@@ -145,7 +145,7 @@ async fn the_transport_and_a_late_confirmation_fit_together() {
 
 #[tokio::test]
 async fn a_stop_breaks_off_what_is_stalled_and_frees_the_port() {
-    let rig = Rig::new([("a", Behaviour::stall(Duration::from_secs(3600), Behaviour::ok()))]);
+    let rig = Rig::new([("a", Behaviour::stall(Duration::from_hours(1), Behaviour::ok()))]);
     let (url, journal) = (rig.receivers.url("a"), rig.receivers.journal());
     let request = tokio::spawn(rig.client.post(&url).send());
     let arrived = async {

@@ -157,11 +157,17 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        Self::with(Duration::from_secs(60), wall_clock())
+        Self::with(Duration::from_mins(1), wall_clock())
     }
 
     fn with(connect_timeout: Duration, clock: Clock) -> Self {
+        let client = exchange::client(connect_timeout, &[]).expect("a client");
+        Self::over(client, clock)
+    }
+
+    fn over(client: Client, clock: Clock) -> Self {
         let log = RecordingAppender::new();
+        let connect_timeout = Duration::from_mins(1);
         let parts = HttpParts {
             appender: Arc::clone(&log) as Arc<dyn Appender>,
             codec: codec(),
@@ -170,7 +176,7 @@ impl Rig {
             clock,
             connect_timeout,
         };
-        let transport = HttpTransport::new(Handle::current(), parts, "w").expect("a client");
+        let transport = HttpTransport::over(client, Handle::current(), parts, "w");
         Self { transport, log, capacity: Capacity::default() }
     }
 

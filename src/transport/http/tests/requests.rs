@@ -171,10 +171,11 @@ async fn an_answer_over_the_limit_is_cut_and_still_an_answer() {
     }
 }
 
+type Edit = fn(&mut PlannedDispatch);
+
 #[tokio::test]
 async fn a_request_that_cannot_be_built_never_leaves() {
     let peer = Peer::start([]).await;
-    type Edit = fn(&mut PlannedDispatch);
     let edits: [Edit; 6] = [
         |plan| plan.request.destination = "no url".into(),
         |plan| plan.request.destination = "ftp://127.0.0.1/".into(),
