@@ -104,14 +104,15 @@ fn every_row_of_the_table_of_exchanges_without_an_answer() {
     }
 }
 
+type Edit = fn(&mut ConfirmedBy);
+
 #[test]
 fn the_targets_own_word_comes_first_and_in_order() {
-    let set = |edit: fn(&mut ConfirmedBy)| {
+    let set = |edit: Edit| {
         let mut by = confirmed_by(Response);
         edit(&mut by);
         by
     };
-    type Edit = fn(&mut ConfirmedBy);
     let rows: [(u16, OutcomeKind, Edit); 16] = [
         (200, Succeeded, |by| by.succeeded = Some("200".into())),
         (202, Unknown, |by| by.succeeded = Some("200".into())),

@@ -16,7 +16,7 @@ use crate::record::{
 
 /// Waits for what must come, and fails the test when it doesn't.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens within a minute")
+    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens within a minute")
 }
 
 pub(crate) fn codec() -> Arc<Codec> {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Body, Client, Method, Request, Response, Url};
+use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
 use sha2::{Digest, Sha256};
 
 use super::gate::{Gate, GatedBody};
 use crate::record::{Confirmation, DispatchAttempt, PlannedDispatch, TransportKind, attempt_key};
-use crate::transport::{AckTokens, Answer, Exchange};
+use crate::transport::{AckTokens, Answer, Exchange, hex};
 
 /// Most bytes of an answer's body that are read; rules see no more.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -25,7 +25,7 @@ const POOL_IDLE: Duration = Duration::from_secs(3);
 /// The HTTP client. It sends what it is told, once: no redirects, no retries, no cookies, no proxies from the environment.
 ///
 /// The roots of trust are the system's. Where there are none, every certificate is invalid and plain HTTP works.
-pub(super) fn client(connect_timeout: Duration) -> Result<Client, reqwest::Error> {
+pub(super) fn client(connect_timeout: Duration, also_trusted: &[Certificate]) -> Result<Client, reqwest::Error> {
     // An error means that the process has a provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = || {
@@ -37,7 +37,7 @@ pub(super) fn client(connect_timeout: Duration) -> Result<Client, reqwest::Error
             .connect_timeout(connect_timeout)
             .pool_idle_timeout(POOL_IDLE)
     };
-    builder().build().or_else(|e| {
+    builder().tls_certs_merge(also_trusted.iter().cloned()).build().or_else(|e| {
         let why = causes(&e);
         tracing::warn!("the system's roots of trust can't be used, no certificate will be valid: {why}");
         builder().tls_certs_only([]).build()
@@ -100,10 +100,6 @@ fn traceparent(attempt: &DispatchAttempt) -> String {
     let trace = Sha256::digest(attempt.file_id.as_str());
     let span = Sha256::digest(attempt_key(&attempt.file_id, &attempt.target, attempt.attempt));
     format!("00-{}-{}-01", hex(&trace[..16]), hex(&span[..8]))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Sends a request and reads its answer. The gate tells afterwards whether the request had left.

@@ -91,10 +91,15 @@ impl HttpTransport {
     ///
     /// Fails where the TLS library can't be set up.
     pub fn new(handle: Handle, parts: HttpParts, worker: &str) -> Result<Self, reqwest::Error> {
-        let HttpParts { appender, codec, tokens, rule, clock, connect_timeout } = parts;
+        let client = exchange::client(parts.connect_timeout, &[])?;
+        Ok(Self::over(client, handle, parts, worker))
+    }
+
+    fn over(client: Client, handle: Handle, parts: HttpParts, worker: &str) -> Self {
+        let HttpParts { appender, codec, tokens, rule, clock, connect_timeout: _ } = parts;
         let shared = Shared {
             handle,
-            client: exchange::client(connect_timeout)?,
+            client,
             tokens,
             rule,
             clock,
@@ -102,7 +107,7 @@ impl HttpTransport {
             phase: watch::Sender::new(Phase::Running),
             open: watch::Sender::new(0),
         };
-        Ok(Self { shared: Arc::new(shared), worker: worker.into() })
+        Self { shared: Arc::new(shared), worker: worker.into() }
     }
 
     /// The same transport for another worker of this process.

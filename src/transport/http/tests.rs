@@ -34,6 +34,7 @@ struct Peer {
     connections: Arc<AtomicUsize>,
     requests: watch::Receiver<Vec<Vec<u8>>>,
     received: Arc<AtomicUsize>,
+    closed: watch::Receiver<usize>,
 }
 
 impl Peer {
@@ -45,13 +46,20 @@ impl Peer {
         let acts = Arc::new(Mutex::new(acts.into_iter().collect::<VecDeque<_>>()));
         let (seen, requests) = watch::channel(Vec::new());
         let (count, bytes, seen) = (Arc::clone(&connections), Arc::clone(&received), Arc::new(seen));
+        let (ended, closed) = watch::channel(0);
+        let ended = Arc::new(ended);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(serve(stream, Arc::clone(&acts), Arc::clone(&bytes), Arc::clone(&seen)));
+                let serving = serve(stream, Arc::clone(&acts), Arc::clone(&bytes), Arc::clone(&seen));
+                let ended = Arc::clone(&ended);
+                tokio::spawn(async move {
+                    serving.await;
+                    ended.send_modify(|closed| *closed += 1);
+                });
             }
         });
-        Self { port, connections, requests, received }
+        Self { port, connections, requests, received, closed }
     }
 
     fn url(&self) -> String {
@@ -60,6 +68,11 @@ impl Peer {
 
     fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until that many connections have ended.
+    async fn closed(&self, count: usize) {
+        soon(self.closed.clone().wait_for(|closed| *closed >= count)).await.expect("the peer is there");
     }
 
     /// Waits for that many requests and gives them.
@@ -144,11 +157,17 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        Self::with(Duration::from_secs(60), wall_clock())
+        Self::with(Duration::from_mins(1), wall_clock())
     }
 
     fn with(connect_timeout: Duration, clock: Clock) -> Self {
+        let client = exchange::client(connect_timeout, &[]).expect("a client");
+        Self::over(client, clock)
+    }
+
+    fn over(client: Client, clock: Clock) -> Self {
         let log = RecordingAppender::new();
+        let connect_timeout = Duration::from_mins(1);
         let parts = HttpParts {
             appender: Arc::clone(&log) as Arc<dyn Appender>,
             codec: codec(),
@@ -157,7 +176,7 @@ impl Rig {
             clock,
             connect_timeout,
         };
-        let transport = HttpTransport::new(Handle::current(), parts, "w").expect("a client");
+        let transport = HttpTransport::over(client, Handle::current(), parts, "w");
         Self { transport, log, capacity: Capacity::default() }
     }
 

@@ -74,7 +74,7 @@ async fn an_answer_that_is_cut_or_unreadable_has_an_unknown_fate() {
 #[tokio::test]
 async fn what_is_late_makes_no_connection() {
     let peer = Peer::start([]).await;
-    let mut rig = Rig::with(Duration::from_secs(60), Arc::new(|| Timestamp(1001)));
+    let mut rig = Rig::with(Duration::from_mins(1), Arc::new(|| Timestamp(1001)));
     let plan = plan(&peer.url());
     let late = DispatchAttempt { send_before: Timestamp(1000), ..attempt(&plan, 1) };
     rig.send(&plan, late);
@@ -93,12 +93,12 @@ async fn what_became_late_while_it_connected_sends_no_byte() {
         let now = Arc::clone(&now);
         Arc::new(move || Timestamp(if now.fetch_add(1, Ordering::SeqCst) < 2 { 0 } else { 3_600_000 }))
     };
-    let mut rig = Rig::with(Duration::from_secs(60), clock);
+    let mut rig = Rig::with(Duration::from_mins(1), clock);
     let plan = plan(&peer.url());
     rig.send(&plan, DispatchAttempt { send_before: Timestamp(60_000), ..attempt(&plan, 1) });
     let outcome = rig.log.outcomes(1).await.remove(0);
     assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "dropped_unsent"), "{:?}", outcome.detail);
-    drop(rig);
+    peer.closed(1).await;
     assert_eq!((peer.connections(), peer.received.load(Ordering::SeqCst)), (1, 0));
 }
 
@@ -115,7 +115,7 @@ async fn a_permit_is_back_before_the_report_is_in_the_log() {
     assert_eq!(rig.transport.open(), 1);
     rig.log.set_away(false);
     assert_eq!(rig.log.outcomes(1).await.remove(0).kind, OutcomeKind::Succeeded);
-    assert_eq!(soon(rig.transport.stop(Duration::from_secs(60))).await, 0);
+    assert_eq!(soon(rig.transport.stop(Duration::from_mins(1))).await, 0);
     assert_eq!(rig.log.outcomes(1).await.len(), 1);
 }
 
@@ -128,7 +128,7 @@ async fn a_stop_reports_what_has_not_left_as_retryable_at_once() {
     rig.send(&first, attempt(&first, 1));
     let _held = connecting.accept().await.expect("it connects");
     let mut transport = rig.transport.for_worker("other");
-    assert_eq!(soon(rig.transport.stop(Duration::from_secs(3600))).await, 0);
+    assert_eq!(soon(rig.transport.stop(Duration::from_hours(1))).await, 0);
     assert_eq!(judged(&rig.log.outcomes(1).await[0]), (OutcomeKind::Retryable, "stopped"));
 
     let peer = Peer::start([]).await;
@@ -163,7 +163,7 @@ async fn an_answer_within_the_bound_of_a_stop_counts() {
     let (mut stream, _) = listener.accept().await.expect("it connects");
     read_request(&mut stream, &AtomicUsize::new(0)).await.expect("a request");
     let transport = rig.transport.clone();
-    let stop = tokio::spawn(async move { transport.stop(Duration::from_secs(3600)).await });
+    let stop = tokio::spawn(async move { transport.stop(Duration::from_hours(1)).await });
     let mut phase = rig.transport.shared.phase.subscribe();
     reached(&mut phase, Phase::Closing).await;
     stream.write_all(response("200 OK", "", "ok").as_bytes()).await.expect("written");
@@ -173,7 +173,7 @@ async fn an_answer_within_the_bound_of_a_stop_counts() {
 
 #[tokio::test]
 async fn a_stop_ends_although_the_log_is_away() {
-    let mut rig = Rig::with(Duration::from_secs(60), Arc::new(|| Timestamp(1)));
+    let mut rig = Rig::with(Duration::from_mins(1), Arc::new(|| Timestamp(1)));
     rig.log.set_away(true);
     let plan = plan("http://127.0.0.1:9/");
     rig.send(&plan, DispatchAttempt { send_before: Timestamp(0), ..attempt(&plan, 1) });

@@ -139,13 +139,15 @@ async fn a_request_without_a_body_is_sent() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let elsewhere = Peer::start([]).await;
-    let location = format!("location: {}\r\n", elsewhere.url());
-    let peer = Peer::start([Act::Answer(response("307 Temporary Redirect", &location, ""))]).await;
-    let outcome = Rig::new().exchange(&plan(&peer.url())).await;
-    assert_eq!(judged(&outcome), (OutcomeKind::Rejected, "http_307"));
-    assert_eq!(outcome.evidence.expect("an answer").headers["location"], elsewhere.url());
-    assert_eq!((peer.connections(), elsewhere.connections()), (1, 0));
+    for status in ["301", "302", "303", "307", "308"] {
+        let elsewhere = Peer::start([Act::Answer(response("200 OK", "", "ok"))]).await;
+        let location = format!("location: {}\r\n", elsewhere.url());
+        let peer = Peer::start([Act::Answer(response(&format!("{status} Elsewhere"), &location, ""))]).await;
+        let outcome = Rig::new().exchange(&plan(&peer.url())).await;
+        assert_eq!(judged(&outcome), (OutcomeKind::Rejected, format!("http_{status}").as_str()));
+        assert_eq!(outcome.evidence.expect("an answer").headers["location"], elsewhere.url());
+        assert_eq!((peer.connections(), elsewhere.connections()), (1, 0));
+    }
 }
 
 #[tokio::test]
@@ -171,10 +173,11 @@ async fn an_answer_over_the_limit_is_cut_and_still_an_answer() {
     }
 }
 
+type Edit = fn(&mut PlannedDispatch);
+
 #[tokio::test]
 async fn a_request_that_cannot_be_built_never_leaves() {
     let peer = Peer::start([]).await;
-    type Edit = fn(&mut PlannedDispatch);
     let edits: [Edit; 6] = [
         |plan| plan.request.destination = "no url".into(),
         |plan| plan.request.destination = "ftp://127.0.0.1/".into(),
