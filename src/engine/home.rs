@@ -94,10 +94,6 @@ impl Home {
         self.files.get(id)
     }
 
-    pub fn files(&self) -> impl Iterator<Item = &Kept> {
-        self.files.values()
-    }
-
     /// Takes in a file as it is after a commit or a restore.
     pub fn put(&mut self, file: File, history_seq: i64, now: Timestamp) {
         let id = file.id().clone();

@@ -18,6 +18,8 @@ use crate::routing::{self, Sources};
 use crate::transport::{AckTokens, Answer, Clock, HttpParts, HttpTransport};
 use crate::view::View;
 
+pub mod controls;
+pub mod embedded;
 mod observe;
 
 /// How long a worker's poll waits at most when nothing is due.
