@@ -63,7 +63,8 @@ impl Stage {
     /// Starts everything; the gateway listens on `port`, or on a free one for 0. `routing` replaces the demo's document.
     pub async fn set(bed: &Bed, port: u16, routing: Option<Sources>) -> Result<Self, StageError> {
         let secret = uuid::Uuid::new_v4().into_bytes().to_vec();
-        let tokens = AckTokens::new(vec![("process".into(), secret)]).unwrap_or_else(|_| unreachable!("16 bytes suffice"));
+        let tokens =
+            AckTokens::new(vec![("process".into(), secret)]).unwrap_or_else(|_| unreachable!("16 bytes suffice"));
         let (shared, place) = Self::log(bed, Arc::new(tokens)).await?;
         let appender = shared.cluster.appender().map_err(|e| StageError::Start(EmbeddedError::Start(e.into())))?;
         let acks = AckLog { appender, codec: Arc::clone(&shared.codec) };

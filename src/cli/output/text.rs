@@ -53,7 +53,6 @@ fn next(now: Timestamp, next: &NextEvent) -> String {
         NextEventKind::ConfirmationDeadline => "the confirmation is overdue",
         NextEventKind::FileDeadline => "the file is overdue",
         NextEventKind::Escalation => "it escalates",
-        NextEventKind::Retry => "the next attempt",
     };
     let target = next.target.as_ref().map(|t| format!(" at {t}")).unwrap_or_default();
     format!("{what}{target}, {} ({})", when(now, next.at), next.at)
