@@ -82,7 +82,9 @@ pub(super) fn choose<'d>(
             continue;
         }
         let holds = |when| {
-            environment.holds(when).map_err(|why| failure(code::EVALUATION, format!("the route to `{}`: {why}", route.to)))
+            environment
+                .holds(when)
+                .map_err(|why| failure(code::EVALUATION, format!("the route to `{}`: {why}", route.to)))
         };
         if let Some(when) = &route.when
             && !holds(when)?
@@ -108,11 +110,7 @@ pub(super) fn choose<'d>(
 }
 
 fn check_choice(arrival: &Arrival, chosen: &[Chosen<'_>]) -> Result<(), Failure> {
-    let lost = arrival
-        .only_targets
-        .iter()
-        .flatten()
-        .find(|only| !chosen.iter().any(|choice| choice.target == *only));
+    let lost = arrival.only_targets.iter().flatten().find(|only| !chosen.iter().any(|choice| choice.target == *only));
     if let Some(lost) = lost {
         let text = format!("the file is resubmitted to `{lost}`, which no route picks any more");
         return Err(failure(code::LOST_TARGET, text));

@@ -12,14 +12,11 @@ mod render;
 use serde_json::Value as Json;
 
 use crate::record::{
-    Arrival, Bytes, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, TransportKind,
-    dispatch_key,
+    Arrival, Bytes, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, TransportKind, dispatch_key,
 };
 use crate::routing::{Document, Target, canonical_json, code, sha256_digest};
 
-pub use manifest::{
-    MAX_ATTRIBUTE, MAX_ATTRIBUTES, MAX_DATA, MAX_LOCATION, MAX_NAME, check_manifest, manifest_digest,
-};
+pub use manifest::{MAX_ATTRIBUTE, MAX_ATTRIBUTES, MAX_DATA, MAX_LOCATION, MAX_NAME, check_manifest, manifest_digest};
 
 /// Version of this code. It is raised whenever the same inputs would give other bytes.
 pub const PLANNER_VERSION: i32 = 1;

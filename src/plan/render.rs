@@ -32,9 +32,7 @@ fn body(payload: &str, inputs: Inputs<'_>, environment: &Evaluator) -> Result<By
     let json = render(payload, inputs.routing, environment)?;
     let schema = inputs.routing.payload(payload).and_then(|payload| payload.schema.as_ref());
     if let Some(schema) = schema {
-        schema
-            .check(&json)
-            .map_err(|why| failure(code::PAYLOAD_SCHEMA, format!("the payload `{payload}` {why}")))?;
+        schema.check(&json).map_err(|why| failure(code::PAYLOAD_SCHEMA, format!("the payload `{payload}` {why}")))?;
     }
     let text = canonical_json(&json);
     let limit = inputs.limits.body_bytes;
@@ -51,9 +49,10 @@ fn render(name: &str, routing: &Document, environment: &Evaluator) -> Result<Jso
     let failed = |why| failure(code::EVALUATION, format!("the payload `{name}`: {why}"));
     let payload = routing.payload(name).expect("loading resolves every payload");
     match &payload.content {
-        Content::Body(template) => template.render(environment).map_err(failed)?.ok_or_else(|| {
-            failure(code::PAYLOAD, format!("the payload `{name}` has no body: all of it is omitted"))
-        }),
+        Content::Body(template) => template
+            .render(environment)
+            .map_err(failed)?
+            .ok_or_else(|| failure(code::PAYLOAD, format!("the payload `{name}` has no body: all of it is omitted"))),
         Content::From { from, remove, set } => {
             let mut json = render(from, routing, environment)?;
             for pointer in remove {
@@ -62,9 +61,9 @@ fn render(name: &str, routing: &Document, environment: &Evaluator) -> Result<Jso
             for (pointer, template) in set {
                 match template.render(environment).map_err(failed)? {
                     None => pointer.remove(&mut json),
-                    Some(value) => pointer.set(&mut json, value).map_err(|why| {
-                        failure(code::PAYLOAD, format!("the payload `{name}`: {why}"))
-                    })?,
+                    Some(value) => pointer
+                        .set(&mut json, value)
+                        .map_err(|why| failure(code::PAYLOAD, format!("the payload `{name}`: {why}")))?,
                 }
             }
             Ok(json)

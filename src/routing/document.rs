@@ -8,7 +8,8 @@ use super::schema::Schema;
 use super::table::Table;
 use super::template::{Pointer, Template};
 use crate::record::{
-    ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, TargetName, Timeouts, Timestamp, TransportKind,
+    ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, TargetName, Timeouts, Timestamp,
+    TransportKind,
 };
 
 /// How long after its acceptance a file is overdue, where neither its manifest nor its type says: seven days.

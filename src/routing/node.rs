@@ -177,11 +177,7 @@ impl Builder<'_> {
                 self.report.error(code::SYNTAX, at, "a second YAML document begins here; there may be one");
                 return None;
             }
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => {}
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
         }
         Some(())
     }

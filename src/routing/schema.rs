@@ -97,7 +97,9 @@ mod tests {
 
     #[test]
     fn nothing_is_fetched_and_no_nonsense_taken() {
-        for text in [r#"{"$ref": "https://schemas.example/x.json"}"#, r#"{"type": "nonsense"}"#, "{", r#"{"pattern": "("}"#] {
+        for text in
+            [r#"{"$ref": "https://schemas.example/x.json"}"#, r#"{"type": "nonsense"}"#, "{", r#"{"pattern": "("}"#]
+        {
             assert!(Schema::read("a.json", text).is_err(), "{text}");
         }
         assert!(Schema::read("a.json", r##"{"$ref": "#/$defs/x", "$defs": {"x": {"type": "string"}}}"##).is_ok());

@@ -27,9 +27,9 @@ impl Template {
     pub(super) fn read(node: &Node, loader: &mut Loader<'_>) -> Self {
         match &node.kind {
             Kind::Text(text) => match text.strip_prefix('=') {
-                Some(source) => loader
-                    .expression(node.at, source, Scope::Leaf)
-                    .map_or(Self::Value(Json::Null), Self::Leaf),
+                Some(source) => {
+                    loader.expression(node.at, source, Scope::Leaf).map_or(Self::Value(Json::Null), Self::Leaf)
+                }
                 None => Self::Value(node.to_json()),
             },
             Kind::List(items) => Self::List(items.iter().map(|item| Self::read(item, loader)).collect()),
@@ -73,7 +73,9 @@ impl Template {
         match self {
             Self::Leaf(_) => true,
             Self::Map(fields) => fields.get(first).is_some_and(|field| field.can_have(rest)),
-            Self::List(items) => first.parse::<usize>().is_ok_and(|i| items.get(i).is_some_and(|item| item.can_have(rest))),
+            Self::List(items) => {
+                first.parse::<usize>().is_ok_and(|i| items.get(i).is_some_and(|item| item.can_have(rest)))
+            }
             Self::Value(json) => tokens.iter().try_fold(json, |json, token| child(json, token)).is_some(),
         }
     }
@@ -172,7 +174,9 @@ mod tests {
 
     #[test]
     fn pointers_are_those_of_rfc_6901() {
-        for (text, tokens) in [("/a/b", vec!["a", "b"]), ("/a~1b/~0", vec!["a/b", "~"]), ("/", vec![""]), ("/~01", vec!["~1"])] {
+        for (text, tokens) in
+            [("/a/b", vec!["a", "b"]), ("/a~1b/~0", vec!["a/b", "~"]), ("/", vec![""]), ("/~01", vec!["~1"])]
+        {
             let pointer = Pointer::parse(text).unwrap();
             assert_eq!(pointer.tokens(), tokens);
             assert_eq!(pointer.to_string(), text);

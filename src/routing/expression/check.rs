@@ -249,7 +249,8 @@ impl<'a> Checker<'a> {
 }
 
 fn nearest_one<'s>(wrong: &str, legal: impl IntoIterator<Item = &'s str>) -> String {
-    nearest(wrong, legal).map_or_else(String::new, |word| format!("; the nearest that is: `{word}`"))
+    let alike = nearest(wrong, legal).filter(|word| strsim::normalized_damerau_levenshtein(wrong, word) >= 0.4);
+    alike.map_or_else(String::new, |word| format!("; the nearest that is: `{word}`"))
 }
 
 fn is_operator(name: &str) -> bool {

@@ -79,11 +79,13 @@ impl Expression {
 fn parse_error(errors: &cel::ParseErrors) -> String {
     errors.errors.first().map_or_else(
         || "the expression can't be read".to_owned(),
-        |error| format!("the expression can't be read at character {}: {}", error.pos.1.max(1), one_line(&error.msg)),
+        |error| format!("the expression can't be read at character {}: {}", error.pos.1.max(1), syntax(&error.msg)),
     )
 }
 
-fn one_line(text: &str) -> String {
+/// The parser's words on one line, without its list of all that could have stood there.
+fn syntax(text: &str) -> String {
+    let text = text.split(" expecting ").next().unwrap_or(text);
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
@@ -189,7 +191,7 @@ fn explain(error: &ExecutionError) -> String {
         ExecutionError::NoSuchOverload(overload) => {
             format!("`{}` doesn't take ({})", overload.function(), overload.argument_types().join(", "))
         }
-        ExecutionError::UnexpectedType { got, want } if got.len() < 32 => format!("a {got} stands where a {want} must"),
+        ExecutionError::UnexpectedType { got, want } if got.len() < 32 => format!("{want} is needed, not {got}"),
         ExecutionError::FunctionError { function, message } if function == LIMIT_ITEMS || function == LIMIT_SUM => {
             format!("{message} {function}")
         }
@@ -198,7 +200,9 @@ fn explain(error: &ExecutionError) -> String {
         }
         ExecutionError::FunctionError { function, .. } => format!("`{function}` fails"),
         ExecutionError::UndeclaredReference(name) => format!("`{name}` is not declared"),
-        ExecutionError::UnsupportedBinaryOperator(operator, ..) => format!("`{operator}` doesn't take these types"),
+        ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {
+            format!("`{operator}` doesn't take {} and {}", value::type_name(left), value::type_name(right))
+        }
         ExecutionError::ValuesNotComparable(..) => "values of these types can't be compared".to_owned(),
         ExecutionError::UnsupportedIndex(..) | ExecutionError::UnsupportedKeyType(_) => {
             "a value of this type is no index".to_owned()

@@ -108,7 +108,7 @@ pub(super) fn items(range: Value) -> Result<Arc<Vec<Value>>, ExecutionError> {
             keys.sort();
             Ok(Arc::new(keys.into_iter().map(Value::from).collect()))
         }
-        other => Err(ExecutionError::UnexpectedType { got: type_name(&other).to_owned(), want: "list".to_owned() }),
+        other => Err(ExecutionError::UnexpectedType { got: other.type_of().to_string(), want: "list".to_owned() }),
     }
 }
 
@@ -145,9 +145,8 @@ pub(super) fn is_omit(value: &Value) -> bool {
 /// `lookup(table, key)`: the row of that key as a map of texts by column. A key that isn't there gives a row without
 /// columns, so that `has(lookup(…).column)` can ask.
 pub(super) fn lookup(tables: &BTreeMap<String, Table>, table: &str, key: &Value) -> Result<Value, ExecutionError> {
-    let table = tables
-        .get(table)
-        .ok_or_else(|| ExecutionError::function_error(LOOKUP, format!("finds no table `{table}`")))?;
+    let table =
+        tables.get(table).ok_or_else(|| ExecutionError::function_error(LOOKUP, format!("finds no table `{table}`")))?;
     let key = match key {
         Value::String(text) => text.as_str().to_owned(),
         Value::Int(int) => int.to_string(),

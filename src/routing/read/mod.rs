@@ -101,8 +101,8 @@ impl Loader<'_> {
     }
 
     fn is_name(&mut self, name: &str, at: At) -> bool {
-        let is_legal = (1..=64).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        let is_legal =
+            (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
         if !is_legal {
             let text = format!("the name `{name}` is not 1 to 64 characters of [A-Za-z0-9_.-]");
             self.report.error(code::ILLEGAL_NAME, at, text);
@@ -128,8 +128,7 @@ impl Loader<'_> {
             let Some(fields) = Fields::read(&entry.value, &legal, &[], &mut self.report) else { continue };
             fields.text("description", &mut self.report);
             let schema = self.schema(fields);
-            let deadline_ms =
-                fields.get("deadline").and_then(|node| fields::duration_ms(node, 1, &mut self.report));
+            let deadline_ms = fields.get("deadline").and_then(|node| fields::duration_ms(node, 1, &mut self.report));
             file_types.insert(entry.key.clone(), FileType { schema, deadline_ms });
         }
         file_types

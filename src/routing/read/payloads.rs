@@ -104,7 +104,8 @@ impl Loader<'_> {
             }
         }
         for entry in entries {
-            let Some(Some(Payload { content: Content::From { from, remove, .. }, .. })) = payloads.get(&entry.key) else {
+            let Some(Some(Payload { content: Content::From { from, remove, .. }, .. })) = payloads.get(&entry.key)
+            else {
                 continue;
             };
             for pointer in remove {

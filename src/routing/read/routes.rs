@@ -14,12 +14,8 @@ use crate::routing::node::{At, Kind, Node};
 impl Loader<'_> {
     pub(super) fn routes(&mut self, sections: Fields<'_>, payloads: &Payloads) -> Vec<Route> {
         let Some(node) = sections.get("routes") else { return Vec::new() };
-        let target_names: Vec<&str> = sections
-            .get("targets")
-            .into_iter()
-            .flat_map(Node::entries)
-            .map(|entry| entry.key.as_str())
-            .collect();
+        let target_names: Vec<&str> =
+            sections.get("targets").into_iter().flat_map(Node::entries).map(|entry| entry.key.as_str()).collect();
         let mut routes = Vec::new();
         let mut places: BTreeMap<TargetName, At> = BTreeMap::new();
         for item in fields::list(node, &mut self.report) {
@@ -89,8 +85,7 @@ impl Loader<'_> {
             }
             let condition = fields.get("when");
             let when = condition.and_then(|node| self.condition(node));
-            let payload =
-                fields.required("use", &mut self.report).and_then(|node| self.payload_name(node, payloads));
+            let payload = fields.required("use", &mut self.report).and_then(|node| self.payload_name(node, payloads));
             if let Some(payload) = payload.filter(|_| when.is_some() == condition.is_some()) {
                 choices.push(Choice { when, payload });
             }

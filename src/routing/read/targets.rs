@@ -19,9 +19,8 @@ const MAX_OWNER: usize = 128;
 
 impl Loader<'_> {
     pub(super) fn targets(&mut self, sections: Fields<'_>) -> Targets {
-        let defaults = sections
-            .get("target_defaults")
-            .and_then(|node| Fields::read(node, &POLICY_KEYS, &LATER, &mut self.report));
+        let defaults =
+            sections.get("target_defaults").and_then(|node| Fields::read(node, &POLICY_KEYS, &LATER, &mut self.report));
         let mut targets = Targets::new();
         let Some(section) = sections.get("targets") else { return targets };
         if section.entries().is_empty() {

@@ -33,7 +33,8 @@ impl Loader<'_> {
             }
         }
         for entry in entries("tables") {
-            let is_used = ['\'', '"'].iter().any(|quote| self.expressions.contains(&format!("{quote}{}{quote}", entry.key)));
+            let is_used =
+                ['\'', '"'].iter().any(|quote| self.expressions.contains(&format!("{quote}{}{quote}", entry.key)));
             if !is_used {
                 self.report.warning(code::UNUSED, entry.at, format!("no expression reads the table `{}`", entry.key));
             }
@@ -43,9 +44,9 @@ impl Loader<'_> {
     fn warn_of_unused_payloads(&mut self, entries: &[Entry], payloads: &Payloads, routes: &[Route]) {
         for entry in entries {
             let is_chosen = routes.iter().flat_map(|route| &route.choices).any(|choice| choice.payload == entry.key);
-            let is_base = payloads.values().flatten().any(|payload| {
-                matches!(payload, Payload { content: Content::From { from, .. }, .. } if *from == entry.key)
-            });
+            let is_base = payloads.values().flatten().any(
+                |payload| matches!(payload, Payload { content: Content::From { from, .. }, .. } if *from == entry.key),
+            );
             if !is_chosen && !is_base {
                 self.report.warning(code::UNUSED, entry.at, format!("no route uses the payload `{}`", entry.key));
             }
