@@ -22,7 +22,7 @@ pub use diagnostic::Diagnostic;
 pub(crate) use document::{Content, FileType};
 pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Target, TargetSummary};
 pub(crate) use expression::Evaluator;
-pub use expression::{MAX_ITEMS, MAX_SOURCE, MAX_SUM_BYTES, Response, Rule, response_rule};
+pub use expression::{MAX_ITEMS, MAX_SEARCHED_BYTES, MAX_SOURCE, MAX_SUM_BYTES, Response, Rule, response_rule};
 pub use read::{MAX_DOCUMENT_BYTES, load};
 pub use schema::Schema;
 pub use sources::{Sources, named_files};

@@ -106,7 +106,7 @@ fn a_plan_carries_what_the_document_says() {
     assert_eq!(ledger.expected_targets.as_deref(), Some(&[ledger.target.clone(), warehouse.target.clone()][..]));
     assert_eq!((ledger.ordinal, ledger.of, warehouse.ordinal, warehouse.of), (0, 2, 1, 2));
     assert_eq!(warehouse.expected_targets, None);
-    assert_eq!(warehouse.after, [ledger.target.clone()]);
+    assert_eq!(warehouse.after, std::slice::from_ref(&ledger.target));
     assert_eq!(ledger.idempotency_key, "shipment-4/ledger");
     assert_eq!(ledger.request.destination, "http://receivers.invalid/ledger");
     assert_eq!(ledger.confirmed_by.within_ms, Some(10_000));

@@ -1,5 +1,6 @@
 //! The table of expressions: `expressions.txt`.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use consign::routing::{Sources, load};
@@ -74,7 +75,7 @@ fn every_expression_gives_what_the_table_says() {
         let expression = expression.trim();
         let actual = outcome(expression);
         if actual != expected.trim() {
-            wrong.push_str(&format!("{expression} => {actual}\n"));
+            writeln!(wrong, "{expression} => {actual}").unwrap();
         }
         count += 1;
     }

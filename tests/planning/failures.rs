@@ -161,6 +161,12 @@ routes: [{{to: a, payload: p}}]
     let text = format!(r#"{{"s": "{}", "l": [{}]}}"#, "x".repeat(10_000), vec!["1"; 1_000].join(","));
     let error = evaluate("size(data.l.map(x, data.s + data.s))", &text).unwrap_err();
     assert!(error.ends_with("more than 4194304 bytes from `+`"), "{error}");
+
+    let error = evaluate("data.l.all(x, x in data.l)", &list(3_000)).unwrap_err();
+    assert!(error.ends_with("more than 67108864 bytes searched"), "{error}");
+    let text = format!(r#"{{"s": "{}", "l": [{}]}}"#, "x".repeat(100_000), vec!["\"y\""; 1_000].join(","));
+    let error = evaluate("data.l.exists(x, data.s.contains(x))", &text).unwrap_err();
+    assert!(error.ends_with("more than 67108864 bytes searched"), "{error}");
 }
 
 #[test]
@@ -170,4 +176,16 @@ fn an_expression_that_nests_deeply_is_refused_and_overflows_nothing() {
     }
     let wide = format!("status in [{}]", vec!["200"; 300].join(","));
     assert!(consign::routing::Rule::compile(&wide).is_ok());
+}
+
+#[test]
+fn a_document_and_its_rules_are_shared_between_threads() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Document>();
+    is_shared::<consign::routing::Rule>();
+    // The deepest legal expression, on a thread with a small stack.
+    let deepest = format!("status{} > 0", " + 1".repeat(58));
+    let evaluate = move || consign::routing::response_rule(&deepest, &consign::routing::Response::default());
+    let thread = std::thread::Builder::new().stack_size(1024 * 1024).spawn(evaluate).unwrap();
+    assert_eq!(thread.join().unwrap(), Ok(true));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use consign::plan::{Inputs, Limits, manifest_digest, plan};
 use consign::record::{Arrival, Cause, Failure, FileId, FileManifest, PlannedDispatch, TargetName, Timestamp};
@@ -40,7 +40,7 @@ pub fn examples() -> Vec<Example> {
     let mut names: Vec<String> = fs::read_dir(folder.clone())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".json"))
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "json"))
         .collect();
     names.sort();
     names
@@ -61,7 +61,7 @@ pub fn document(text: &str) -> Document {
 }
 
 pub fn lines<T: std::fmt::Display>(all: &[T]) -> String {
-    all.iter().map(|one| format!("{one}\n")).collect()
+    all.iter().flat_map(|one| [one.to_string(), "\n".to_owned()]).collect()
 }
 
 pub fn arrival(manifest: FileManifest) -> Arrival {

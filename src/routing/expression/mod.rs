@@ -2,31 +2,29 @@
 //!
 //! What the language leaves open is closed here. JSON numbers are ints where their value is integral and fits 64 bits,
 //! else doubles. A comprehension over a map goes through its keys in order. Names and functions are checked when the
-//! document is loaded. Comprehensions don't nest, and what they and `+` may produce is counted.
+//! document is loaded. Comprehensions don't nest, and the items that they go
+//! through, the bytes that `+` produces and those that `in` and `contains` search are counted.
 
 mod check;
+mod cost;
 mod response;
 mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use cel::{Context, Env, ExecutionError, IdedExpr, Value};
 use serde_json::Value as Json;
 
+pub use cost::{MAX_ITEMS, MAX_SEARCHED_BYTES, MAX_SUM_BYTES};
 pub use response::{Response, Rule, response_rule};
 
 use super::table::Table;
+use cost::Spent;
 
 /// Longest source of an expression, in bytes.
 pub const MAX_SOURCE: usize = 4096;
-/// Items that the comprehensions of one evaluation may go through.
-pub const MAX_ITEMS: usize = 10_000;
-/// Bytes that the `+` operators of one evaluation may produce, list items counted as eight each.
-pub const MAX_SUM_BYTES: usize = 4 * 1024 * 1024;
-
 /// The standard library and nothing else; CEL's optional values are left out.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));
 
@@ -66,7 +64,7 @@ impl Expression {
         let program = ENV.compile(source).map_err(|errors| parse_error(&errors))?;
         let mut tree = program.expression().clone();
         check::check(&tree, scope, tables)?;
-        check::count_costs(&mut tree);
+        cost::count_costs(&mut tree);
         Ok(Self { source: source.into(), tree: Arc::new(tree) })
     }
 
@@ -98,25 +96,6 @@ pub(crate) enum Leaf {
     Omitted,
 }
 
-/// What one evaluation may still cost.
-#[derive(Debug, Default)]
-struct Spent {
-    items: AtomicUsize,
-    sum_bytes: AtomicUsize,
-}
-
-impl Spent {
-    fn reset(&self) {
-        self.items.store(0, Ordering::Relaxed);
-        self.sum_bytes.store(0, Ordering::Relaxed);
-    }
-
-    fn spend(counter: &AtomicUsize, amount: usize, limit: usize, what: &str) -> Result<(), ExecutionError> {
-        let spent = counter.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
-        if spent > limit { Err(ExecutionError::function_error(what, format!("more than {limit}"))) } else { Ok(()) }
-    }
-}
-
 /// The names that expressions see, with their values, for one file or one response.
 pub(crate) struct Evaluator {
     context: Context<'static, 'static>,
@@ -134,26 +113,14 @@ impl Evaluator {
         for (name, json) in variables {
             context.add_variable_from_value(name, value::from_json(json)?);
         }
-        let declared = [
-            context.add_function("omit", value::omit),
-            context.add_function("lookup", move |table: Arc<String>, key: Value| value::lookup(&tables, &table, &key)),
-            context.add_function(check::ITEMS, {
-                let spent = Arc::clone(&spent);
-                move |range: Value| {
-                    let items = value::items(range)?;
-                    Spent::spend(&spent.items, items.len(), MAX_ITEMS, LIMIT_ITEMS)?;
-                    Ok::<Value, ExecutionError>(Value::List(items))
-                }
-            }),
-            context.add_function(check::SUM, {
-                let spent = Arc::clone(&spent);
-                move |sum: Value| {
-                    Spent::spend(&spent.sum_bytes, value::weight(&sum), MAX_SUM_BYTES, LIMIT_SUM)?;
-                    Ok::<Value, ExecutionError>(sum)
-                }
-            }),
-        ];
-        declared.into_iter().collect::<Result<(), _>>().map_err(|error| error.to_string())?;
+        context
+            .add_function("omit", value::omit)
+            .and_then(|()| {
+                context
+                    .add_function("lookup", move |table: Arc<String>, key: Value| value::lookup(&tables, &table, &key))
+            })
+            .and_then(|()| cost::declare(&mut context, &spent))
+            .map_err(|error| error.to_string())?;
         Ok(Self { context, spent })
     }
 
@@ -181,9 +148,6 @@ impl Evaluator {
     }
 }
 
-const LIMIT_ITEMS: &str = "items in comprehensions";
-const LIMIT_SUM: &str = "bytes from `+`";
-
 /// An error in words that are the same in every process: CEL's own would print maps in any order, and the file's data.
 fn explain(error: &ExecutionError) -> String {
     match error {
@@ -192,9 +156,7 @@ fn explain(error: &ExecutionError) -> String {
             format!("`{}` doesn't take ({})", overload.function(), overload.argument_types().join(", "))
         }
         ExecutionError::UnexpectedType { got, want } if got.len() < 32 => format!("{want} is needed, not {got}"),
-        ExecutionError::FunctionError { function, message } if function == LIMIT_ITEMS || function == LIMIT_SUM => {
-            format!("{message} {function}")
-        }
+        ExecutionError::FunctionError { function, message } if function == cost::LIMIT => message.clone(),
         ExecutionError::FunctionError { function, message } if function == value::LOOKUP => {
             format!("`lookup` {message}")
         }
