@@ -171,12 +171,11 @@ impl<'a> Checker<'a> {
             let nearest = nearest_one(name, legal.chain(MACROS.iter().copied()));
             return Err(format!("there is no function `{name}` here{nearest}"));
         };
-        let (wanted, other) = if call.target.is_some() { (as_method, as_function) } else { (as_function, as_method) };
-        match wanted {
+        match if call.target.is_some() { as_method } else { as_function } {
             Some(arity) if *arity == call.args.len() => Ok(()),
-            Some(arity) => Err(format!("`{name}` takes {arity} arguments here, not {}", call.args.len())),
+            Some(arity) => Err(format!("`{name}` stands here with {} arguments and takes {arity}", call.args.len())),
             None if call.target.is_some() => Err(format!("`{name}` is called as `{name}(…)`")),
-            None => Err(format!("`{name}` is called as `x.{name}(…)` with {} arguments", other.unwrap_or(0))),
+            None => Err(format!("`{name}` is called as `x.{name}(…)`")),
         }
     }
 

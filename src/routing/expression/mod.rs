@@ -74,6 +74,18 @@ impl Expression {
     }
 }
 
+/// Longest part of an expression that a message shows, in characters.
+const MAX_SHOWN: usize = 120;
+
+/// An expression as messages show it: on one line, and not all of a long one.
+pub(super) fn shown(source: &str) -> String {
+    let line = source.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 fn parse_error(errors: &cel::ParseErrors) -> String {
     errors.errors.first().map_or_else(
         || "the expression can't be read".to_owned(),
@@ -130,21 +142,21 @@ impl Evaluator {
         if value::is_omit(&result) {
             return Ok(Leaf::Omitted);
         }
-        value::to_json(&result).map(Leaf::Value).map_err(|why| format!("`{}`: {why}", expression.source))
+        value::to_json(&result).map(Leaf::Value).map_err(|why| format!("`{}`: {why}", shown(&expression.source)))
     }
 
     /// Whether a condition holds.
     pub(crate) fn holds(&self, expression: &Expression) -> Result<bool, String> {
         match self.evaluate(expression)? {
             Value::Bool(holds) => Ok(holds),
-            other => Err(format!("`{}` gives {}, not a boolean", expression.source, value::type_name(&other))),
+            other => Err(format!("`{}` gives {}, not a boolean", shown(&expression.source), value::type_name(&other))),
         }
     }
 
     fn evaluate(&self, expression: &Expression) -> Result<Value, String> {
         self.spent.reset();
         Value::resolve(&expression.tree, &self.context)
-            .map_err(|error| format!("`{}`: {}", expression.source, explain(&error)))
+            .map_err(|error| format!("`{}`: {}", shown(&expression.source), explain(&error)))
     }
 }
 
