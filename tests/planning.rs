@@ -8,6 +8,8 @@ mod examples;
 mod expressions;
 #[path = "planning/failures.rs"]
 mod failures;
+#[path = "planning/mutations.rs"]
+mod mutations;
 #[path = "planning/pages.rs"]
 mod pages;
 #[path = "planning/refusals.rs"]

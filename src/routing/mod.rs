@@ -15,7 +15,7 @@
 //! | `payloads` | by name: `body`, or `from` another one with `remove` (JSON Pointers) and then `set` (values by JSON Pointer); `schema`, `description` |
 //! | `target_defaults` | the policy of every target that doesn't say otherwise, key by key |
 //! | `targets` | by name: `owner`, `http`, `confirmed_by`, the policy, `description` |
-//! | `routes` | a list: `to` one target, `when`, `after` (a list of targets), `payload` (a name, or a list of `{when, use}` of which the first that holds is taken); one route for each target |
+//! | `routes` | a list: `to` one target, `when`, `after` (a list of targets, of which those that the file doesn't go to count as met), `payload` (a name, or a list of `{when, use}` of which the first that holds is taken); one route for each target |
 //!
 //! | of a target | value |
 //! | --- | --- |

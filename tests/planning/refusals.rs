@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use consign::record::{Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, Timeouts};
 use consign::routing::{Diagnostic, MAX_DOCUMENT_BYTES, Sources, code, load};
 
 use super::support;
@@ -295,4 +296,27 @@ fn targets_inherit_key_by_key() {
     assert_eq!(b.policy.retry.schedule_ms[..3], [1_000, 5_000, 30_000]);
     assert_eq!(b.policy.confirmed_by.limit_ms, Some(3_600_000));
     assert_eq!(document.targets()[0].owner, "team-a");
+}
+
+#[test]
+fn what_a_target_does_not_say_has_the_documented_default() {
+    let document = load(&sources(&edited("target_defaults: {concurrency: 8}\n", ""))).unwrap().document;
+    let policy = &document.target("a").unwrap().policy;
+    assert_eq!((policy.on_unknown, policy.on_overdue), (OnUnknown::Hold, OnOverdue::Hold));
+    assert_eq!((policy.on_exhausted, policy.on_failed), (OnExhausted::Hold, OnFailed::Settle));
+    let retry = Retry {
+        attempts: 8,
+        operator_attempts: 3,
+        refusals: 3,
+        schedule_ms: vec![1_000, 5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000],
+        jitter_percent: 20,
+        give_up_after_ms: None,
+        retry_after_max_ms: 3_600_000,
+    };
+    assert_eq!(policy.retry, retry);
+    let timeouts = Timeouts { send_within_ms: 30_000, request_ms: 30_000, max_clock_skew_ms: 5_000 };
+    assert_eq!(policy.timeouts, timeouts);
+    assert_eq!(policy.escalation, Escalation { first_ms: 3_600_000, max_ms: 86_400_000 });
+    assert!(policy.operator_confirm);
+    assert_eq!(policy.concurrency, 32);
 }

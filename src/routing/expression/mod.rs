@@ -156,14 +156,16 @@ impl Evaluator {
     fn evaluate(&self, expression: &Expression) -> Result<Value, String> {
         self.spent.reset();
         Value::resolve(&expression.tree, &self.context)
-            .map_err(|error| format!("`{}`: {}", shown(&expression.source), explain(&error)))
+            .map_err(|error| format!("`{}`: {}", shown(&expression.source), explain(&error, &expression.source)))
     }
 }
 
-/// An error in words that are the same in every process: CEL's own would print maps in any order, and the file's data.
-fn explain(error: &ExecutionError) -> String {
+/// An error in words that are the same in every process: CEL's own would print maps in any order, and the file's
+/// data, which a failure must not carry into records and logs.
+fn explain(error: &ExecutionError, source: &str) -> String {
     match error {
-        ExecutionError::NoSuchKey(key) => format!("there is no `{key}`"),
+        ExecutionError::NoSuchKey(key) if source.contains(key.as_str()) => format!("there is no `{key}`"),
+        ExecutionError::NoSuchKey(_) => "the key that it computes isn't there".to_owned(),
         ExecutionError::NoSuchOverload(overload) => {
             format!("`{}` doesn't take ({})", overload.function(), overload.argument_types().join(", "))
         }
