@@ -81,9 +81,11 @@ impl File {
         self.by_target.get(target).copied()
     }
 
-    /// Whether every target that a dispatch waits for has SUCCEEDED.
+    /// Whether every target that a dispatch waits for has SUCCEEDED. One outside the plan counts as met: a successor
+    /// leaves out what succeeded before.
     pub fn after_is_met(&self, index: usize) -> bool {
-        self.dispatches[index].plan.after.iter().all(|target| self.status_of(target) == Some(Status::Succeeded))
+        let is_met = |target| self.status_of(target).is_none_or(|status| status == Status::Succeeded);
+        self.dispatches[index].plan.after.iter().all(is_met)
     }
 
     pub(super) fn status_of(&self, target: &TargetName) -> Option<Status> {
