@@ -4,7 +4,7 @@ use super::Judged;
 use super::file::File;
 use super::reported::Unsettled;
 use crate::record::{
-    Cause, HeldBecause, LastOutcome, OnOverdue, OutcomeKind, SettledBy, Status, Timer, TimerKind, Timestamp,
+    Cause, HeldBecause, LastOutcome, OnOverdue, OnUnknown, OutcomeKind, SettledBy, Status, Timer, TimerKind, Timestamp,
 };
 
 impl File {
@@ -44,9 +44,13 @@ impl File {
         {
             return Judged::Repeat;
         }
-        let on_overdue = dispatch.plan.on_overdue;
+        let (on_overdue, on_unknown) = (dispatch.plan.on_overdue, dispatch.plan.on_unknown);
         self.fell_due(index, timer, at, cause);
         match on_overdue {
+            // What the target accepted may have been processed: only a target that honours the key is sent it again.
+            OnOverdue::Retry if on_unknown == OnUnknown::Hold => {
+                self.hold(index, HeldBecause::ConfirmationOverdue, at, cause);
+            }
             OnOverdue::Hold => self.hold(index, HeldBecause::ConfirmationOverdue, at, cause),
             OnOverdue::Retry => self.attempt_ended(index, Unsettled::Overdue, None, at, cause),
             OnOverdue::Fail => {

@@ -1,10 +1,12 @@
 //! What the tables don't show: sequences, one file here for each part of the contract.
 
+mod budgets;
+mod deadlines;
 mod settlement;
 
 use super::specimen::*;
 use super::*;
-use crate::record::{Outcome, OutcomeKind, PlannedDispatch, Reporter, State, Status, TimerKind};
+use crate::record::{Action, Outcome, OutcomeKind, PlannedDispatch, Reporter, State, Status, TimerKind};
 
 /// `START` and that many milliseconds.
 fn after_ms(ms: i64) -> Timestamp {
