@@ -204,8 +204,9 @@ impl File {
         let version = self.version;
         let overdue = self.overdue;
         let dispatch = &mut self.dispatches[index];
-        if why == Unsettled::Refused && !dispatch.newest_attempt_was_granted() {
-            // A refused attempt spends the refusals budget in place of the retry budget.
+        let refusals_left = dispatch.spent.refusals < dispatch.plan.retry.refusals;
+        if why == Unsettled::Refused && refusals_left && !dispatch.newest_attempt_was_granted() {
+            // A refused attempt spends the refusals budget, while there is any, in place of the retry budget.
             dispatch.spent.attempts -= 1;
             dispatch.spent.refusals += 1;
         }
