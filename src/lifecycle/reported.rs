@@ -162,7 +162,7 @@ impl File {
         }
         self.change(index, outcome, at, cause);
         let why = if outcome.refusal { Unsettled::Refused } else { Unsettled::NotProcessed };
-        self.attempt_ended(index, why, outcome.retry_after_ms, at, cause);
+        self.attempt_ended(index, (why, SettledBy::Target), outcome.retry_after_ms, at, cause);
         Judged::applied_with(if outcome.refusal { vec![self.pause_of(index, outcome)] } else { Vec::new() })
     }
 
@@ -181,7 +181,7 @@ impl File {
             return self.note_once(index, outcome, cause, Judged::late("attempt_ended"));
         }
         self.change(index, outcome, at, cause);
-        self.attempt_ended(index, Unsettled::Unknown, outcome.retry_after_ms, at, cause);
+        self.attempt_ended(index, (Unsettled::Unknown, SettledBy::Target), outcome.retry_after_ms, at, cause);
         Judged::applied()
     }
 
@@ -192,11 +192,12 @@ impl File {
         self.dispatches[index].last_outcome = Some(summary_of(outcome, at));
     }
 
-    /// What follows an attempt that settled nothing: a retry, a person, or the end.
+    /// What follows an attempt that settled nothing: a retry, a person, or the end, which is settled by whoever ended
+    /// the attempt.
     pub(super) fn attempt_ended(
         &mut self,
         index: usize,
-        why: Unsettled,
+        (why, by): (Unsettled, SettledBy),
         retry_after_ms: Option<i64>,
         at: Timestamp,
         cause: &Cause,
@@ -231,8 +232,8 @@ impl File {
             }
             (None, OnExhausted::Hold) => self.hold(index, HeldBecause::BudgetSpent, at, cause),
             (None, OnExhausted::Fail) => {
-                dispatch.settle(Status::Failed, SettledBy::Target, version, at, cause);
-                self.after_settlement(SettledBy::Target, at, cause);
+                dispatch.settle(Status::Failed, by, version, at, cause);
+                self.after_settlement(by, at, cause);
             }
         }
     }

@@ -32,7 +32,7 @@ impl File {
             return Judged::Repeat;
         }
         self.fell_due(index, timer, at, cause);
-        self.attempt_ended(index, Unsettled::Unknown, None, at, cause);
+        self.attempt_ended(index, (Unsettled::Unknown, SettledBy::Deadline), None, at, cause);
         Judged::applied()
     }
 
@@ -52,7 +52,7 @@ impl File {
                 self.hold(index, HeldBecause::ConfirmationOverdue, at, cause);
             }
             OnOverdue::Hold => self.hold(index, HeldBecause::ConfirmationOverdue, at, cause),
-            OnOverdue::Retry => self.attempt_ended(index, Unsettled::Overdue, None, at, cause),
+            OnOverdue::Retry => self.attempt_ended(index, (Unsettled::Overdue, SettledBy::Deadline), None, at, cause),
             OnOverdue::Fail => {
                 let version = self.version;
                 let dispatch = &mut self.dispatches[index];

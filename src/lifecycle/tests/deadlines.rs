@@ -11,3 +11,18 @@ fn an_overdue_confirmation_never_sends_again_to_a_target_that_must_be_held() {
     file.falls_due(TimerKind::ConfirmationDeadline);
     assert_eq!(file.dispatch("a").held_because, Some(HeldBecause::ConfirmationOverdue));
 }
+
+#[test]
+fn a_budget_that_a_deadline_used_up_is_settled_by_the_deadline() {
+    let spent_by = |end: fn(&mut File) -> Judged| {
+        let mut file = validated(vec![plan_with(|p| {
+            (p.on_unknown, p.on_exhausted, p.retry.attempts) = (OnUnknown::Retry, OnExhausted::Fail, 1);
+        })]);
+        file.attempt_at("a", 0);
+        end(&mut file);
+        assert_eq!(file.status("a"), Status::Failed);
+        file.dispatch("a").settled_by
+    };
+    assert_eq!(spent_by(|file| file.falls_due(TimerKind::AttemptDeadline)), Some(SettledBy::Deadline));
+    assert_eq!(spent_by(|file| file.transport("a", 1, OutcomeKind::Unknown)), Some(SettledBy::Target));
+}
