@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::record::{
-    Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, LastOutcome, Outcome, OutcomeKind,
+    Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, Outcome, OutcomeKind,
     PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
 };
 
-/// Late reports of one dispatch that are told apart; further ones are counted only.
-pub(super) const MAX_LATE_REPORTS: usize = 64;
+/// Reports of one dispatch that change nothing and are recorded, for each judgement; further ones are counted only.
+const MAX_NOTED: usize = 64;
 
 /// What became of a file so far: the fold of its events.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,9 +111,9 @@ pub struct Spent {
 }
 
 /// What a report said, for telling an exact repeat from news.
-pub(super) type ReportMark = (OutcomeKind, Reporter, Option<i32>, String, Option<String>);
+type ReportMark = (OutcomeKind, Reporter, Option<i32>, String, Option<String>);
 
-pub(super) fn mark_of(outcome: &Outcome) -> ReportMark {
+fn mark_of(outcome: &Outcome) -> ReportMark {
     (outcome.kind, outcome.reporter, outcome.attempt, outcome.code.clone(), outcome.reference.clone())
 }
 
@@ -162,7 +162,8 @@ pub struct Dispatch {
     pub in_doubt: bool,
     /// Whether a success was reported after it had settled without one.
     pub late_success: bool,
-    pub(super) late_reports: BTreeSet<ReportMark>,
+    /// The reports that are events, by what was made of them.
+    pub(super) heard: BTreeSet<(Judgement, ReportMark)>,
 }
 
 impl Dispatch {
@@ -188,7 +189,7 @@ impl Dispatch {
             last_outcome: None,
             in_doubt: false,
             late_success: false,
-            late_reports: BTreeSet::new(),
+            heard: BTreeSet::new(),
             plan,
         }
     }
@@ -211,6 +212,25 @@ impl Dispatch {
     /// Whether the newest attempt was granted by an operator.
     pub(super) fn newest_attempt_was_granted(&self) -> bool {
         self.attempt.as_ref().is_some_and(|a| a.authorized_by == Authorization::Operator)
+    }
+
+    /// Remembers a report that is applied, so that an exact repeat of it is known.
+    pub(super) fn remember(&mut self, outcome: &Outcome) {
+        self.heard.insert((Judgement::Applied, mark_of(outcome)));
+    }
+
+    /// Remembers a report that changes nothing; whether it is news. What is refused says nothing of what is believed:
+    /// a forged report hides no genuine one. Each judgement has a limit of its own, so that no flood hides another.
+    pub(super) fn is_news(&mut self, judgement: Judgement, outcome: &Outcome) -> bool {
+        let mark = mark_of(outcome);
+        let is_refused = judgement == Judgement::Refused;
+        let was_heard = |(j, m): &(Judgement, ReportMark)| (*j == Judgement::Refused) == is_refused && *m == mark;
+        let is_news = !self.heard.iter().any(was_heard)
+            && self.heard.iter().filter(|(j, _)| *j == judgement).count() < MAX_NOTED;
+        if is_news {
+            self.heard.insert((judgement, mark));
+        }
+        is_news
     }
 
     /// Enters a status; everything that belonged to the one before is cleared.

@@ -1,7 +1,7 @@
 //! Reports: what a target, or the transport that spoke to it, says became of a dispatch.
 
 use super::backoff::next_attempt_at;
-use super::file::{File, MAX_LATE_REPORTS, mark_of};
+use super::file::File;
 use super::{Effect, Judged};
 use crate::record::{
     Cause, Confirmation, HeldBecause, LastOutcome, OnExhausted, OnUnknown, Outcome, OutcomeKind, Reporter, SettledBy,
@@ -90,17 +90,15 @@ impl File {
             (Status::Failed | Status::Cancelled, _) if says_success => Judged::contradiction(),
             _ => Judged::late("already_settled"),
         };
-        let judged = self.note_once(index, outcome, cause, judged);
-        if says_success {
-            self.dispatches[index].late_success = true;
-        }
-        judged
+        // Its first report of success always is news, so that what the records give is the same.
+        self.dispatches[index].late_success |= says_success;
+        self.note_once(index, outcome, cause, judged)
     }
 
     /// Records what changes nothing, the first time it is said.
     fn note_once(&mut self, index: usize, outcome: &Outcome, cause: &Cause, judged: Judged) -> Judged {
-        let late_reports = &mut self.dispatches[index].late_reports;
-        if late_reports.len() >= MAX_LATE_REPORTS || !late_reports.insert(mark_of(outcome)) {
+        let Judged::Recorded(recorded) = &judged else { return judged };
+        if !self.dispatches[index].is_news(recorded.judgement, outcome) {
             return Judged::Repeat;
         }
         self.count_event(cause);
@@ -190,6 +188,7 @@ impl File {
         self.count_event(cause);
         self.changed_at_version = self.version;
         self.dispatches[index].last_outcome = Some(summary_of(outcome, at));
+        self.dispatches[index].remember(outcome);
     }
 
     /// What follows an attempt that settled nothing: a retry, a person, or the end, which is settled by whoever ended

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod deadlines;
+mod reports;
 mod settlement;
 
 use super::specimen::*;
