@@ -159,9 +159,11 @@ impl File {
             _ => return self.note_once(index, outcome, cause, Judged::late("attempt_ended")),
         }
         self.change(index, outcome, at, cause);
-        let why = if outcome.refusal { Unsettled::Refused } else { Unsettled::NotProcessed };
+        // Credentials are the transport's: nobody who may write an ack can pause a target for everyone.
+        let refused = outcome.refusal && !confirms;
+        let why = if refused { Unsettled::Refused } else { Unsettled::NotProcessed };
         self.attempt_ended(index, (why, SettledBy::Target), outcome.retry_after_ms, at, cause);
-        Judged::applied_with(if outcome.refusal { vec![self.pause_of(index, outcome)] } else { Vec::new() })
+        Judged::applied_with(if refused { vec![self.pause_of(index, outcome)] } else { Vec::new() })
     }
 
     fn pause_of(&self, index: usize, outcome: &Outcome) -> Effect {

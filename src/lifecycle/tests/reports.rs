@@ -65,3 +65,12 @@ fn a_contradiction_is_recorded_once_and_changes_nothing() {
     assert_eq!((after.state, after.dispatches), (before.state, before.dispatches));
     assert_eq!(after.version, before.version + 1);
 }
+
+#[test]
+fn only_the_transport_reports_a_refusal_that_pauses_a_target() {
+    let mut file = validated(vec![planned("f", "a")]);
+    file.attempt_at("a", 0);
+    let judged = file.told("a", 1, (Some(1), OutcomeKind::Retryable, Reporter::Acks), |r| r.refusal = true);
+    assert_eq!(judged, applied());
+    assert_eq!(file.dispatch("a").spent, Spent { attempts: 1, ..Spent::default() });
+}
