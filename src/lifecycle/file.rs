@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::record::{
-    Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, Outcome, OutcomeKind,
-    PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
+    Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown,
+    Outcome, OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
 };
 
 /// Reports of one dispatch that change nothing and are recorded, for each judgement; further ones are counted only.
@@ -158,8 +158,8 @@ pub struct Dispatch {
     pub settled_by: Option<SettledBy>,
     /// The newest report that counted.
     pub last_outcome: Option<LastOutcome>,
-    /// Whether the target may hold something of it although it never succeeded: an attempt ended UNKNOWN or accepted.
-    pub in_doubt: bool,
+    /// Attempts that the target may have processed although none was confirmed.
+    pub(super) doubtful: BTreeSet<i32>,
     /// Whether a success was reported after it had settled without one.
     pub late_success: bool,
     /// The reports that are events, by what was made of them.
@@ -187,7 +187,7 @@ impl Dispatch {
             escalated_at: None,
             settled_by: None,
             last_outcome: None,
-            in_doubt: false,
+            doubtful: BTreeSet::new(),
             late_success: false,
             heard: BTreeSet::new(),
             plan,
@@ -209,6 +209,33 @@ impl Dispatch {
         self.status == Status::InFlight
     }
 
+    /// Whether the target may hold something of it although it never succeeded: an attempt's fate is unknown, or it was
+    /// accepted and never confirmed.
+    pub fn in_doubt(&self) -> bool {
+        !self.doubtful.is_empty()
+    }
+
+    /// Puts an attempt in doubt whose outcome won't be waited for.
+    pub(super) fn doubt_open_attempt(&mut self) {
+        if self.has_open_attempt() {
+            self.doubtful.insert(self.attempts);
+        }
+    }
+
+    /// Takes in a definite no. One to the dispatch as a whole ends all doubt; one to an attempt says nothing of later
+    /// ones, nor of earlier ones where the target isn't trusted to know them by the key.
+    pub(super) fn rejected(&mut self, attempt: Option<i32>) {
+        let Some(attempt) = attempt else {
+            self.doubtful.clear();
+            return;
+        };
+        self.doubt_open_attempt();
+        self.doubtful.remove(&attempt);
+        if self.plan.on_unknown == OnUnknown::Retry {
+            self.doubtful.retain(|n| *n > attempt);
+        }
+    }
+
     /// Whether the newest attempt was granted by an operator.
     pub(super) fn newest_attempt_was_granted(&self) -> bool {
         self.attempt.as_ref().is_some_and(|a| a.authorized_by == Authorization::Operator)
@@ -225,8 +252,8 @@ impl Dispatch {
         let mark = mark_of(outcome);
         let is_refused = judgement == Judgement::Refused;
         let was_heard = |(j, m): &(Judgement, ReportMark)| (*j == Judgement::Refused) == is_refused && *m == mark;
-        let is_news = !self.heard.iter().any(was_heard)
-            && self.heard.iter().filter(|(j, _)| *j == judgement).count() < MAX_NOTED;
+        let is_news =
+            !self.heard.iter().any(was_heard) && self.heard.iter().filter(|(j, _)| *j == judgement).count() < MAX_NOTED;
         if is_news {
             self.heard.insert((judgement, mark));
         }

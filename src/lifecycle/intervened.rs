@@ -111,7 +111,11 @@ impl File {
         let version = self.version;
         let dispatch = &mut self.dispatches[index];
         let kind = if status == Status::Succeeded { OutcomeKind::Succeeded } else { OutcomeKind::Rejected };
-        dispatch.in_doubt = status != Status::Succeeded && (dispatch.in_doubt || dispatch.has_open_attempt());
+        if status == Status::Succeeded {
+            dispatch.doubtful.clear();
+        } else {
+            dispatch.doubt_open_attempt();
+        }
         dispatch.last_outcome = Some(LastOutcome { kind, code: "operator".into(), at, attempt: None });
         dispatch.settle(status, SettledBy::Operator, version, at, cause);
         self.after_settlement(SettledBy::Operator, at, cause);
@@ -133,7 +137,7 @@ impl File {
         let targets: Vec<TargetName> = self
             .dispatches
             .iter()
-            .filter(|d| d.status != Status::Succeeded && !d.late_success && (resend_unknown || !d.in_doubt))
+            .filter(|d| d.status != Status::Succeeded && !d.late_success && (resend_unknown || !d.in_doubt()))
             .map(|d| d.target().clone())
             .collect();
         (!targets.is_empty()).then_some(targets)

@@ -109,8 +109,12 @@ impl File {
         self.change(index, outcome, at, cause);
         let version = self.version;
         let dispatch = &mut self.dispatches[index];
+        if status == Status::Succeeded {
+            dispatch.doubtful.clear();
+        } else {
+            dispatch.rejected(outcome.attempt);
+        }
         dispatch.settle(status, SettledBy::Target, version, at, cause);
-        dispatch.in_doubt = false;
         self.after_settlement(SettledBy::Target, at, cause);
         Judged::applied()
     }
@@ -127,7 +131,7 @@ impl File {
                 dispatch.enter(Status::Awaiting, version, at, cause);
                 dispatch.accepted_at = Some(at);
                 dispatch.confirm_by = Some(at.plus_millis(within));
-                dispatch.in_doubt = true;
+                dispatch.doubtful.insert(dispatch.attempts);
                 if self.overdue {
                     self.hold(index, HeldBecause::FileOverdue, at, cause);
                 }
@@ -212,7 +216,11 @@ impl File {
             dispatch.spent.attempts -= 1;
             dispatch.spent.refusals += 1;
         }
-        dispatch.in_doubt |= matches!(why, Unsettled::Unknown | Unsettled::Overdue);
+        if matches!(why, Unsettled::Unknown | Unsettled::Overdue) {
+            dispatch.doubtful.insert(dispatch.attempts);
+        } else {
+            dispatch.doubtful.remove(&dispatch.attempts);
+        }
         let plan = &dispatch.plan;
         if why == Unsettled::Unknown && plan.on_unknown == OnUnknown::Hold {
             return self.hold(index, HeldBecause::FateUnknown, at, cause);

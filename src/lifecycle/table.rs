@@ -135,12 +135,7 @@ fn row(
     plan: PlannedDispatch,
     judge: impl FnOnce(&mut File) -> Judged,
 ) -> Row {
-    // A budget of one attempt would hold a specimen that has to back off first.
-    let attempts = plan.retry.attempts;
-    let mut roomy = plan.clone();
-    roomy.retry.attempts = attempts.max(2);
-    let mut file = in_status(roomy, status);
-    file.dispatches[0].plan = std::sync::Arc::new(plan);
+    let mut file = in_status(plan, status);
     let judged = judge(&mut file);
     Row { status, event, policy: policy.to_owned(), judgement: words_of(&judged), becomes: place_of(&file) }
 }

@@ -3,6 +3,7 @@
 mod budgets;
 mod deadlines;
 mod reports;
+mod resubmit;
 mod settlement;
 
 use super::specimen::*;
