@@ -26,3 +26,16 @@ fn a_budget_that_a_deadline_used_up_is_settled_by_the_deadline() {
     assert_eq!(spent_by(|file| file.falls_due(TimerKind::AttemptDeadline)), Some(SettledBy::Deadline));
     assert_eq!(spent_by(|file| file.transport("a", 1, OutcomeKind::Unknown)), Some(SettledBy::Target));
 }
+
+#[test]
+fn a_plan_that_comes_after_the_provisional_deadline_has_its_own() {
+    let mut file = File::arrived(arrival("f"), after_ms(1_000));
+    file.falls_due(TimerKind::FileDeadline);
+    assert!(file.overdue);
+    let mut plan = planned("f", "a");
+    plan.version = file.version + 1;
+    file.planned(plan_of(vec![plan]));
+    assert!(file.may_authorize(0, after_ms(2_000)), "the plan's deadline is days away");
+    file.falls_due(TimerKind::FileDeadline);
+    assert_eq!(file.dispatch("a").held_because, Some(HeldBecause::FileOverdue));
+}
