@@ -86,7 +86,8 @@ impl File {
         let is_next = timer.escalation == Some(dispatch.escalations + 1);
         let is_due = match dispatch.status {
             Status::Held => dispatch.escalate_at == Some(timer.due),
-            Status::Pending | Status::BackingOff => true,
+            // One that fell due before the dispatch came here was meant for the status before.
+            Status::Pending | Status::BackingOff => timer.due > dispatch.since,
             _ => false,
         };
         if !is_next || !is_due {
