@@ -41,7 +41,8 @@ pub struct File {
     /// The file that took this FAILED one up.
     pub successor: Option<FileId>,
     pub(super) by_target: Arc<BTreeMap<TargetName, usize>>,
-    pub(super) interventions: BTreeSet<String>,
+    /// The interventions by identity, and whether a repetition is recorded.
+    pub(super) interventions: BTreeMap<String, bool>,
 }
 
 impl File {
@@ -61,7 +62,7 @@ impl File {
             dispatches: Vec::new(),
             successor: None,
             by_target: Arc::default(),
-            interventions: BTreeSet::new(),
+            interventions: BTreeMap::new(),
             arrival,
         }
     }

@@ -15,14 +15,19 @@ impl File {
         at: Timestamp,
         cause: &Cause,
     ) -> Judged {
-        if !self.interventions.insert(intervention.intervention_id.clone()) {
-            return Judged::Repeat;
+        if let Some(repetition_recorded) = self.interventions.get_mut(&intervention.intervention_id) {
+            if std::mem::replace(repetition_recorded, true) {
+                return Judged::Repeat;
+            }
+            self.count_event(cause);
+            return Judged::refused("repeated");
         }
         self.count_event(cause);
-        let refusal = match index {
+        self.interventions.insert(intervention.intervention_id.clone(), false);
+        let refusal = incomplete(intervention).or_else(|| match index {
             Some(index) => self.refusal_at_dispatch(index, intervention),
             None => self.refusal_at_file(intervention),
-        };
+        });
         if let Some(code) = refusal {
             return Judged::refused(code);
         }
@@ -46,9 +51,6 @@ impl File {
         let action = intervention.action;
         if !matches!(action, Action::Retry | Action::Confirm | Action::Fail) {
             return Some("not_for_a_dispatch");
-        }
-        if intervention.reason.trim().is_empty() {
-            return Some("no_reason");
         }
         if self.is_terminal() {
             return Some("file_settled");
@@ -78,9 +80,6 @@ impl File {
     fn refusal_at_file(&self, intervention: &Intervention) -> Option<&'static str> {
         if !matches!(intervention.action, Action::Cancel | Action::Resubmit) {
             return Some("not_for_a_file");
-        }
-        if intervention.reason.trim().is_empty() {
-            return Some("no_reason");
         }
         match intervention.action {
             Action::Cancel if self.is_terminal() => return Some("file_settled"),
@@ -141,5 +140,18 @@ impl File {
             .map(|d| d.target().clone())
             .collect();
         (!targets.is_empty()).then_some(targets)
+    }
+}
+
+/// What every intervention has to name.
+fn incomplete(intervention: &Intervention) -> Option<&'static str> {
+    if intervention.intervention_id.is_empty() {
+        Some("no_id")
+    } else if intervention.actor.trim().is_empty() {
+        Some("no_actor")
+    } else if intervention.reason.trim().is_empty() {
+        Some("no_reason")
+    } else {
+        None
     }
 }

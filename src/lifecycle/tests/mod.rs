@@ -2,6 +2,8 @@
 
 mod budgets;
 mod deadlines;
+mod escalation;
+mod interventions;
 mod reports;
 mod resubmit;
 mod settlement;
