@@ -65,6 +65,8 @@ impl File {
         }
         match action {
             Action::Confirm if !dispatch.plan.operator_confirm => Some("confirm_forbidden"),
+            // Nobody can have what was never sent; and COMPLETED follows DISTRIBUTING only.
+            Action::Confirm if dispatch.attempts == 0 => Some("never_sent"),
             Action::Retry if dispatch.has_open_attempt() => Some("attempt_open"),
             Action::Retry if dispatch.grant.is_some() || (dispatch.status == Status::Pending && !self.overdue) => {
                 Some("nothing_to_retry")
