@@ -94,8 +94,8 @@ impl File {
         }
         match intervention.seen_version {
             None => Some("no_version"),
-            // Events that changed nothing, such as a refused report, make nobody's view stale.
-            Some(seen) if seen < self.changed_at_version || seen > self.version => Some("stale_version"),
+            // This very event is counted already. Events that changed nothing, such as a refused report, make nobody's view stale.
+            Some(seen) if seen < self.changed_at_version || seen >= self.version => Some("stale_version"),
             Some(_) => None,
         }
     }
