@@ -1,0 +1,8 @@
+//! The state machine against its tables and under random events.
+
+#[path = "machine/property.rs"]
+mod property;
+#[path = "machine/recorder.rs"]
+mod recorder;
+#[path = "machine/watch.rs"]
+mod watch;
