@@ -64,9 +64,8 @@ impl File {
         if attempt.authorized_by == Authorization::RetryBudget {
             dispatch.spent.attempts += 1;
         }
-        let budget = &dispatch.plan.retry;
         assert!(
-            dispatch.attempts <= budget.attempts + budget.operator_attempts + budget.refusals,
+            dispatch.attempts <= dispatch.most_attempts(),
             "{}: attempts exceed the budgets",
             attempt.idempotency_key
         );

@@ -205,6 +205,12 @@ impl Dispatch {
         matches!(self.status, Status::Succeeded | Status::Failed | Status::Cancelled)
     }
 
+    /// What all budgets together allow.
+    pub(super) fn most_attempts(&self) -> i32 {
+        let budgets = &self.plan.retry;
+        budgets.attempts + budgets.operator_attempts + budgets.refusals
+    }
+
     /// Whether its newest attempt's outcome or deadline is still to be read.
     pub fn has_open_attempt(&self) -> bool {
         self.status == Status::InFlight
