@@ -98,3 +98,8 @@ impl File {
 fn applied() -> Judged {
     Judged::applied()
 }
+
+#[test]
+fn print() {
+    println!("{}", table::render());
+}
