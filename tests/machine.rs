@@ -4,5 +4,7 @@
 mod property;
 #[path = "machine/recorder.rs"]
 mod recorder;
+#[path = "machine/tables.rs"]
+mod tables;
 #[path = "machine/watch.rs"]
 mod watch;

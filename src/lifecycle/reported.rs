@@ -79,13 +79,14 @@ impl File {
     }
 
     fn report_after_settlement(&mut self, index: usize, outcome: &Outcome, cause: &Cause) -> Judged {
-        let dispatch = &mut self.dispatches[index];
+        let dispatch = &self.dispatches[index];
+        let by_target = dispatch.settled_by == Some(SettledBy::Target);
+        let was_rejected = dispatch.last_outcome.as_ref().is_some_and(|last| last.kind == OutcomeKind::Rejected);
         let says_success = matches!(outcome.kind, OutcomeKind::Succeeded | OutcomeKind::Duplicate);
         let judged = match (dispatch.status, outcome.kind) {
-            (Status::Succeeded, _) if says_success => return Judged::Repeat,
-            (Status::Failed, OutcomeKind::Rejected) if dispatch.settled_by == Some(SettledBy::Target) => {
-                return Judged::Repeat;
-            }
+            // The target says again what it settled the dispatch by.
+            (Status::Succeeded, _) if says_success && by_target => return Judged::Repeat,
+            (Status::Failed, OutcomeKind::Rejected) if by_target && was_rejected => return Judged::Repeat,
             (Status::Succeeded, OutcomeKind::Rejected) => Judged::contradiction(),
             (Status::Failed | Status::Cancelled, _) if says_success => Judged::contradiction(),
             _ => Judged::late("already_settled"),

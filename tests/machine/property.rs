@@ -4,7 +4,7 @@ use consign::lifecycle::specimen::{START, arrival, intervention, outcome, planne
 use consign::lifecycle::{DueTimer, File, Judged};
 use consign::record::{
     Action, Confirmation, Intervention, OnExhausted, OnFailed, OnOverdue, OnUnknown, Outcome, OutcomeKind,
-    PlannedDispatch, Reporter, Status, TargetName, Timer, TimerKind, Timestamp, TokenCheck,
+    PlannedDispatch, Reporter, Status, TargetName, Timer, Timestamp, TokenCheck,
 };
 
 use crate::recorder::{PROVISIONAL_MS, Recorder};
@@ -238,7 +238,7 @@ impl Run {
             random_intervention(&mut self.draw, &self.recorder.file, number)
         };
         self.asked.push(asked.clone());
-        self.watched(Given::Intervention { target: asked.target.clone() }, |recorder| Some(recorder.intervene(asked)));
+        self.watched(Given::Intervention, |recorder| Some(recorder.intervene(asked)));
     }
 
     fn watched(&mut self, given: Given, act: impl FnOnce(&mut Recorder) -> Option<Judged>) -> Option<Judged> {

@@ -13,7 +13,7 @@ pub enum Given {
     Attempt,
     Report { target: TargetName, kind: OutcomeKind, attempt: Option<i32> },
     Timer { target: Option<TargetName>, what: TimerKind },
-    Intervention { target: Option<TargetName> },
+    Intervention,
 }
 
 /// What the watcher remembers on its own: by what each dispatch's newest attempt ended.
@@ -56,7 +56,7 @@ impl Watch {
             let kind = match given {
                 Given::Report { kind, .. } => *kind,
                 Given::Timer { what: TimerKind::AttemptDeadline, .. } => OutcomeKind::Unknown,
-                Given::Intervention { .. } => OutcomeKind::Unknown,
+                Given::Intervention => OutcomeKind::Unknown,
                 _ => panic!("{target}: left IN_FLIGHT without an outcome, a deadline or a person"),
             };
             self.ended_by.insert(target.clone(), kind);
@@ -65,7 +65,7 @@ impl Watch {
             self.ended_by.insert(target.clone(), kind);
         }
         if old.status == Status::Held && moved {
-            let allowed = matches!(given, Given::Intervention { .. } | Given::Report { .. });
+            let allowed = matches!(given, Given::Intervention | Given::Report { .. });
             assert!(allowed, "I13 {target}: left HELD without an intervention or a late outcome");
         }
         if let Given::Report { target: about, kind, attempt } = given

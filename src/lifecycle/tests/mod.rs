@@ -98,8 +98,3 @@ impl File {
 fn applied() -> Judged {
     Judged::applied()
 }
-
-#[test]
-fn print() {
-    println!("{}", table::render());
-}

@@ -74,3 +74,18 @@ fn only_the_transport_reports_a_refusal_that_pauses_a_target() {
     assert_eq!(judged, applied());
     assert_eq!(file.dispatch("a").spent, Spent { attempts: 1, ..Spent::default() });
 }
+
+#[test]
+fn what_the_target_says_after_somebody_else_settled_is_news() {
+    let late = (Judgement::Late, Some("already_settled"));
+    let mut confirmed = validated(vec![planned("f", "a")]);
+    confirmed.attempt_at("a", 0);
+    confirmed.ask(Some("a"), Action::Confirm);
+    assert_eq!(judgement(&confirmed.ack("a", 3, OutcomeKind::Succeeded)), late, "it bears the person out");
+    let mut exhausted = validated(vec![plan_with(|p| {
+        (p.on_exhausted, p.retry.attempts) = (crate::record::OnExhausted::Fail, 1);
+    })]);
+    exhausted.attempt_at("a", 0);
+    exhausted.transport("a", 1, OutcomeKind::Retryable);
+    assert_eq!(judgement(&exhausted.ack("a", 3, OutcomeKind::Rejected)), late, "nobody had said no before");
+}
