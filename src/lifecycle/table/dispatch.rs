@@ -48,6 +48,7 @@ pub(super) fn dispatch() -> Table {
         title: "what becomes of a dispatch, confirmed by acks, when an event is read",
         inputs: &["stands", "from", "event", "attempt", "policy"],
         outputs: &["judgement", "becomes"],
+        by_first_column: true,
         cells: Vec::new(),
     };
     for (place, status, by_hand) in PLACES {

@@ -56,6 +56,7 @@ pub(super) fn settlement() -> Table {
         title: "what the settlement of the first of two dispatches means for the other and for the file",
         inputs: &["the other", "the first", "its on_failed"],
         outputs: &["the other becomes", "the file becomes"],
+        by_first_column: false,
         cells: Vec::new(),
     };
     for (place, bring) in OTHERS {
@@ -89,6 +90,7 @@ pub(super) fn file() -> Table {
         title: "what becomes of a file with one dispatch",
         inputs: &["state", "event"],
         outputs: &["judgement", "becomes"],
+        by_first_column: false,
         cells: Vec::new(),
     };
     for (name, before) in states() {

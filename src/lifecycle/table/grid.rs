@@ -29,6 +29,8 @@ pub struct Table {
     pub inputs: &'static [&'static str],
     /// Names of the output columns.
     pub outputs: &'static [&'static str],
+    /// Whether each value of the first column has rows of its own, so that they stand together.
+    pub by_first_column: bool,
     /// Every cell, in the order in which the table is read.
     pub cells: Vec<Cell>,
 }
@@ -52,7 +54,7 @@ impl Table {
             .iter()
             .map(|c| Merged { inputs: c.inputs.iter().map(|v| vec![v.clone()]).collect(), outputs: c.outputs.clone() })
             .collect();
-        for column in (0..self.inputs.len()).rev() {
+        for column in (usize::from(self.by_first_column)..self.inputs.len()).rev() {
             rows = self.merged(rows, column);
         }
         rows.into_iter()
@@ -103,7 +105,8 @@ impl Table {
 
     /// The table in Markdown.
     pub fn render_markdown(&self) -> String {
-        let mut text = format!("## {}\n\n{}\n\n", self.name, self.title);
+        let (first, rest) = self.title.split_at(1);
+        let mut text = format!("## {}\n\n{}{rest}.\n\n", self.name, first.to_uppercase());
         for (number, row) in self.with_header().iter().enumerate() {
             let _ = writeln!(text, "| {} |", row.join(" | "));
             if number == 0 {

@@ -46,6 +46,7 @@ pub(super) fn dispatch() -> Table {
         title: "interventions at a dispatch, by where it stands and what is wrong with them",
         inputs: &["stands", "action", "flaw"],
         outputs: &["judgement", "becomes"],
+        by_first_column: false,
         cells: Vec::new(),
     };
     for status in Status::ALL.iter().copied() {
@@ -71,6 +72,7 @@ pub(super) fn file() -> Table {
         title: "interventions at a file, by its state and what is wrong with them",
         inputs: &["state", "action", "flaw"],
         outputs: &["judgement", "becomes"],
+        by_first_column: false,
         cells: Vec::new(),
     };
     for (name, state) in states() {

@@ -34,6 +34,7 @@ pub(super) fn confirmation() -> Table {
         title: "whose reports are believed, by the target's confirmed_by",
         inputs: &["confirmed_by", "reporter", "kind"],
         outputs: &["verdict"],
+        by_first_column: false,
         cells: Vec::new(),
     };
     for by in Confirmation::ALL.iter().copied() {
@@ -55,6 +56,7 @@ pub(super) fn token() -> Table {
         title: "reports by their ack token; a transport needs none",
         inputs: &["token demanded", "reporter", "token"],
         outputs: &["verdict"],
+        by_first_column: false,
         cells: Vec::new(),
     };
     let tokens = [
@@ -84,6 +86,7 @@ pub(super) fn attempt() -> Table {
         title: "reports by the attempt that they name",
         inputs: &["authorized so far", "attempt named"],
         outputs: &["verdict"],
+        by_first_column: false,
         cells: Vec::new(),
     };
     for (so_far, status) in [("none", Status::Pending), ("one", Status::InFlight)] {
