@@ -45,7 +45,7 @@ impl File {
         }
     }
 
-    /// Takes in an authorized attempt: IN_FLIGHT, and with the first one DISTRIBUTING.
+    /// Takes in an authorized attempt: `IN_FLIGHT`, and with the first one DISTRIBUTING.
     pub fn authorized(&mut self, attempt: Arc<DispatchAttempt>) {
         let index = self.index_of(&attempt.target).expect("an attempt's target is planned");
         assert_eq!(attempt.version, self.version + 1, "{}: the attempt is its next event", self.id());

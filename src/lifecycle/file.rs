@@ -141,7 +141,7 @@ pub struct Dispatch {
     pub first_attempt_at: Option<Timestamp>,
     /// The operator's retry that waits to be authorized.
     pub grant: Option<String>,
-    /// BACKING_OFF: when the next attempt is due.
+    /// `BACKING_OFF`: when the next attempt is due.
     pub retry_at: Option<Timestamp>,
     /// AWAITING: when the target first accepted.
     pub accepted_at: Option<Timestamp>,

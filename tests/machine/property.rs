@@ -1,6 +1,7 @@
 //! Random plans and random events: the invariants hold after each, and the records give the file again.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use consign::lifecycle::specimen::{START, arrival, intervention, outcome, planned};
 use consign::lifecycle::{DueTimer, File, Judged};
@@ -206,7 +207,7 @@ impl Run {
             .collect();
         if !allowed.is_empty() {
             let index = self.draw.of(&allowed);
-            self.watched(Given::Attempt, |recorder| {
+            self.watched(&Given::Attempt, |recorder| {
                 recorder.authorize(index);
                 None
             });
@@ -224,10 +225,10 @@ impl Run {
         let (target, kind, attempt) = (report.target.clone(), report.kind, report.attempt);
         let open_then = self.is_moving(&target);
         let judged =
-            self.watched(Given::Report { target: target.clone(), kind, attempt }, |r| Some(r.report(report.clone())));
+            self.watched(&Given::Report { target: target.clone(), kind, attempt }, |r| Some(r.report(report.clone())));
         if !open_then || kind != OutcomeKind::Accepted {
             // Said again at once, it is an exact repeat, whatever was made of it.
-            let again = self.watched(Given::Report { target, kind, attempt }, |r| Some(r.report(report)));
+            let again = self.watched(&Given::Report { target, kind, attempt }, |r| Some(r.report(report)));
             assert_eq!(again, Some(Judged::Repeat), "an exact repeat of {judged:?}");
         }
     }
@@ -256,7 +257,7 @@ impl Run {
         let waits = self.recorder.file.timers().iter().any(|t| t.target == target && t.timer == timer);
         let given = Given::Timer { target: target.clone(), what: timer.what };
         let record = timer_record(&self.recorder.file, target, timer);
-        let judged = self.watched(given, |recorder| Some(recorder.report(record)));
+        let judged = self.watched(&given, |recorder| Some(recorder.report(record)));
         assert_eq!(judged != Some(Judged::Repeat), waits, "I14: a timer takes effect iff the file waits for it");
     }
 
@@ -268,13 +269,13 @@ impl Run {
             random_intervention(&mut self.draw, &self.recorder.file, number)
         };
         self.asked.push(asked.clone());
-        self.watched(Given::Intervention, |recorder| Some(recorder.intervene(asked)));
+        self.watched(&Given::Intervention, |recorder| Some(recorder.intervene(asked)));
     }
 
-    fn watched(&mut self, given: Given, act: impl FnOnce(&mut Recorder) -> Option<Judged>) -> Option<Judged> {
+    fn watched(&mut self, given: &Given, act: impl FnOnce(&mut Recorder) -> Option<Judged>) -> Option<Judged> {
         let before = self.recorder.file.clone();
         let judged = act(&mut self.recorder);
-        self.watch.check(&before, &given, judged.as_ref(), &self.recorder.file, self.recorder.now);
+        self.watch.check(&before, given, judged.as_ref(), &self.recorder.file, self.recorder.now);
         self.look(judged.as_ref());
         if self.draw.one_in(4) {
             self.recorder.commit();
@@ -335,7 +336,7 @@ fn run(seed: u64) -> BTreeSet<String> {
         asked: vec![],
         seen: BTreeSet::new(),
     };
-    run.watched(Given::Planned, |recorder| {
+    run.watched(&Given::Planned, |recorder| {
         recorder.plan(plan);
         None
     });
@@ -366,7 +367,7 @@ fn invariants_hold_and_records_fold_for_fixed_seeds() {
     for seed in failing_seeds().into_iter().chain(0..FIXED_SEEDS) {
         match try_seed(seed) {
             Ok(more) => seen.extend(more),
-            Err(seed) => failed.push(seed),
+            Err(broken) => failed.push(broken),
         }
     }
     assert!(failed.is_empty(), "{} seeds fail, among them {:?}", failed.len(), &failed[..failed.len().min(5)]);
@@ -387,7 +388,7 @@ fn invariants_hold_and_records_fold_for_a_fresh_seed() {
     for seed in fresh..fresh + 200 {
         if try_seed(seed).is_err() {
             let mut text = std::fs::read_to_string(FAILING_SEEDS).expect("the file is there");
-            text.push_str(&format!("{seed}\n"));
+            let _ = writeln!(text, "{seed}");
             std::fs::write(FAILING_SEEDS, text).expect("the file can be written");
             panic!("seed {seed} fails; it is in {FAILING_SEEDS} and will be run again");
         }

@@ -55,8 +55,7 @@ impl Watch {
         if old.status == Status::InFlight && moved {
             let kind = match given {
                 Given::Report { kind, .. } => *kind,
-                Given::Timer { what: TimerKind::AttemptDeadline, .. } => OutcomeKind::Unknown,
-                Given::Intervention => OutcomeKind::Unknown,
+                Given::Timer { what: TimerKind::AttemptDeadline, .. } | Given::Intervention => OutcomeKind::Unknown,
                 _ => panic!("{target}: left IN_FLIGHT without an outcome, a deadline or a person"),
             };
             self.ended_by.insert(target.clone(), kind);

@@ -190,12 +190,12 @@ fn add_timers(table: &mut Table, place: &str, status: Status, by_hand: Option<Ac
 /// Reads back the timer of that kind that the file waits for, or one that it doesn't wait for. An escalation may come to
 /// what waits under a pause, too.
 fn read_next(file: &mut File, what: TimerKind) -> Judged {
-    let target = (what != TimerKind::FileDeadline).then(|| TargetName::trusted("a"));
-    let due = file.timers().into_iter().find(|t| t.timer.what == what).unwrap_or_else(|| DueTimer {
-        target,
+    let not_waited_for = DueTimer {
+        target: (what != TimerKind::FileDeadline).then(|| TargetName::trusted("a")),
         timer: Timer { what, due: file.deadline, attempt: Some(1), escalation: Some(1) },
         after_acks: false,
-    });
+    };
+    let due = file.timers().into_iter().find(|t| t.timer.what == what).unwrap_or(not_waited_for);
     file.read_back(&due, 1)
 }
 

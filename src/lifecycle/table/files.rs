@@ -18,8 +18,10 @@ fn hear(file: &mut File, target: &str, kind: OutcomeKind) {
     file.report(index, &report, START.plus_millis(1_000), &cause(file.version));
 }
 
-/// Where the other dispatch stands when the first one settles.
-const OTHERS: [(&str, fn(&mut File)); 9] = [
+/// Where the other dispatch stands when the first one settles, and how it comes there.
+type Other = (&'static str, fn(&mut File));
+
+const OTHERS: [Other; 9] = [
     ("PENDING", |_| {}),
     ("PENDING, after the first", |_| {}),
     ("IN_FLIGHT", |f| f.attempt_now(1, START)),

@@ -1,7 +1,8 @@
 //! Attempts and the budgets that they spend.
 
 use super::*;
-use crate::record::{Authorization, HeldBecause, OnOverdue};
+use crate::record::Authorization::{Operator, RetryBudget};
+use crate::record::{HeldBecause, OnOverdue};
 
 #[test]
 fn refusals_never_exceed_their_budget_whatever_operators_grant() {
@@ -48,7 +49,6 @@ fn attempts_are_numbered_from_one_without_a_gap_whoever_authorizes_them() {
         assert!(!file.may_authorize(0, after_ms(ms * 10)), "one is open at a time");
         file.transport("a", ms, OutcomeKind::Retryable);
     }
-    use Authorization::{Operator, RetryBudget};
     assert_eq!(numbers, [(1, RetryBudget, 1), (2, RetryBudget, 0), (3, Operator, 0), (4, Operator, 0)]);
     assert_eq!(file.ask(Some("a"), Action::Retry), Judged::refused("operator_budget_spent"));
 }

@@ -93,7 +93,7 @@ fn a_target_at_work_extends_its_time_up_to_the_limit_and_no_view_becomes_stale()
     assert_eq!(file.dispatch("a").held_because, Some(HeldBecause::ConfirmationOverdue));
 }
 
-/// A file with one dispatch in each open status: `pending` waits, `flying` is IN_FLIGHT, and so on.
+/// A file with one dispatch in each open status: `pending` waits, `flying` is `IN_FLIGHT`, and so on.
 fn one_of_each() -> File {
     let names = ["pending", "flying", "awaiting", "backing-off", "held"];
     let mut file = validated(names.map(|name| plan_at(name, |p| p.retry.operator_attempts = 2)).to_vec());

@@ -34,7 +34,7 @@ impl Written {
             intervention: None,
             failure: None,
         };
-        let seq = self.records.history.len() as i64 + 1;
+        let seq = self.records.history.last_key_value().map_or(1, |(seq, _)| seq + 1);
         let (file_id, version) = (self.file.id().clone(), event.version);
         let record = FileHistory { file_id, seq, version, cause: caused_by, events: vec![event] };
         self.records.history.insert(seq, record);
