@@ -94,6 +94,10 @@ impl Watch {
             let known = self.ended_by.get(target) == Some(&OutcomeKind::Retryable);
             assert!(known || by_operator, "I8 {target}: sent again although its fate is unknown");
         }
+        for other in &before.dispatches {
+            let waited_for = new.plan.after.contains(other.target());
+            assert!(!waited_for || other.status == Status::Succeeded, "{target}: sent before its turn");
+        }
         if before.overdue || now >= before.deadline {
             assert!(by_operator, "{target}: authorized after the file's deadline");
         }

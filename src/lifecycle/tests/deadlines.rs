@@ -49,6 +49,9 @@ fn only_a_timer_that_the_file_still_waits_for_takes_effect() {
     assert_eq!(file.read_back(&first, 0), Judged::Repeat, "the outcome was before it");
     file.attempt_at("a", 5_000);
     assert_eq!(file.read_back(&first, 0), Judged::Repeat, "it is about another attempt");
+    let mut other_time = file.waiting(TimerKind::AttemptDeadline);
+    other_time.timer.due = first.timer.due;
+    assert_eq!(file.read_back(&other_time, 0), Judged::Repeat, "it fell due at another time");
     assert_eq!(file.falls_due(TimerKind::AttemptDeadline), applied());
     let mut overdue = validated(vec![planned("f", "a")]);
     let deadline = overdue.waiting(TimerKind::FileDeadline);
