@@ -18,14 +18,15 @@ pub struct MachineArgs {}
 /// Prints the tables.
 pub fn run(_: MachineArgs, globals: &Globals) -> Exit {
     if globals.output == OutputFormat::Json {
-        let rows: Vec<_> = table::rows()
+        let tables: Vec<_> = table::tables()
             .iter()
-            .map(|r| {
-                json!({"status": r.status, "event": r.event, "policy": r.policy, "judgement": r.judgement,
-                       "becomes": r.becomes})
+            .map(|t| {
+                let cells: Vec<_> =
+                    t.cells.iter().map(|c| json!({"inputs": c.inputs, "outputs": c.outputs})).collect();
+                json!({"name": t.name, "title": t.title, "inputs": t.inputs, "outputs": t.outputs, "cells": cells})
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&json!({"rows": rows})).unwrap_or_default());
+        println!("{}", serde_json::to_string_pretty(&json!({"tables": tables})).unwrap_or_default());
     } else {
         print!("{}", table::render());
     }

@@ -3,7 +3,7 @@
 use consign::log::{Append, Cluster, LogError};
 use consign::record::{Topic, home_partition};
 
-use crate::bed::{Bed, append, at};
+use crate::bed::{Bed, append, at, incompressible};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -68,7 +68,7 @@ fn many_appends_at_once_all_arrive() {
 fn what_the_broker_refuses_is_no_matter_of_waiting() {
     let bed = Bed::new("append-refused", 1);
     let appender = bed.cluster.appender().unwrap();
-    let huge = append(at(Topic::Acks, 0), "k", &"x".repeat(2 << 20));
+    let huge = append(at(Topic::Acks, 0), "k", &incompressible(2 << 20));
     let error = runtime().block_on(appender.append(huge)).unwrap_err();
     assert!(matches!(error, LogError::Fatal(_)), "{error:?}");
     let nowhere = append(at(Topic::Acks, 9), "k", "x");

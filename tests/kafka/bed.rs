@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use consign::log::kafka::{KafkaCluster, KafkaOptions, TopicOptions, TopicSpec, plan_topics};
@@ -110,6 +110,26 @@ pub fn append(at: TopicPartition, key: &str, value: &str) -> Append {
 
 pub fn text(bytes: Option<&Vec<u8>>) -> String {
     String::from_utf8(bytes.cloned().unwrap_or_default()).unwrap()
+}
+
+/// Text that no compression makes smaller: limits are on what is sent.
+pub fn incompressible(bytes: usize) -> String {
+    let mut state: u64 = 42;
+    (0..bytes)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[(state >> 58) as usize])
+        })
+        .collect()
+}
+
+/// Sets a flag when it goes, also in a panic, so that threads which watch it end.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Repeats `step` until it gives something.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consign::log::{Cluster, Ends, Isolation, Reader, TopicPartition};
+use consign::log::{Cluster, Ends, Isolation, TopicPartition};
 use consign::record::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -13,12 +13,12 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::bed::{Bed, PATIENCE, at, eventually, lone_worker, read_to_goal, text};
 
 const P: [TopicPartition; 6] = [
-    TopicPartition { topic: Topic::Plans, partition: 0 },
-    TopicPartition { topic: Topic::Plans, partition: 1 },
-    TopicPartition { topic: Topic::Plans, partition: 2 },
-    TopicPartition { topic: Topic::Plans, partition: 3 },
-    TopicPartition { topic: Topic::Plans, partition: 4 },
-    TopicPartition { topic: Topic::Plans, partition: 5 },
+    TopicPartition { topic: Topic::Outcomes, partition: 0 },
+    TopicPartition { topic: Topic::Outcomes, partition: 1 },
+    TopicPartition { topic: Topic::Outcomes, partition: 2 },
+    TopicPartition { topic: Topic::Outcomes, partition: 3 },
+    TopicPartition { topic: Topic::Outcomes, partition: 4 },
+    TopicPartition { topic: Topic::Outcomes, partition: 5 },
 ];
 
 fn delete_before(bed: &Bed, at: TopicPartition, offset: i64) {
@@ -27,7 +27,8 @@ fn delete_before(bed: &Bed, at: TopicPartition, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&bed.names.name(at.topic), at.partition, Offset::Offset(offset)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
+    let done = runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
+    assert!(done.elements().iter().all(|e| e.error().is_ok()), "{done:?}");
 }
 
 #[test]

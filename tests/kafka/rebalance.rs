@@ -8,7 +8,7 @@ use std::time::Duration;
 use consign::log::{AssignmentChange, Cluster, LogError, Position, TopicPartition};
 use consign::record::Topic;
 
-use crate::bed::{Bed, append, at, eventually, offsets_of, positions};
+use crate::bed::{Bed, Stop, append, at, eventually, offsets_of, positions};
 
 const PARTITIONS: i32 = 4;
 const EACH: i64 = 600;
@@ -70,6 +70,7 @@ fn nothing_is_lost_and_nothing_done_twice_when_workers_come_and_go() {
         });
     };
     std::thread::scope(|scope| {
+        let (_first, _second) = (Stop(&stop_first), Stop(&stop_second));
         scope.spawn(|| copy(&bed, "first", &copied, &stop_first, &held));
         holds("first", all);
         send(0..EACH / 3);
@@ -87,7 +88,6 @@ fn nothing_is_lost_and_nothing_done_twice_when_workers_come_and_go() {
             std::thread::sleep(Duration::from_millis(10));
             (copied.load(Ordering::Relaxed) >= total).then_some(())
         });
-        stop_first.store(true, Ordering::Relaxed);
     });
     for partition in 0..PARTITIONS {
         let records = bed.read(&[at(Topic::Arrivals, partition)]);
@@ -121,4 +121,24 @@ fn the_same_partition_number_of_all_inputs_goes_to_one_worker() {
             assert_eq!(numbers(topic), numbers(Topic::Manifests));
         }
     }
+}
+
+#[test]
+fn a_worker_that_goes_while_it_joins_doesnt_hang() {
+    let bed = Bed::new("joining", 1);
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for n in 0..24 {
+            let mut worker = bed.cluster.worker("w").unwrap();
+            // Somewhere between the subscription and the assignment.
+            if n % 3 == 0 {
+                worker.poll(1, Duration::from_millis(n)).unwrap();
+            } else {
+                std::thread::sleep(Duration::from_millis(n * 4));
+            }
+            drop(worker);
+        }
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(crate::bed::PATIENCE * 2).expect("a worker's end never came");
 }

@@ -6,7 +6,7 @@ use consign::log::{Cluster, Ends, Isolation, Log, LogError, TopicPartition};
 use consign::record::Topic;
 use rdkafka::producer::Producer;
 
-use crate::bed::{Bed, PATIENCE, append, assigned, at, eventually, lone_worker, take, text};
+use crate::bed::{Bed, PATIENCE, append, assigned, at, eventually, incompressible, lone_worker, take, text};
 
 const IN: TopicPartition = TopicPartition { topic: Topic::Manifests, partition: 0 };
 const OUT: TopicPartition = TopicPartition { topic: Topic::Arrivals, partition: 0 };
@@ -40,7 +40,7 @@ fn of_a_refused_transaction_nothing_stays() {
     let bed = Bed::new("txn-refused", 1);
     let mut worker = lone_worker(&bed, "w");
     worker.transact(vec![append(OUT, "k", "before")], &[(IN, 0)]).unwrap();
-    let huge = "x".repeat(3 << 20);
+    let huge = incompressible(3 << 20);
     let error = worker.transact(vec![append(OUT, "k", "never"), append(OTHER, "k", &huge)], &[(IN, 1)]).unwrap_err();
     assert!(matches!(error, LogError::Fatal(_)), "{error:?}");
     assert_eq!(worker.committed(&[IN]).unwrap(), [Some(0)]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
@@ -10,7 +10,7 @@ use rdkafka::admin::{
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::client::{MAX_RECORD_BYTES, REQUEST, Tracing, settings, triage};
+use super::client::{ASK_AGAIN, MAX_RECORD_BYTES, REQUEST, Tracing, settings, triage};
 use super::{KafkaCluster, controls};
 use crate::log::{Append, Cluster, LogError};
 use crate::record::registry::RegistryError;
@@ -209,7 +209,7 @@ impl KafkaCluster {
         let home = specs.iter().find(|s| s.topic == Topic::Manifests).map(|s| s.partitions);
         let controls = survey.iter().find(|(spec, _)| spec.topic == Topic::Controls);
         if let (Some(must), Some((_, controls))) = (home, controls) {
-            // Right after its creation the topic may not be known to every broker yet, but it is empty.
+            // Without a topic there is nothing to read, and with `dry_run` there still is none.
             let is = if controls.dynamic.is_some() { self.home_partitions(codec)? } else { None };
             match is {
                 Some(is) if is != must => {
@@ -317,6 +317,18 @@ impl KafkaCluster {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
                 Err((name, code)) => return Err(named(&name, code)),
             }
+        }
+        self.await_creation(&topics.iter().map(|t| t.name).collect::<Vec<_>>())
+    }
+
+    /// The controller has them; the brokers learn of them a moment later.
+    fn await_creation(&self, names: &[&str]) -> Result<(), LogError> {
+        let deadline = Instant::now() + REQUEST;
+        while self.probe.partition_counts(names)?.len() < names.len() {
+            if Instant::now() >= deadline {
+                return Err(LogError::Away("the topics just created are not there yet".into()));
+            }
+            std::thread::sleep(ASK_AGAIN);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What every client of the broker shares: its settings, the triage of errors, records from messages.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -16,6 +16,8 @@ use crate::record::{Timestamp, TopicNames};
 
 /// How long one request may take before the broker counts as away.
 pub(super) const REQUEST: Duration = Duration::from_secs(10);
+/// The wait before a question is asked again that the broker can't answer at the moment.
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// The largest record that any topic takes; `controls` holds whole routing documents.
 pub(super) const MAX_RECORD_BYTES: usize = 6 << 20;
 
@@ -63,8 +65,10 @@ pub(super) fn plain_consumer(
     isolation: &str,
     reset: &str,
 ) -> Result<BaseConsumer<Tracing>, LogError> {
+    let session = options.session_timeout.as_millis().to_string();
     let fixed = [
         ("group.id", options.group.as_str()),
+        ("session.timeout.ms", session.as_str()),
         ("enable.auto.commit", "false"),
         ("enable.auto.offset.store", "false"),
         ("isolation.level", isolation),
@@ -196,15 +200,24 @@ pub(super) fn ends_seen_by<C: rdkafka::consumer::ConsumerContext>(
     names: &TopicNames,
     partitions: &[TopicPartition],
 ) -> Result<Vec<Ends>, LogError> {
-    partitions
-        .iter()
-        .map(|at| {
-            let (low, high) = consumer
-                .fetch_watermarks(&names.name(at.topic), at.partition, REQUEST)
-                .map_err(|e| with_place(triage(&e), at))?;
-            Ok(Ends { low, high })
-        })
-        .collect()
+    let deadline = Instant::now() + REQUEST;
+    partitions.iter().map(|at| ends_of(consumer, &names.name(at.topic), at, deadline)).collect()
+}
+
+/// Asks again while the partition has no leader, as between its creation and its first election.
+fn ends_of<C: rdkafka::consumer::ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    name: &str,
+    at: &TopicPartition,
+    deadline: Instant,
+) -> Result<Ends, LogError> {
+    loop {
+        match consumer.fetch_watermarks(name, at.partition, REQUEST).map_err(|e| triage(&e)) {
+            Ok((low, high)) => return Ok(Ends { low, high }),
+            Err(LogError::Away(_)) if Instant::now() < deadline => std::thread::sleep(ASK_AGAIN),
+            Err(error) => return Err(with_place(error, at)),
+        }
+    }
 }
 
 fn with_place(error: LogError, at: &TopicPartition) -> LogError {

@@ -5,14 +5,18 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::producer::Transactions;
 use super::reader::KafkaReader;
 use super::{KafkaOptions, Probe};
-use crate::log::{Append, ControlsChange, LogError, Reader, Record, TopicPartition};
+use crate::log::{ControlsChange, LogError, Reader, Record, TopicPartition};
 use crate::record::Topic;
 
 /// What the prefix and this make is the transactional id.
 pub(super) const IDENTITY: &str = "controls";
+/// The header that tells one party's records from another's with the same content.
+const MARK: &str = "consign-change";
 /// How long one party tries to get its turn while others change controls too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,7 +31,7 @@ pub(super) fn change(
 ) -> Result<(), LogError> {
     let id = format!("{}{IDENTITY}", options.names.prefix());
     let deadline = Instant::now() + PATIENCE;
-    let mut uncertain: Option<Vec<Append>> = None;
+    let mut uncertain: Option<String> = None;
     for turn in 1.. {
         let fenced = match change_once(options, probe, &id, &mut uncertain, change) {
             Err(LogError::ProducerFenced(text)) => text,
@@ -47,31 +51,32 @@ fn change_once(
     options: &KafkaOptions,
     probe: &Arc<Probe>,
     id: &str,
-    uncertain: &mut Option<Vec<Append>>,
+    uncertain: &mut Option<String>,
     change: &mut ControlsChange<'_>,
 ) -> Result<(), LogError> {
     let transactions = Transactions::begin_under(options, id, Duration::from_secs(30))?;
     let newest = read_to_end(options, probe)?;
-    if uncertain.take().is_some_and(|appends| is_there(&newest, &appends)) {
+    if uncertain.take().is_some_and(|mark| newest.iter().any(|r| is_marked(r, &mark))) {
         return Ok(());
     }
-    let appends = change(&newest);
+    let mut appends = change(&newest);
     if appends.is_empty() {
         return Ok(());
+    }
+    let mark = Uuid::new_v4().to_string();
+    for append in &mut appends {
+        append.headers.push((MARK.to_owned(), mark.clone().into_bytes()));
     }
     let result = transactions.transact(&appends, None);
     if let Err(LogError::ProducerFenced(_)) = &result {
         // The reply to a commit may have been lost before the id was.
-        *uncertain = Some(appends);
+        *uncertain = Some(mark);
     }
     result
 }
 
-fn is_there(newest: &[Record], appends: &[Append]) -> bool {
-    appends.iter().all(|append| {
-        let found = newest.iter().find(|r| r.key.as_ref() == Some(&append.key));
-        found.and_then(|r| r.value.as_ref()) == append.value.as_ref()
-    })
+fn is_marked(record: &Record, mark: &str) -> bool {
+    record.header(MARK) == Some(mark.as_bytes())
 }
 
 /// The newest value of every key, in the order in which they were written; tombstoned keys are left out.

@@ -1,16 +1,22 @@
 //! What librdkafka calls on the polling thread while the group shares its partitions out.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::TopicPartitionList;
 
 use super::client::{log_error, log_line, partitions_of};
 use crate::log::AssignmentChange;
 use crate::record::TopicNames;
+
+/// How long a consumer that is being closed may take before an assignment is answered all the same.
+const LAST_ASSIGNMENT: Duration = Duration::from_secs(1);
 
 /// Notes the changes of the assignment, in order, and keeps what is newly assigned from delivering anything.
 ///
@@ -18,16 +24,22 @@ use crate::record::TopicNames;
 pub(super) struct Rebalances {
     names: TopicNames,
     noted: Mutex<Vec<AssignmentChange>>,
+    closing: AtomicBool,
 }
 
 impl Rebalances {
     pub(super) fn new(names: TopicNames) -> Self {
-        Self { names, noted: Mutex::default() }
+        Self { names, noted: Mutex::default(), closing: AtomicBool::new(false) }
     }
 
     /// The changes noted since the last call.
     pub(super) fn take(&self) -> Vec<AssignmentChange> {
         std::mem::take(&mut *self.noted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Must be said before the consumer is dropped.
+    pub(super) fn closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     fn note(&self, change: AssignmentChange) {
@@ -46,34 +58,47 @@ impl ClientContext for Rebalances {
 }
 
 impl ConsumerContext for Rebalances {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            // An explicit place spares the look-up of committed offsets, whose absence would be reported as an error;
-            // nothing is read from there, because the partition is paused before any fetch and sought before it resumes.
-            Rebalance::Assign(list) => {
-                for mut element in list.elements() {
-                    if let Err(e) = element.set_offset(Offset::End) {
-                        tracing::error!("an assigned partition keeps its stored offset: {e}");
-                    }
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                if !(self.closing.load(Ordering::Relaxed) && closes(consumer)) {
+                    self.assign(consumer, list);
                 }
             }
-            Rebalance::Revoke(list) => self.note(AssignmentChange::Revoked(partitions_of(&self.names, list))),
-            Rebalance::Error(e) => tracing::warn!("rebalance: {e}"),
-        }
-    }
-
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(list) = rebalance {
-            pause(consumer, list);
-            self.note(AssignmentChange::Assigned(partitions_of(&self.names, list)));
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                self.note(AssignmentChange::Revoked(partitions_of(&self.names, list)));
+                log_failure("unassign", &consumer.unassign());
+            }
+            other => {
+                tracing::warn!("rebalance: {}", RDKafkaErrorCode::from(other));
+                log_failure("unassign", &consumer.unassign());
+            }
         }
     }
 }
 
-fn pause(consumer: &BaseConsumer<Rebalances>, list: &TopicPartitionList) {
-    // Not fatal: records of partitions that aren't started are dropped where they are polled, and read again from the
-    // position at which the partition is started.
-    if let Err(e) = consumer.pause(list) {
-        tracing::warn!("newly assigned partitions can't be paused: {e}");
+impl Rebalances {
+    /// Takes the partitions on without reading any: each is fetched from the position at which the worker starts it.
+    fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        log_failure("assign", &consumer.assign(&TopicPartitionList::new()));
+        self.note(AssignmentChange::Assigned(partitions_of(&self.names, list)));
+    }
+}
+
+/// Whether a consumer that is being closed has closed before long.
+///
+/// An assignment that arrives while librdkafka ends its place in the group must not be answered: nobody is left to take
+/// the answer, and the call would never return. One that came before waits for its answer, and then it isn't closed.
+fn closes(consumer: &BaseConsumer<Rebalances>) -> bool {
+    let deadline = Instant::now() + LAST_ASSIGNMENT;
+    while !consumer.closed() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    consumer.closed()
+}
+
+fn log_failure(call: &str, result: &KafkaResult<()>) {
+    if let Err(e) = result {
+        tracing::error!("{call} in a rebalance: {e}");
     }
 }

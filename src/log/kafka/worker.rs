@@ -9,19 +9,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{
-    FETCH, REQUEST, ends_seen_by, partition_list, plain_consumer, position_list, record, settings, triage,
+    ASK_AGAIN, FETCH, REQUEST, ends_seen_by, partition_list, plain_consumer, position_list, record, settings, triage,
 };
 use super::producer::Transactions;
 use super::reader::KafkaReader;
 use super::rebalance::Rebalances;
 use super::{KafkaOptions, Probe};
-use crate::log::{Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
+use crate::log::{
+    Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, Record, TopicPartition,
+};
 use crate::record::Topic;
 
 /// How long taking over the transactional id may take.
 const TAKE_OVER: Duration = Duration::from_secs(30);
-/// The wait between two tries to seek in a partition whose assignment is still being carried out.
-const SEEK_AGAIN: Duration = Duration::from_millis(5);
 
 /// [`Log`] on Kafka.
 pub(super) struct KafkaLog {
@@ -30,7 +30,7 @@ pub(super) struct KafkaLog {
     identity: String,
     /// `None` only once the log is closed, or while a rebuild has failed.
     clients: Option<Clients>,
-    /// Assigned partitions, each with the offset from which it delivers, or `None` while it mustn't.
+    /// Assigned partitions, each with the offset of the next record to deliver, or `None` while it mustn't deliver.
     assigned: BTreeMap<TopicPartition, Option<i64>>,
     /// What a poll had collected before it failed.
     kept: Batch,
@@ -103,55 +103,45 @@ impl KafkaLog {
         }
     }
 
-    /// One step of a poll: whether there may be more to collect at once.
-    fn poll_once(&mut self, wait: Duration) -> Result<bool, LogError> {
+    fn poll_once(&mut self, wait: Duration) -> Result<(), LogError> {
         let clients = self.clients()?;
         let polled = match clients.consumer.poll(wait) {
-            None => None,
-            Some(Ok(message)) => {
-                record(&self.options.names, &message).filter(|r| self.delivers(&r.at, r.offset)).map(Ok)
-            }
-            Some(Err(error)) => clients.judge(&error).map(Err),
+            None => Ok(None),
+            Some(Ok(message)) => Ok(record(&self.options.names, &message)),
+            Some(Err(error)) => clients.judge(&error).map_or(Ok(None), Err),
         };
+        // Whatever changed did so before the record was read.
         self.take_in_changes();
-        match polled {
-            // A revocation may have come in the same step, before the record.
-            Some(Ok(record)) if self.delivers(&record.at, record.offset) => self.kept.records.push(record),
-            Some(Ok(_)) | None => {}
-            Some(Err(error)) => return Err(error),
+        if let Some(record) = polled? {
+            self.take_in(record);
         }
-        Ok(true)
+        Ok(())
     }
 
-    fn delivers(&self, at: &TopicPartition, offset: i64) -> bool {
-        matches!(self.assigned.get(at), Some(Some(from)) if offset >= *from)
+    /// Takes a record in, unless its partition isn't started, or not there.
+    fn take_in(&mut self, record: Record) {
+        if let Some(Some(next)) = self.assigned.get_mut(&record.at)
+            && record.offset >= *next
+        {
+            *next = record.offset + 1;
+            self.kept.records.push(record);
+        }
     }
 
-    /// Moves an assigned partition, also one whose assignment librdkafka is still carrying out.
-    fn seek(&self, positions: &[Position]) -> Result<(), LogError> {
-        let consumer = &self.clients()?.consumer;
-        let deadline = Instant::now() + REQUEST;
-        let mut left = position_list(&self.options.names, positions)?;
-        loop {
-            let sought = consumer.seek_partitions(left, REQUEST).map_err(|e| triage(&e))?;
-            left = TopicPartitionList::new();
-            for element in sought.elements() {
-                match element.error() {
-                    Ok(()) => {}
-                    Err(KafkaError::OffsetFetch(Code::State | Code::PreviousInProgress | Code::UnknownPartition))
-                        if Instant::now() < deadline =>
-                    {
-                        left.add_partition_offset(element.topic(), element.partition(), element.offset())
-                            .map_err(|e| triage(&e))?;
-                    }
-                    Err(e) => return Err(LogError::Away(format!("{}/{}: {e}", element.topic(), element.partition()))),
-                }
-            }
-            if left.count() == 0 {
-                return Ok(());
-            }
-            std::thread::sleep(SEEK_AGAIN);
-        }
+    /// Has librdkafka fetch the started partitions, each from its next offset, and no others.
+    ///
+    /// Seeking and pausing would spare the refetch, but a seek that meets an offset look-up under way can be undone by
+    /// its reply, and what lies between is never delivered.
+    fn fetch_started(&self) -> Result<(), LogError> {
+        let started: Vec<Position> = self.assigned.iter().filter_map(|(at, next)| Some((*at, (*next)?))).collect();
+        let list = position_list(&self.options.names, &started)?;
+        self.clients()?.consumer.assign(&list).map_err(|e| LogError::Away(e.to_string()))
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        self.consumer.context().closing();
     }
 }
 
@@ -199,31 +189,21 @@ impl Log for KafkaLog {
         if positions.is_empty() {
             return Ok(());
         }
-        for (at, _) in positions {
-            assert!(self.assigned.contains_key(at), "{at} is started but not assigned");
+        for (at, offset) in positions {
+            let next = self.assigned.get_mut(at);
+            *next.unwrap_or_else(|| panic!("{at} is started but not assigned")) = Some(*offset);
         }
         self.kept.records.retain(|r| !positions.iter().any(|(at, _)| *at == r.at));
-        self.seek(positions)?;
-        self.clients()?
-            .consumer
-            .resume(&position_list(&self.options.names, positions)?)
-            .map_err(|e| LogError::Away(e.to_string()))?;
-        self.assigned.extend(positions.iter().map(|(at, offset)| (*at, Some(*offset))));
-        Ok(())
+        self.fetch_started()
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
-        let held: Vec<TopicPartition> =
-            partitions.iter().filter(|at| self.assigned.contains_key(at)).copied().collect();
-        if held.is_empty() {
-            return Ok(());
+        let mut changed = false;
+        for at in partitions {
+            changed |= self.assigned.get_mut(at).is_some_and(|next| next.take().is_some());
         }
-        self.kept.records.retain(|r| !held.contains(&r.at));
-        self.assigned.extend(held.iter().map(|at| (*at, None)));
-        self.clients()?
-            .consumer
-            .pause(&partition_list(&self.options.names, &held))
-            .map_err(|e| LogError::Away(e.to_string()))
+        self.kept.records.retain(|r| !partitions.contains(&r.at));
+        if changed { self.fetch_started() } else { Ok(()) }
     }
 
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
@@ -234,14 +214,14 @@ impl Log for KafkaLog {
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         let list = self.clients()?.consumer.position().map_err(|e| triage(&e))?;
         let position_of = |at: &TopicPartition| {
-            let from = (*self.assigned.get(at)?)?;
+            let next = (*self.assigned.get(at)?)?;
             // A record that was collected and not handed out yet is still to come.
             if let Some(kept) = self.kept.records.iter().find(|r| r.at == *at) {
                 return Some(kept.offset);
             }
             match list.find_partition(&self.options.names.name(at.topic), at.partition)?.offset() {
-                Offset::Offset(position) => Some(position.max(from)),
-                _ => Some(from),
+                Offset::Offset(position) => Some(position.max(next)),
+                _ => Some(next),
             }
         };
         Ok(partitions.iter().map(position_of).collect())
@@ -253,7 +233,9 @@ impl Log for KafkaLog {
 
     fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
         match isolation {
-            Isolation::ReadCommitted => ends_seen_by(&self.clients()?.consumer, &self.options.names, partitions),
+            Isolation::ReadCommitted => {
+                ends_seen_by(&self.clients()?.consumer, &self.options.names, partitions)
+            }
             Isolation::ReadUncommitted => self.probe.ends(partitions),
         }
     }
@@ -301,7 +283,7 @@ pub(super) fn stable_offsets<C: rdkafka::consumer::ConsumerContext>(
             Ok(found) => break found,
             // A transaction of this group hasn't ended yet.
             Err(KafkaError::MetadataFetch(Code::UnstableOffsetCommit)) if Instant::now() < deadline => {
-                std::thread::sleep(SEEK_AGAIN);
+                std::thread::sleep(ASK_AGAIN);
             }
             Err(e) => return Err(triage(&e)),
         }
