@@ -161,7 +161,7 @@ async fn the_history_is_in_the_order_of_versions() {
     // Written in another order than that of the versions, beside another file of the same partition.
     world.event("inv-1", 1, reported);
     world.put(Topic::Attempts, &attempt_key(&file_id, &target, 1), &attempt);
-    let neighbour = (0..)
+    let neighbour = (0..1000)
         .map(|n| format!("n-{n}"))
         .find(|id| home_partition(id, HOME_PARTITIONS) == home_partition("inv-1", HOME_PARTITIONS));
     world.event(&neighbour.unwrap(), 1, event(2, Judgement::Late));

@@ -11,7 +11,6 @@ use consign::cli::exit::Exit;
 use consign::gateway::{Access, Gateway, GatewayError, Readiness, Rules};
 use consign::log::memory::{MemoryCluster, MemoryOptions};
 use consign::log::{Append, Cluster, TopicPartition};
-use consign::metrics::Metrics;
 use consign::record::registry::LocalRegistry;
 use consign::record::{
     Arrival, Budget, Cause, Codec, Control, DispatchState, FileHistory, FileId, FileManifest, FileState, HeldBecause,
@@ -28,7 +27,7 @@ use tokio::task::JoinHandle;
 
 pub const HOME_PARTITIONS: i32 = 4;
 /// Longer than anything here may take, however slow the machine; nothing waits for it to pass.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 pub fn now() -> Timestamp {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -37,8 +36,7 @@ pub fn now() -> Timestamp {
 
 pub fn digest(manifest: &FileManifest) -> String {
     let hash = Sha256::digest(serde_json::to_vec(manifest).unwrap());
-    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 pub struct World {
@@ -46,7 +44,6 @@ pub struct World {
     pub codec: Arc<Codec>,
     pub view: View,
     pub url: String,
-    pub metrics: Arc<Metrics>,
     pub ready: Arc<AtomicBool>,
     pub client: Client,
     stop: std::sync::Mutex<Option<oneshot::Sender<()>>>,
@@ -113,7 +110,6 @@ impl World {
         let codec = Arc::new(Codec::new(Arc::new(LocalRegistry)));
         let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
         let view = View::start(Arc::clone(&shared), Arc::clone(&codec)).unwrap();
-        let metrics = Arc::new(Metrics::default());
         let ready = Arc::new(AtomicBool::new(true));
         let workers_ready = Arc::clone(&ready);
         let gateway = Gateway {
@@ -122,11 +118,12 @@ impl World {
             cluster: shared,
             codec: Arc::clone(&codec),
             names: TopicNames::new("consign."),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::default(),
             access,
-            readiness: Arc::new(move || match workers_ready.load(Ordering::Relaxed) {
-                true => Readiness { ready: true, reasons: Vec::new() },
-                false => Readiness { ready: false, reasons: vec!["no worker".to_owned()] },
+            readiness: Arc::new(move || {
+                let ready = workers_ready.load(Ordering::Relaxed);
+                let reasons = if ready { Vec::new() } else { vec!["no worker".to_owned()] };
+                Readiness { ready, reasons }
             }),
             rules: Rules {
                 manifest_digest: digest,
@@ -140,17 +137,7 @@ impl World {
         }));
         let url = format!("http://127.0.0.1:{}", address.port());
         let client = consign_client();
-        let world = Self {
-            cluster,
-            codec,
-            view,
-            url,
-            metrics,
-            ready,
-            client,
-            stop: std::sync::Mutex::new(Some(stop)),
-            serving,
-        };
+        let world = Self { cluster, codec, view, url, ready, client, stop: std::sync::Mutex::new(Some(stop)), serving };
         world.control(&Control::homing(HOME_PARTITIONS, ("test", "set-up", now())));
         assert!(world.view.wait_until(PATIENCE, || world.view.home_partitions().is_some()).await);
         world

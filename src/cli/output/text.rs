@@ -334,13 +334,12 @@ pub fn targets<'a>(targets: impl IntoIterator<Item = &'a TargetView>, now: Times
 
 /// What pauses or resumes did.
 pub fn changes(changes: &[TargetChange], now: Timestamp) -> String {
-    changes
-        .iter()
-        .map(|change| {
-            let changed = if change.changed { "changed" } else { "was so already" };
-            format!("{changed}; {}", targets([&change.target], now))
-        })
-        .collect()
+    let mut text = String::new();
+    for change in changes {
+        text.push_str(if change.changed { "changed; " } else { "was so already; " });
+        text.push_str(&targets([&change.target], now));
+    }
+    text
 }
 
 fn line(text: &mut String, indent: usize, content: &str) {
