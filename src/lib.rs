@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod lifecycle;
 pub mod log;
 pub mod metrics;
+pub mod node;
 pub mod plan;
 pub mod receiver;
 pub mod record;

@@ -1,1 +1,93 @@
-//! One worker of the engine.
+//! One worker of the engine: batches, transactions, timers and home partitions, over two ports.
+//!
+//! A [`Worker`] is driven from one thread: each [`Worker::step`] polls the log, folds what came into the files of its
+//! home partitions, commits one transaction {records, offsets}, and only then hands authorized attempts to the
+//! transport. Between polls nothing is open, so a revocation never finds a transaction pending. What a batch decides
+//! lives in an overlay until its commit; an abort drops the overlay, permits included, and reads the inputs again.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod batch;
+mod due;
+mod gate;
+mod home;
+mod intake;
+mod observed;
+mod places;
+mod reports;
+mod restore;
+mod work;
+mod worker;
+
+pub use intake::reason;
+pub use observed::Observed;
+pub use worker::Worker;
+
+use crate::record::TopicNames;
+
+/// What a worker is told at its start.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// Stable identity: group instance id and transactional id.
+    pub identity: String,
+    /// The topics' names.
+    pub names: TopicNames,
+    /// How long a settled file is remembered, in milliseconds.
+    pub retention_ms: i64,
+    /// Deadline of a file that never had a plan, from its arrival, in milliseconds.
+    pub default_deadline_ms: i64,
+    /// Records of one poll, attempts of one batch and timers of one batch, each at most.
+    pub max_batch: usize,
+}
+
+impl WorkerOptions {
+    /// The defaults: 30 days of retention, 7 days of deadline, 500 in a batch.
+    pub fn new(identity: impl Into<String>, names: TopicNames) -> Self {
+        const DAY_MS: i64 = 86_400_000;
+        Self {
+            identity: identity.into(),
+            names,
+            retention_ms: 30 * DAY_MS,
+            default_deadline_ms: 7 * DAY_MS,
+            max_batch: 500,
+        }
+    }
+}
+
+/// Something that keeps a worker from its work, under a code with a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwell {
+    /// The code.
+    pub code: &'static str,
+    /// The cause in words.
+    pub text: String,
+}
+
+impl Unwell {
+    fn new(code: &'static str, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// Why a worker, and with it the process, must end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Another process runs under this worker's identity.
+    #[error("CG201: another process runs as `{identity}`: {text}")]
+    InstanceFenced {
+        /// The identity.
+        identity: String,
+        /// What the log said.
+        text: String,
+    },
+    /// The transactional id was taken over twice in a minute.
+    #[error("CG202: another producer keeps taking over `{identity}`: {text}")]
+    ProducerFenced {
+        /// The identity.
+        identity: String,
+        /// What the log said.
+        text: String,
+    },
+    /// The log refuses for good.
+    #[error("CG203: the log refuses: {0}")]
+    LogRefused(String),
+}

@@ -151,6 +151,13 @@ pub trait Log: Send {
     /// The group's committed offsets, read stably (after every transaction that is still being committed).
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError>;
 
+    /// The offset of the next record that would be handed out, with control markers and aborted records before it
+    /// already passed; `None` for a partition that was not started.
+    fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError>;
+
+    /// The number of partitions of a topic.
+    fn partitions(&mut self, topic: Topic) -> Result<i32, LogError>;
+
     /// Where the offsets of these partitions begin and end.
     fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError>;
 

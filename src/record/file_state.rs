@@ -96,8 +96,6 @@ text_enum! {
         FileDeadline = "file_deadline",
         /// `escalation`
         Escalation = "escalation",
-        /// `retry`
-        Retry = "retry",
     }
 }
 

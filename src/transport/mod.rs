@@ -5,9 +5,21 @@ use std::sync::Arc;
 
 use crate::record::{DispatchAttempt, PlannedDispatch};
 
+mod ack_token;
 mod capacity;
+mod classify;
+mod hex;
+mod http;
+mod report;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub use ack_token::{AckKeyError, AckTokens};
 pub use capacity::{Capacity, Permit};
+pub use classify::{Answer, Exchange, Rule, Verdict, classify};
+pub(crate) use hex::hex;
+pub use http::{Clock, HttpParts, HttpTransport, MAX_ANSWER_BYTES, wall_clock};
+pub(crate) use report::Reports;
 
 /// A request to be sent: its attempt is committed.
 #[derive(Debug)]

@@ -66,7 +66,6 @@ impl Group {
     pub(super) fn forget_told(&mut self, identity: &str) {
         if let Some(member) = self.members.get_mut(identity) {
             member.informed = false;
-            member.joined &= !self.rebalancing;
         }
     }
 
@@ -146,7 +145,7 @@ impl Group {
         let Some(member) = self.members.get(identity) else {
             return Err(format!("{identity} is not a member of the group"));
         };
-        if self.rebalancing || !member.informed {
+        if !member.informed {
             return Err(format!("{identity} has not polled since the rebalance after generation {}", self.generation));
         }
         match positions.iter().find(|(at, _)| !member.assignment.contains(at)) {

@@ -48,7 +48,7 @@ use worker::Worker;
 /// The transactional id of changes of `controls`; no worker may have it as its identity.
 pub const CONTROLS_ID: &str = "controls";
 
-/// Where LogAppendTime comes from. It runs inside the log's lock: it must not call the log.
+/// Where `LogAppendTime` comes from. It runs inside the log's lock: it must not call the log.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What a log in this process is made of.

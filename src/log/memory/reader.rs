@@ -27,12 +27,17 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn set(&mut self, (at, offset): Position) {
-        self.positions.insert(at, offset);
+    pub(super) fn set(&mut self, positions: &[Position]) {
+        self.positions.extend(positions.iter().copied());
     }
 
-    pub(super) fn remove(&mut self, at: TopicPartition) {
-        self.positions.remove(&at);
+    /// The offset of the next record, behind everything that no reader sees.
+    pub(super) fn position(&self, at: TopicPartition) -> Option<i64> {
+        self.positions.get(&at).copied()
+    }
+
+    pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
+        self.positions.retain(|at, _| !partitions.contains(at));
     }
 
     pub(super) fn clear(&mut self) {
@@ -98,16 +103,15 @@ impl MemoryReader {
             state.ends(partitions, Isolation::ReadUncommitted)?
         };
         let ends: BTreeMap<_, _> = partitions.iter().copied().zip(ends).collect();
-        let mut reader = Self {
+        let starts: Vec<Position> = ends.iter().map(|(at, ends)| (*at, ends.low)).collect();
+        let mut cursor = Cursor::default();
+        cursor.set(&starts);
+        Ok(Self {
             shared,
-            cursor: Cursor::default(),
-            start: ends.iter().map(|(at, ends)| (*at, ends.low)).collect(),
+            cursor,
+            start: starts.into_iter().collect(),
             goal: ends.iter().map(|(at, ends)| (*at, ends.high)).collect(),
-        };
-        for position in &reader.start {
-            reader.cursor.set((*position.0, *position.1));
-        }
-        Ok(reader)
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use super::reader::{Cursor, MemoryReader, OutOfRange};
 use super::state::{Shared, State};
 use super::transactions::Producer;
 use crate::log::{Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
+use crate::record::Topic;
 
 /// A worker's connection. Dropping it is a crash: it stays a member until it is expired or its identity comes back.
 pub(super) struct Worker {
@@ -61,7 +62,7 @@ impl Worker {
         }
         for change in &polled.changes {
             if let AssignmentChange::Revoked(partitions) = change {
-                partitions.iter().for_each(|at| self.cursor.remove(*at));
+                self.cursor.remove(partitions);
             }
         }
         if !polled.changes.is_empty() {
@@ -85,13 +86,13 @@ impl Log for Worker {
         if let Some((at, _)) = positions.iter().find(|(at, _)| !self.told.contains(at)) {
             return Err(LogError::Fatal(format!("{at} is not assigned to {}", self.identity)));
         }
-        positions.iter().for_each(|position| self.cursor.set(*position));
+        self.cursor.set(positions);
         Ok(())
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         self.check(&self.shared.lock())?;
-        partitions.iter().for_each(|at| self.cursor.remove(*at));
+        self.cursor.remove(partitions);
         Ok(())
     }
 
@@ -102,6 +103,18 @@ impl Log for Worker {
             return Err(LogError::Away(format!("the offset of {at} is part of a transaction that has not ended")));
         }
         Ok(partitions.iter().map(|at| state.group.committed(*at)).collect())
+    }
+
+    fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        self.check(&self.shared.lock())?;
+        Ok(partitions.iter().map(|at| self.cursor.position(*at)).collect())
+    }
+
+    fn partitions(&mut self, topic: Topic) -> Result<i32, LogError> {
+        let state = self.shared.lock();
+        self.check(&state)?;
+        let count = state.partitions.keys().filter(|at| at.topic == topic).count();
+        Ok(i32::try_from(count).expect("few partitions"))
     }
 
     fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {

@@ -34,16 +34,21 @@ struct Copier {
     /// Partitions of manifests that wait for their committed offsets to be stable.
     to_start: Vec<TopicPartition>,
     held: Vec<TopicPartition>,
+    /// Read by one turn, copied by the next: whatever happens between them finds it under way.
+    read: Vec<Record>,
 }
 
 impl Copier {
     fn new(cluster: &MemoryCluster, identity: usize) -> Self {
         let log = cluster.worker(&format!("w{identity}")).unwrap();
-        Self { log, to_start: Vec::new(), held: Vec::new() }
+        Self { log, to_start: Vec::new(), held: Vec::new(), read: Vec::new() }
     }
 
     /// One turn of its loop.
     fn turn(&mut self) {
+        if !self.read.is_empty() {
+            return self.copy();
+        }
         let batch = match self.log.poll(4, Duration::ZERO) {
             Ok(batch) => batch,
             Err(LogError::Away(_)) => return,
@@ -58,9 +63,7 @@ impl Copier {
             self.to_start.clone_from(&self.held);
         }
         self.start_what_is_stable();
-        if !batch.records.is_empty() {
-            self.copy(batch.records);
-        }
+        self.read = batch.records;
     }
 
     fn start_what_is_stable(&mut self) {
@@ -70,7 +73,8 @@ impl Copier {
         self.log.start(&positions).unwrap();
     }
 
-    fn copy(&mut self, records: Vec<Record>) {
+    fn copy(&mut self) {
+        let records = std::mem::take(&mut self.read);
         let positions: BTreeMap<_, _> = records.iter().map(|r| (r.at, r.offset + 1)).collect();
         let copied = |record: Record| Append {
             topic: Topic::Plans,
@@ -101,7 +105,13 @@ fn disturb(cluster: &MemoryCluster, copiers: &mut [Option<Copier>], dice: &mut D
     let which = dice.roll(WORKERS);
     match dice.roll(14) {
         0 => copiers[which] = None,
-        1 | 2 => copiers[which] = Some(Copier::new(cluster, which)),
+        1 | 2 => {
+            let zombie = copiers[which].replace(Copier::new(cluster, which));
+            if let Some(mut zombie) = zombie {
+                let outcome = zombie.log.transact(vec![], &[(manifests(), 0)]);
+                assert!(matches!(outcome, Err(LogError::InstanceFenced(_))), "{outcome:?}");
+            }
+        }
         3 => cluster.expire(&format!("w{which}")),
         4 => cluster.rebalance(),
         5 => cluster.expire_transactions(),

@@ -14,7 +14,7 @@ mod records;
 mod transactions;
 
 /// Longer than any test may take: a poll that isn't woken hangs its test.
-const FOREVER: Duration = Duration::from_secs(24 * 3600);
+const FOREVER: Duration = Duration::from_hours(24);
 
 fn at(topic: Topic, partition: i32) -> TopicPartition {
     TopicPartition { topic, partition }

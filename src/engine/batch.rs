@@ -1,0 +1,262 @@
+//! One transaction in the making: the files as they will be, the records that say so, and what follows its commit.
+//!
+//! Everything lives here until the commit; an abort drops it, permits included.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Worker;
+use super::home::{Home, TimerMark};
+use super::observed::Observed;
+use crate::lifecycle::{File, Judged};
+use crate::log::{Append, Headers, Record, TopicPartition};
+use crate::record::{
+    Cause, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status, TargetName, Timestamp,
+    Topic, Wire, attempt_key, dispatch_key, history_key,
+};
+use crate::transport::Permit;
+
+/// A history record is closed once its events take this many bytes.
+const HISTORY_RECORD_BYTES: usize = 256 * 1024;
+
+/// A file as this batch leaves it.
+pub(super) struct Draft {
+    pub home: i32,
+    pub file: File,
+    history_seq: i64,
+    events: Vec<HistoryEvent>,
+    before: Option<Before>,
+}
+
+/// A file as the last commit left it.
+struct Before {
+    version: i64,
+    state: State,
+    statuses: Vec<Status>,
+}
+
+/// An attempt whose request leaves once the batch is committed.
+pub(super) struct Order {
+    pub home: i32,
+    pub plan: Arc<PlannedDispatch>,
+    pub attempt: Arc<DispatchAttempt>,
+    pub permit: Permit,
+}
+
+/// A transaction in the making.
+pub(super) struct Batch<'w> {
+    pub worker: &'w Worker,
+    pub now: Timestamp,
+    pub drafts: BTreeMap<FileId, Draft>,
+    pub appends: Vec<Append>,
+    pub positions: BTreeMap<TopicPartition, i64>,
+    pub orders: Vec<Order>,
+    pub appended: Vec<(i32, FileId, TimerMark)>,
+    pub parked: Vec<(i32, FileId, TimerMark)>,
+    pub roused: Vec<(i32, FileId)>,
+    pub tombstoned: Vec<(i32, FileId)>,
+    pub observed: Vec<Observed>,
+}
+
+impl<'w> Batch<'w> {
+    pub fn new(worker: &'w Worker, now: Timestamp) -> Self {
+        Self {
+            worker,
+            now,
+            drafts: BTreeMap::new(),
+            appends: Vec::new(),
+            positions: BTreeMap::new(),
+            orders: Vec::new(),
+            appended: Vec::new(),
+            parked: Vec::new(),
+            roused: Vec::new(),
+            tombstoned: Vec::new(),
+            observed: Vec::new(),
+        }
+    }
+
+    pub fn home(&self, partition: i32) -> &'w Home {
+        self.worker.running_home(partition).expect("only records of running homes are folded")
+    }
+
+    /// The file as it stands in this batch, from its home if the batch hasn't touched it.
+    pub fn file(&self, home: i32, id: &FileId) -> Option<&File> {
+        match self.drafts.get(id) {
+            Some(draft) => Some(&draft.file),
+            None => self.home(home).kept(id).map(|kept| &kept.file),
+        }
+    }
+
+    /// The file to be changed.
+    pub fn draft(&mut self, home: i32, id: &FileId) -> Option<&mut Draft> {
+        if !self.drafts.contains_key(id) {
+            let kept = self.home(home).kept(id)?;
+            let before = Before {
+                version: kept.file.version,
+                state: kept.file.state,
+                statuses: kept.file.dispatches.iter().map(|d| d.status).collect(),
+            };
+            let (file, history_seq) = (kept.file.clone(), kept.history_seq);
+            let draft = Draft { home, file, history_seq, events: Vec::new(), before: Some(before) };
+            self.drafts.insert(id.clone(), draft);
+        }
+        self.drafts.get_mut(id)
+    }
+
+    /// Takes in a file that has just been accepted.
+    pub fn begin(&mut self, home: i32, file: File) -> &mut Draft {
+        let id = file.id().clone();
+        let draft = Draft { home, file, history_seq: 0, events: Vec::new(), before: None };
+        let replaced = self.drafts.insert(id.clone(), draft);
+        assert!(replaced.is_none(), "{id} is accepted once");
+        self.drafts.get_mut(&id).expect("just inserted")
+    }
+
+    /// Appends a record to a topic in a home partition.
+    pub fn append<T: Wire>(&mut self, topic: Topic, partition: i32, key: String, value: &T) {
+        let value = self.worker.codec.encode_for(topic, value).expect("write ids are learned before the first batch");
+        self.appends.push(Append {
+            topic,
+            partition: Some(partition),
+            key: key.into_bytes(),
+            value: Some(value),
+            headers: Headers::new(),
+        });
+    }
+
+    pub fn tombstone(&mut self, topic: Topic, partition: i32, key: String) {
+        let (key, headers) = (key.into_bytes(), Headers::new());
+        self.appends.push(Append { topic, partition: Some(partition), key, value: None, headers });
+    }
+
+    /// The record as a cause.
+    pub fn cause_of(&self, record: &Record) -> Cause {
+        Cause {
+            topic: self.worker.options.names.name(record.at.topic),
+            partition: record.at.partition,
+            offset: record.offset,
+        }
+    }
+
+    pub fn observe(&mut self, observed: Observed) {
+        self.observed.push(observed);
+    }
+
+    /// Counts an exact repeat, or keeps what was judged as an event of the file.
+    pub fn keep(
+        &mut self,
+        id: &FileId,
+        cause: Cause,
+        target: Option<TargetName>,
+        judged: Judged,
+        fill: impl FnOnce(&mut HistoryEvent),
+    ) -> Option<crate::lifecycle::Recorded> {
+        let Judged::Recorded(recorded) = judged else { return None };
+        let draft = self.drafts.get_mut(id).expect("a judged file is a draft");
+        let mut event = HistoryEvent {
+            version: draft.file.version,
+            at: self.now,
+            cause,
+            target,
+            judgement: recorded.judgement,
+            code: recorded.code.map(str::to_owned),
+            outcome: None,
+            intervention: None,
+            failure: None,
+        };
+        fill(&mut event);
+        draft.events.push(event);
+        Some(recorded)
+    }
+
+    /// Appends the records of every draft: history, then file-state, at most once for each file.
+    pub fn finish(&mut self) {
+        let mut drafts = std::mem::take(&mut self.drafts);
+        for (id, draft) in &mut drafts {
+            self.finish_history(id, draft);
+            let was_terminal =
+                draft.before.as_ref().is_some_and(|b| matches!(b.state, State::Completed | State::Failed));
+            let changed = draft.before.as_ref().is_none_or(|b| b.version != draft.file.version);
+            // Nothing follows a terminal state: what comes later stands in the history alone.
+            if changed && !was_terminal {
+                let state = draft.file.to_state();
+                self.append(Topic::FileState, draft.home, id.to_string(), &state);
+            }
+            self.observe_draft(draft);
+        }
+        self.drafts = drafts;
+    }
+
+    fn finish_history(&mut self, id: &FileId, draft: &mut Draft) {
+        let mut events = std::mem::take(&mut draft.events).into_iter().peekable();
+        while events.peek().is_some() {
+            let mut bytes = 0;
+            let mut record = Vec::new();
+            while let Some(event) = events.next_if(|_| bytes < HISTORY_RECORD_BYTES) {
+                bytes += weight_of(&event);
+                record.push(event);
+            }
+            draft.history_seq += 1;
+            let last = record.last().expect("at least one event");
+            let history = FileHistory {
+                file_id: id.clone(),
+                seq: draft.history_seq,
+                version: last.version,
+                cause: last.cause.clone(),
+                events: record,
+            };
+            self.append(Topic::History, draft.home, history_key(id, history.seq), &history);
+        }
+    }
+
+    fn observe_draft(&mut self, draft: &Draft) {
+        let file = &draft.file;
+        if draft.before.as_ref().map(|b| b.state) != Some(file.state) {
+            let took_ms = file.settled_at.map(|at| at.millis_since(file.arrival.received_at));
+            self.observe(Observed::FileState { file_id: file.id().clone(), state: file.state, took_ms });
+        }
+        for (index, dispatch) in file.dispatches.iter().enumerate() {
+            let before = draft.before.as_ref().and_then(|b| b.statuses.get(index).copied());
+            if before != Some(dispatch.status) {
+                self.observe(Observed::Dispatch {
+                    file_id: file.id().clone(),
+                    target: dispatch.target().clone(),
+                    status: dispatch.status,
+                    held_because: dispatch.held_because,
+                });
+            }
+        }
+    }
+
+    /// Appends the tombstones of a settled file whose retention has ended.
+    pub fn forget(&mut self, home: i32, id: &FileId) {
+        let Some(kept) = self.home(home).kept(id) else { return };
+        let file = &kept.file;
+        let mut keys = vec![(Topic::Arrivals, id.to_string()), (Topic::FileState, id.to_string())];
+        for dispatch in &file.dispatches {
+            keys.push((Topic::Plans, dispatch_key(id, dispatch.target())));
+            keys.extend((1..=dispatch.attempts).map(|n| (Topic::Attempts, attempt_key(id, dispatch.target(), n))));
+        }
+        keys.extend((1..=kept.history_seq).map(|seq| (Topic::History, history_key(id, seq))));
+        for (topic, key) in keys {
+            self.tombstone(topic, home, key);
+        }
+        self.tombstoned.push((home, id.clone()));
+        self.observe(Observed::Forgotten { file_id: id.clone() });
+    }
+}
+
+impl Draft {
+    pub fn history_seq(&self) -> i64 {
+        self.history_seq
+    }
+}
+
+/// Roughly what an event takes in a record.
+fn weight_of(event: &HistoryEvent) -> usize {
+    let evidence = event.outcome.as_ref().and_then(|o| o.evidence.as_ref());
+    let body = evidence.and_then(|e| e.body.as_ref()).map_or(0, String::len);
+    let headers = evidence.map_or(0, |e| e.headers.iter().map(|(k, v)| k.len() + v.len()).sum());
+    let words = event.intervention.as_ref().map_or(0, |i| i.reason.len() + i.evidence.as_ref().map_or(0, String::len));
+    512 + body + headers + words
+}

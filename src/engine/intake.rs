@@ -1,0 +1,276 @@
+//! Manifests and starts of successors: accepted once, planned in the same transaction; or forwarded, counted, refused.
+
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::observed::Observed;
+use crate::lifecycle::{File, Judged};
+use crate::log::{Append, Headers, Record};
+use crate::plan;
+use crate::record::{
+    Arrival, Cause, DecodeError, FileId, FileManifest, Intervention, Judgement, Origin, Timestamp, Topic, dispatch_key,
+    home_partition,
+};
+
+/// Headers that say where a forwarded or dead-lettered record first stood.
+pub(super) const ORIGIN_TOPIC: &str = "consign-origin-topic";
+pub(super) const ORIGIN_PARTITION: &str = "consign-origin-partition";
+pub(super) const ORIGIN_OFFSET: &str = "consign-origin-offset";
+pub(super) const ORIGIN_TIMESTAMP: &str = "consign-origin-timestamp";
+
+/// Why an input goes to dead-letters: the value of its `consign-reason` header.
+pub mod reason {
+    /// The bytes are no record of the topic's schema.
+    pub const UNDECODABLE: &str = "undecodable";
+    /// The key is missing, or isn't the one that the value names.
+    pub const KEY_MISMATCH: &str = "key_mismatch";
+    /// An input topic holds no tombstones.
+    pub const TOMBSTONE: &str = "tombstone";
+    /// The `file_id` breaks the rules, or is reserved.
+    pub const ILLEGAL_FILE_ID: &str = "illegal_file_id";
+    /// The manifest breaks a limit.
+    pub const ILLEGAL_MANIFEST: &str = "illegal_manifest";
+    /// Another manifest was accepted under this `file_id`.
+    pub const CONFLICTING_MANIFEST: &str = "conflicting_manifest";
+    /// The manifest is older than the memory that tells duplicates.
+    pub const EXPIRED: &str = "expired";
+    /// The record was forwarded home and isn't at home again.
+    pub const ASTRAY: &str = "astray";
+    /// No file of that id is known.
+    pub const UNKNOWN_FILE: &str = "unknown_file";
+    /// The file has no such target.
+    pub const UNKNOWN_TARGET: &str = "unknown_target";
+
+    /// Every reason.
+    pub const ALL: [&str; 10] = [
+        UNDECODABLE,
+        KEY_MISMATCH,
+        TOMBSTONE,
+        ILLEGAL_FILE_ID,
+        ILLEGAL_MANIFEST,
+        CONFLICTING_MANIFEST,
+        EXPIRED,
+        ASTRAY,
+        UNKNOWN_FILE,
+        UNKNOWN_TARGET,
+    ];
+}
+
+/// Why an input can't be folded.
+pub(super) enum Unfit {
+    /// It never can be: dead-letter it.
+    Dead(&'static str, String),
+    /// The registry is away: its partition waits.
+    Wait(String),
+}
+
+impl From<DecodeError> for Unfit {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Poison(text) => Self::Dead(reason::UNDECODABLE, text),
+            DecodeError::RegistryAway(text) => Self::Wait(text),
+        }
+    }
+}
+
+/// The record's value, which an input must have.
+pub(super) fn value_of(record: &Record) -> Result<&[u8], Unfit> {
+    record.value.as_deref().ok_or_else(|| Unfit::Dead(reason::TOMBSTONE, "an input has no tombstones".into()))
+}
+
+/// Checks that the key is what the value names.
+pub(super) fn check_key(record: &Record, expected: &str) -> Result<(), Unfit> {
+    let key = record.key.as_deref().map(String::from_utf8_lossy);
+    if key.as_deref() == Some(expected) {
+        Ok(())
+    } else {
+        let text = format!("the key is `{}`, the value says `{expected}`", key.unwrap_or_default());
+        Err(Unfit::Dead(reason::KEY_MISMATCH, text))
+    }
+}
+
+/// Where a forwarded record first stood, by its headers.
+pub(super) fn origin_of(record: &Record) -> Option<Origin> {
+    let text = |name| std::str::from_utf8(record.header(name)?).ok();
+    Some(Origin {
+        topic: text(ORIGIN_TOPIC)?.to_owned(),
+        partition: text(ORIGIN_PARTITION)?.parse().ok()?,
+        offset: text(ORIGIN_OFFSET)?.parse().ok()?,
+        timestamp: Timestamp(text(ORIGIN_TIMESTAMP)?.parse().ok()?),
+    })
+}
+
+fn origin_headers(topic: &str, record: &Record) -> Headers {
+    [
+        (ORIGIN_TOPIC, topic.to_owned()),
+        (ORIGIN_PARTITION, record.at.partition.to_string()),
+        (ORIGIN_OFFSET, record.offset.to_string()),
+        (ORIGIN_TIMESTAMP, record.timestamp.0.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.into_bytes()))
+    .collect()
+}
+
+/// What a file is accepted from, beside its manifest.
+struct Acceptance {
+    home: i32,
+    cause: Cause,
+    origin: Option<Origin>,
+    received_at: Timestamp,
+    supersedes: Option<FileId>,
+    only_targets: Option<Vec<crate::record::TargetName>>,
+}
+
+impl Batch<'_> {
+    /// Folds one manifest.
+    pub(super) fn manifest(&mut self, record: &Record) -> Result<(), Unfit> {
+        let manifest: FileManifest = self.worker.codec.decode(value_of(record)?)?;
+        check_key(record, manifest.file_id.as_str())?;
+        FileId::parse(manifest.file_id.as_str()).map_err(|e| Unfit::Dead(reason::ILLEGAL_FILE_ID, e.to_string()))?;
+        if !self.at_home(record, &manifest.file_id)? {
+            return Ok(());
+        }
+        let home = record.at.partition;
+        let origin = origin_of(record);
+        let digest = plan::manifest_digest(&manifest);
+        if let Some(file) = self.file(home, &manifest.file_id) {
+            if file.arrival.manifest_digest == digest {
+                self.observe(Observed::Duplicate { what: "manifest" });
+                return Ok(());
+            }
+            let text = format!("{} was accepted with {}", manifest.file_id, file.arrival.manifest_digest);
+            return Err(Unfit::Dead(reason::CONFLICTING_MANIFEST, text));
+        }
+        let first_seen = origin.as_ref().map_or(record.timestamp, |o| o.timestamp);
+        if self.now.millis_since(first_seen) > self.worker.options.retention_ms {
+            return Err(Unfit::Dead(reason::EXPIRED, format!("it was appended at {first_seen}")));
+        }
+        plan::check_manifest(&manifest).map_err(|f| Unfit::Dead(reason::ILLEGAL_MANIFEST, f.text))?;
+        let cause = self.cause_of(record);
+        let received_at = self.now;
+        let acceptance = Acceptance { home, cause, origin, received_at, supersedes: None, only_targets: None };
+        self.accept(manifest, digest, acceptance);
+        Ok(())
+    }
+
+    /// Starts the successor of a FAILED file; its intervention was written by the engine.
+    pub(super) fn start_successor(&mut self, record: &Record, asked: Intervention) -> Result<(), Unfit> {
+        let Some(successor) = asked.successor else {
+            return Err(Unfit::Dead(reason::UNDECODABLE, "start_successor without a successor".into()));
+        };
+        let id = &successor.manifest.file_id;
+        if *id != asked.file_id || successor.supersedes.successor() != *id {
+            let text = format!("{id} is no successor of {}", successor.supersedes);
+            return Err(Unfit::Dead(reason::ILLEGAL_FILE_ID, text));
+        }
+        let home = record.at.partition;
+        if self.file(home, id).is_some() {
+            self.observe(Observed::Duplicate { what: "intervention" });
+            return Ok(());
+        }
+        let digest = plan::manifest_digest(&successor.manifest);
+        let only_targets = (!successor.only_targets.is_empty()).then_some(successor.only_targets);
+        let acceptance = Acceptance {
+            home,
+            cause: self.cause_of(record),
+            origin: None,
+            received_at: self.now,
+            supersedes: Some(successor.supersedes),
+            only_targets,
+        };
+        self.accept(successor.manifest, digest, acceptance);
+        Ok(())
+    }
+
+    fn accept(&mut self, manifest: FileManifest, manifest_digest: String, how: Acceptance) {
+        let id = manifest.file_id.clone();
+        let arrival = Arc::new(Arrival {
+            file_id: id.clone(),
+            version: 1,
+            cause: how.cause.clone(),
+            manifest,
+            manifest_digest,
+            origin: how.origin,
+            received_at: how.received_at,
+            supersedes: how.supersedes,
+            only_targets: how.only_targets,
+        });
+        self.append(Topic::Arrivals, how.home, id.to_string(), arrival.as_ref());
+        let deadline = crate::lifecycle::provisional_deadline(&arrival, self.worker.options.default_deadline_ms);
+        let file = File::arrived(Arc::clone(&arrival), deadline);
+        let routing = self.worker.routing.as_ref().expect("manifests wait until a routing document is in force");
+        let planned = plan::plan(plan::Inputs {
+            arrival: &arrival,
+            routing,
+            version: 2,
+            cause: &how.cause,
+            planned_at: self.now,
+            limits: plan::Limits::default(),
+        });
+        let now = self.now;
+        match planned {
+            Ok(plan) => {
+                for dispatch in &plan {
+                    let key = dispatch_key(&id, &dispatch.target);
+                    self.append(Topic::Plans, how.home, key, dispatch);
+                }
+                self.begin(how.home, file).file.planned(plan.into_iter().map(Arc::new).collect());
+            }
+            Err(failure) => {
+                self.begin(how.home, file).file.invalid(failure.clone(), now, &how.cause);
+                let judged = Judged::Recorded(crate::lifecycle::Recorded {
+                    judgement: Judgement::Applied,
+                    code: None,
+                    effects: Vec::new(),
+                });
+                self.keep(&id, how.cause, None, judged, |event| event.failure = Some(failure));
+            }
+        }
+    }
+
+    /// Whether the record is in its file's home partition. If not it is forwarded there, once.
+    pub(super) fn at_home(&mut self, record: &Record, id: &FileId) -> Result<bool, Unfit> {
+        let home = home_partition(id.as_str(), self.worker.home_partitions());
+        if record.at.partition == home {
+            return Ok(true);
+        }
+        if origin_of(record).is_some() {
+            let text = format!("it was forwarded to partition {}, and {home} is its home", record.at.partition);
+            return Err(Unfit::Dead(reason::ASTRAY, text));
+        }
+        let mut headers = record.headers.clone();
+        headers.extend(origin_headers(&self.worker.options.names.name(record.at.topic), record));
+        self.appends.push(Append {
+            topic: record.at.topic,
+            partition: Some(home),
+            key: record.key.clone().unwrap_or_default(),
+            value: record.value.clone(),
+            headers,
+        });
+        self.observe(Observed::Forwarded { topic: record.at.topic.base_name() });
+        Ok(false)
+    }
+
+    /// Sends the record's bytes to dead-letters with the reason.
+    pub(super) fn dead_letter(&mut self, record: &Record, reason: &'static str, detail: &str) {
+        let topic = self.worker.options.names.name(record.at.topic);
+        let mut headers: Headers = vec![
+            ("consign-reason".into(), reason.into()),
+            ("consign-detail".into(), detail.as_bytes().to_vec()),
+            ("consign-topic".into(), topic.into_bytes()),
+            ("consign-partition".into(), record.at.partition.to_string().into_bytes()),
+            ("consign-offset".into(), record.offset.to_string().into_bytes()),
+        ];
+        // A forwarded record keeps its first place behind the one that it was read at.
+        headers.extend(record.headers.iter().cloned());
+        self.appends.push(Append {
+            topic: Topic::DeadLetters,
+            partition: None,
+            key: record.key.clone().unwrap_or_default(),
+            value: record.value.clone(),
+            headers,
+        });
+        self.observe(Observed::DeadLetter { reason, detail: detail.to_owned() });
+    }
+}

@@ -1,0 +1,118 @@
+//! What a committed batch did, as data: the shell turns it into metrics and logs.
+
+use crate::record::{Action, FileId, HeldBecause, Judgement, OutcomeKind, Reporter, State, Status, TargetName};
+
+/// One thing that a committed transaction (or a restore) did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observed {
+    /// A transaction was committed.
+    Committed {
+        /// Records appended in it.
+        records: usize,
+    },
+    /// A home partition was restored and is at work.
+    Restored {
+        /// The partition.
+        partition: i32,
+        /// Records read.
+        records: u64,
+        /// How long it took, in milliseconds.
+        took_ms: i64,
+    },
+    /// A file entered a state.
+    FileState {
+        /// The file.
+        file_id: FileId,
+        /// The state.
+        state: State,
+        /// From arrival to settlement, for a file that has just settled, in milliseconds.
+        took_ms: Option<i64>,
+    },
+    /// A dispatch entered a status.
+    Dispatch {
+        /// The file.
+        file_id: FileId,
+        /// The target.
+        target: TargetName,
+        /// The status.
+        status: Status,
+        /// Why it is HELD.
+        held_because: Option<HeldBecause>,
+    },
+    /// A settled file's retention ended and its records were tombstoned.
+    Forgotten {
+        /// The file.
+        file_id: FileId,
+    },
+    /// An attempt was authorized.
+    Attempt {
+        /// The file.
+        file_id: FileId,
+        /// The target.
+        target: TargetName,
+        /// Its number.
+        attempt: i32,
+    },
+    /// A report was judged.
+    Report {
+        /// The file.
+        file_id: FileId,
+        /// The target.
+        target: TargetName,
+        /// The attempt it names.
+        attempt: Option<i32>,
+        /// What it said.
+        kind: OutcomeKind,
+        /// Who said it.
+        reporter: Reporter,
+        /// What was made of it.
+        judgement: Judgement,
+        /// From request to answer, in milliseconds.
+        took_ms: Option<i64>,
+    },
+    /// An intervention was judged.
+    Intervention {
+        /// The file.
+        file_id: FileId,
+        /// What was asked.
+        action: Action,
+        /// What was made of it.
+        judgement: Judgement,
+    },
+    /// A dispatch escalated.
+    Escalated {
+        /// The file.
+        file_id: FileId,
+        /// The target.
+        target: TargetName,
+    },
+    /// The engine paused a target.
+    Paused {
+        /// The target.
+        target: TargetName,
+        /// The outcome's code.
+        code: String,
+    },
+    /// A transaction didn't happen, or nobody knows whether it did.
+    Aborted {
+        /// `aborted`, `away`, `undecided` or `fenced`.
+        cause: &'static str,
+    },
+    /// An input was counted and changed nothing.
+    Duplicate {
+        /// `manifest`, `report`, `intervention` or `timer`.
+        what: &'static str,
+    },
+    /// An input was forwarded to its home partition.
+    Forwarded {
+        /// The topic's name without its prefix.
+        topic: &'static str,
+    },
+    /// An input went to dead-letters.
+    DeadLetter {
+        /// The reason, as in the record's header.
+        reason: &'static str,
+        /// The cause in words.
+        detail: String,
+    },
+}

@@ -1,0 +1,178 @@
+//! Which partitions are this worker's, and how a home partition comes to work.
+
+use std::sync::Arc;
+
+use super::Unwell;
+use super::home::Home;
+use super::observed::Observed;
+use super::restore::{Restore, RestoreError};
+use super::worker::{Place, Worker};
+use crate::log::{AssignmentChange, Ends, Isolation, LogError, Position, TopicPartition};
+use crate::record::{FileId, Timestamp, Topic};
+
+impl Worker {
+    pub(super) fn reassign(&mut self, change: AssignmentChange) {
+        match change {
+            AssignmentChange::Assigned(partitions) => self.assigned.extend(partitions),
+            AssignmentChange::Revoked(partitions) => {
+                for partition in partitions {
+                    self.assigned.remove(&partition);
+                    self.positions.remove(&partition);
+                    self.uncommitted.remove(&partition);
+                    self.stalled.remove(&partition);
+                    if Topic::HOME_INPUTS.contains(&partition.topic) {
+                        self.places.remove(&partition.partition);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins the restore of homes that are whole, and the delivery of inputs that have no home.
+    pub(super) fn start_what_is_assigned(&mut self) -> Result<(), LogError> {
+        let home_partitions = self.home_partitions();
+        let assigned: Vec<TopicPartition> =
+            self.assigned.iter().filter(|tp| !self.positions.contains_key(tp)).copied().collect();
+        for tp in assigned {
+            let is_home = Topic::HOME_INPUTS.contains(&tp.topic) && tp.partition < home_partitions;
+            if !is_home {
+                self.start_homeless(tp)?;
+            } else if !self.places.contains_key(&tp.partition) {
+                let whole = Topic::HOME_INPUTS
+                    .iter()
+                    .all(|topic| self.assigned.contains(&TopicPartition { topic: *topic, partition: tp.partition }));
+                if whole {
+                    self.places.insert(tp.partition, Place::Assigned);
+                } else {
+                    let text = format!("{tp} is assigned without the other inputs of its home");
+                    self.unwell.push(Unwell::new("CG210", text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Acks and partitions beyond the homes: everything on them is only sent home, so reading too much is harmless.
+    fn start_homeless(&mut self, tp: TopicPartition) -> Result<(), LogError> {
+        let low = self.log.ends(&[tp], Isolation::ReadUncommitted)?[0].low;
+        let committed = self.log.committed(&[tp])?[0];
+        let at = committed.unwrap_or(low).max(low);
+        self.log.start(&[(tp, at)])?;
+        self.positions.insert(tp, at);
+        if committed.is_none() {
+            self.uncommitted.insert(tp);
+        }
+        Ok(())
+    }
+
+    pub(super) fn restore_step(&mut self, now: Timestamp) -> Result<(), LogError> {
+        let begun: Vec<i32> =
+            self.places.iter().filter(|(_, p)| matches!(p, Place::Assigned)).map(|(p, _)| *p).collect();
+        for partition in begun {
+            let place = match self.begin_restore(partition, now) {
+                Ok(restore) => Place::Restoring(Box::new(restore)),
+                Err(RestoreError::Refused(code, text)) => Place::Refused(code, text),
+                Err(RestoreError::Wait(text)) => {
+                    self.unwell.push(Unwell::new("CG208", text));
+                    Place::Assigned
+                }
+            };
+            self.places.insert(partition, place);
+        }
+        let codec = Arc::clone(&self.codec);
+        let mut at_goal = Vec::new();
+        for (partition, place) in &mut self.places {
+            let Place::Restoring(restore) = place else { continue };
+            match restore.step(&codec, self.options.max_batch) {
+                Ok(false) => {}
+                Ok(true) => at_goal.push(*partition),
+                Err(RestoreError::Refused(code, text)) => *place = Place::Refused(code, text),
+                Err(RestoreError::Wait(text)) => self.unwell.push(Unwell::new("CG208", text)),
+            }
+        }
+        at_goal.into_iter().try_for_each(|partition| self.finish_restore(partition, now))
+    }
+
+    /// Reads the committed offsets stably, and only then the ends of the engine's topics: whatever those offsets say is
+    /// done lies before these ends.
+    fn begin_restore(&mut self, partition: i32, now: Timestamp) -> Result<Restore, RestoreError> {
+        let inputs: Vec<TopicPartition> =
+            Topic::HOME_INPUTS.iter().map(|topic| TopicPartition { topic: *topic, partition }).collect();
+        let restored: Vec<TopicPartition> =
+            Topic::RESTORED.iter().map(|topic| TopicPartition { topic: *topic, partition }).collect();
+        let committed = self.log.committed(&inputs)?;
+        let input_ends = self.log.ends(&inputs, Isolation::ReadUncommitted)?;
+        let engine_ends = self.log.ends(&restored, Isolation::ReadUncommitted)?;
+        let positions = starting_positions(&inputs, &committed, &input_ends, &engine_ends)?;
+        let reader = self.log.reader(&restored)?;
+        for (tp, committed) in inputs.iter().zip(&committed) {
+            if committed.is_none() {
+                self.uncommitted.insert(*tp);
+            }
+        }
+        Ok(Restore::new(positions, reader, now))
+    }
+
+    fn finish_restore(&mut self, partition: i32, now: Timestamp) -> Result<(), LogError> {
+        let Some(Place::Restoring(restore)) = self.places.remove(&partition) else {
+            unreachable!("only a home that is being restored finishes")
+        };
+        let positions = restore.positions.clone();
+        let (records, took_ms) = (restore.records, now.millis_since(restore.begun_at));
+        match restore.finish(self.options.default_deadline_ms) {
+            Ok(files) => {
+                let mut home = Home::new(self.options.retention_ms);
+                for (file, history_seq) in files {
+                    let open: Vec<_> =
+                        file.dispatches.iter().filter(|d| d.has_open_attempt()).map(|d| d.target().clone()).collect();
+                    let id: FileId = file.id().clone();
+                    home.put(file, history_seq, now);
+                    for target in open {
+                        let permit = self.capacity.acquire_over(&target);
+                        home.keep_permit(&id, target, permit);
+                    }
+                }
+                self.log.start(&positions)?;
+                self.positions.extend(positions);
+                self.places.insert(partition, Place::Running(Box::new(home)));
+                (self.observe)(&Observed::Restored { partition, records, took_ms });
+            }
+            Err(RestoreError::Refused(code, text)) => drop(self.places.insert(partition, Place::Refused(code, text))),
+            Err(RestoreError::Wait(text)) => unreachable!("folding waits for nothing: {text}"),
+        }
+        Ok(())
+    }
+}
+
+/// Where the inputs of a home go on.
+///
+/// A home without committed offsets is new only if the engine has written nothing there: otherwise its offsets were lost,
+/// and beginning anywhere would repeat or skip.
+fn starting_positions(
+    inputs: &[TopicPartition],
+    committed: &[Option<i64>],
+    input_ends: &[Ends],
+    engine_ends: &[Ends],
+) -> Result<Vec<Position>, RestoreError> {
+    let engine_wrote = engine_ends.iter().any(|ends| ends.high > 0);
+    let missing: Vec<String> =
+        inputs.iter().zip(committed).filter(|(_, c)| c.is_none()).map(|(tp, _)| tp.to_string()).collect();
+    if !missing.is_empty() && (engine_wrote || missing.len() < inputs.len()) {
+        let text = format!(
+            "the group has no committed offset for {}, but the engine has worked here; see `consign offsets repair`",
+            missing.join(", ")
+        );
+        return Err(RestoreError::Refused("CG211", text));
+    }
+    let mut positions = Vec::new();
+    for ((tp, committed), ends) in inputs.iter().zip(committed).zip(input_ends) {
+        let at = committed.unwrap_or(ends.low);
+        if at < ends.low {
+            let text =
+                format!("{tp} begins at {}, after the committed offset {at}: unread records were deleted", ends.low);
+            return Err(RestoreError::Refused("CG212", text));
+        }
+        positions.push((*tp, at));
+    }
+    Ok(positions)
+}

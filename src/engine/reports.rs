@@ -1,0 +1,213 @@
+//! Reports, timers and interventions: read, judged by the machine, kept in the history.
+
+use super::batch::Batch;
+use super::intake::{Unfit, check_key, reason, value_of};
+use super::observed::Observed;
+use crate::lifecycle::Effect;
+use crate::log::{Append, Headers, Record};
+use crate::record::{
+    Action, Control, FileId, Intervention, Origin, Outcome, OutcomeKind, PausedBy, Reporter, Successor, TargetName,
+    Topic, dispatch_key, file_key, home_partition,
+};
+
+/// Evidence in the history is cut to this many bytes.
+const EVIDENCE_BYTES: usize = 16 * 1024;
+
+impl Batch<'_> {
+    /// Re-homes one ack: its token is checked and it becomes a report in its file's home partition.
+    pub(super) fn ack(&mut self, record: &Record) -> Result<(), Unfit> {
+        let mut outcome: Outcome = self.worker.codec.decode(value_of(record)?)?;
+        check_names(&outcome)?;
+        let key = dispatch_key(&outcome.file_id, &outcome.target);
+        check_key(record, &key)?;
+        if outcome.kind == OutcomeKind::Timer {
+            return Err(Unfit::Dead(reason::UNDECODABLE, "a timer is no ack".into()));
+        }
+        outcome.token = Some(self.worker.tokens.check(&key, outcome.ack_token.take().as_deref()));
+        outcome.reporter = Reporter::Acks;
+        outcome.timer = None;
+        outcome.refusal = false;
+        outcome.origin = Some(Origin {
+            topic: self.worker.options.names.name(record.at.topic),
+            partition: record.at.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+        });
+        cut_evidence(&mut outcome);
+        let home = home_partition(outcome.file_id.as_str(), self.worker.home_partitions());
+        self.append(Topic::Outcomes, home, key, &outcome);
+        Ok(())
+    }
+
+    /// Folds one record of `outcomes`: a report or a timer.
+    pub(super) fn outcome(&mut self, record: &Record) -> Result<(), Unfit> {
+        let mut outcome: Outcome = self.worker.codec.decode(value_of(record)?)?;
+        let of_file = outcome.kind == OutcomeKind::Timer && outcome.target.as_str().is_empty();
+        let key = if of_file { file_key(&outcome.file_id) } else { dispatch_key(&outcome.file_id, &outcome.target) };
+        check_key(record, &key)?;
+        if !self.at_home(record, &outcome.file_id)? {
+            return Ok(());
+        }
+        cut_evidence(&mut outcome);
+        outcome.ack_token = None;
+        let (home, id) = (record.at.partition, outcome.file_id.clone());
+        let target = (!of_file).then(|| outcome.target.clone());
+        let index = self.dispatch_of(home, &id, target.as_ref())?;
+        if outcome.kind == OutcomeKind::Timer {
+            return self.timer_read_back(record, outcome, index);
+        }
+        let index = index.ok_or_else(|| Unfit::Dead(reason::UNKNOWN_TARGET, "a report names a target".into()))?;
+        let (cause, now) = (self.cause_of(record), self.now);
+        let file = &mut self.draft(home, &id).expect("just found").file;
+        let judged = file.report(index, &outcome, now, &cause);
+        let observed = |judgement| Observed::Report {
+            file_id: id.clone(),
+            target: outcome.target.clone(),
+            attempt: outcome.attempt,
+            kind: outcome.kind,
+            reporter: outcome.reporter,
+            judgement,
+            took_ms: outcome.evidence.as_ref().and_then(|e| e.took_ms),
+        };
+        let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.outcome = Some(outcome.clone()))
+        else {
+            self.observe(Observed::Duplicate { what: "report" });
+            return Ok(());
+        };
+        self.observe(observed(recorded.judgement));
+        self.follow_up(home, &id, recorded.effects);
+        Ok(())
+    }
+
+    fn timer_read_back(&mut self, record: &Record, outcome: Outcome, index: Option<usize>) -> Result<(), Unfit> {
+        let (home, id) = (record.at.partition, outcome.file_id.clone());
+        let Some(timer) = outcome.timer.clone() else {
+            return Err(Unfit::Dead(reason::UNDECODABLE, "kind TIMER without a timer".into()));
+        };
+        let (cause, now) = (self.cause_of(record), self.now);
+        let file = &mut self.draft(home, &id).expect("just found").file;
+        let judged = file.timer(index, &timer, now, &cause);
+        let target = index.map(|_| outcome.target.clone());
+        if self.keep(&id, cause, target.clone(), judged, |event| event.outcome = Some(outcome)).is_none() {
+            self.observe(Observed::Duplicate { what: "timer" });
+        } else if let (Some(target), Some(_)) = (target, timer.escalation) {
+            self.observe(Observed::Escalated { file_id: id, target });
+        }
+        Ok(())
+    }
+
+    /// Folds one intervention.
+    pub(super) fn intervention(&mut self, record: &Record) -> Result<(), Unfit> {
+        let asked: Intervention = self.worker.codec.decode(value_of(record)?)?;
+        let key = match &asked.target {
+            Some(target) => dispatch_key(&asked.file_id, target),
+            None => file_key(&asked.file_id),
+        };
+        check_key(record, &key)?;
+        if !self.at_home(record, &asked.file_id)? {
+            return Ok(());
+        }
+        if asked.action == Action::StartSuccessor {
+            return self.start_successor(record, asked);
+        }
+        let (home, id) = (record.at.partition, asked.file_id.clone());
+        let index = self.dispatch_of(home, &id, asked.target.as_ref())?;
+        let (cause, now) = (self.cause_of(record), self.now);
+        let file = &mut self.draft(home, &id).expect("just found").file;
+        let judged = file.intervene(index, &asked, now, &cause);
+        let (target, action) = (asked.target.clone(), asked.action);
+        let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.intervention = Some(asked)) else {
+            self.observe(Observed::Duplicate { what: "intervention" });
+            return Ok(());
+        };
+        self.observe(Observed::Intervention { file_id: id.clone(), action, judgement: recorded.judgement });
+        self.follow_up(home, &id, recorded.effects);
+        Ok(())
+    }
+
+    /// The dispatch that a report or an intervention is about; `None` where it is about the file.
+    fn dispatch_of(&self, home: i32, id: &FileId, target: Option<&TargetName>) -> Result<Option<usize>, Unfit> {
+        let Some(file) = self.file(home, id) else {
+            return Err(Unfit::Dead(reason::UNKNOWN_FILE, format!("no file `{id}` is known")));
+        };
+        let Some(target) = target else { return Ok(None) };
+        match file.index_of(target) {
+            Some(index) => Ok(Some(index)),
+            None => Err(Unfit::Dead(reason::UNKNOWN_TARGET, format!("`{id}` has no target `{target}`"))),
+        }
+    }
+
+    fn follow_up(&mut self, home: i32, id: &FileId, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::PauseTarget { target, code, authorized_at } => {
+                    let controls = &self.worker.controls;
+                    let resumed_since = controls.resumed_at(&target).is_some_and(|at| authorized_at <= at);
+                    if !resumed_since && controls.pause(&target).is_none() {
+                        self.pause(target, code, id);
+                    }
+                }
+                Effect::StartSuccessor { successor, only_targets } => {
+                    self.ask_for_successor(home, id, &successor, only_targets);
+                }
+            }
+        }
+    }
+
+    fn pause(&mut self, target: TargetName, code: String, id: &FileId) {
+        let reason = format!("{code} for {id}");
+        let said = ("consign", reason.as_str(), self.now);
+        let control = Control::pausing(&target, PausedBy::Engine, true, Some(code.clone()), said);
+        self.append(Topic::Controls, 0, control.name.clone(), &control);
+        self.observe(Observed::Paused { target, code });
+    }
+
+    fn ask_for_successor(&mut self, home: i32, id: &FileId, successor: &FileId, only_targets: Vec<TargetName>) {
+        let file = self.file(home, id).expect("just judged");
+        let manifest =
+            crate::record::FileManifest { file_id: successor.clone(), deadline: None, ..file.arrival.manifest.clone() };
+        let start = Intervention {
+            intervention_id: format!("start-{successor}"),
+            file_id: successor.clone(),
+            target: None,
+            action: Action::StartSuccessor,
+            actor: "consign".into(),
+            reason: format!("{id} was resubmitted"),
+            evidence: None,
+            seen_version: None,
+            requested_at: self.now,
+            resend_unknown: false,
+            successor: Some(Successor { supersedes: id.clone(), only_targets, manifest, received_at: self.now }),
+        };
+        let home = home_partition(successor.as_str(), self.worker.home_partitions());
+        let value = self.worker.codec.encode(&start).expect("write ids are learned before the first batch");
+        self.appends.push(Append {
+            topic: Topic::Interventions,
+            partition: Some(home),
+            key: file_key(successor).into_bytes(),
+            value: Some(value),
+            headers: Headers::new(),
+        });
+    }
+}
+
+/// An ack is written by anyone: its names must be names before they make a key.
+fn check_names(outcome: &Outcome) -> Result<(), Unfit> {
+    let id = outcome.file_id.as_str();
+    let legal = !id.is_empty() && id.len() <= 256 && id.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+    if !legal {
+        return Err(Unfit::Dead(reason::ILLEGAL_FILE_ID, "the file_id breaks the rules".into()));
+    }
+    TargetName::parse(outcome.target.as_str()).map_err(|e| Unfit::Dead(reason::UNKNOWN_TARGET, e.to_string()))?;
+    Ok(())
+}
+
+fn cut_evidence(outcome: &mut Outcome) {
+    let Some(evidence) = &mut outcome.evidence else { return };
+    let Some(body) = &mut evidence.body else { return };
+    if body.len() > EVIDENCE_BYTES {
+        let end = (0..=EVIDENCE_BYTES).rev().find(|i| body.is_char_boundary(*i)).unwrap_or(0);
+        body.truncate(end);
+        evidence.truncated = true;
+    }
+}

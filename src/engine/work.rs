@@ -1,0 +1,283 @@
+//! The middle of a turn: fold, commit, act; and what follows when the log says no.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::batch::{Batch, Draft, Order};
+use super::home::TimerMark;
+use super::intake::Unfit;
+use super::observed::Observed;
+use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Worker};
+use super::{Stop, Unwell};
+use crate::log::{Append, LogError, Position, Record, TopicPartition};
+use crate::record::{FileId, Timestamp, Topic};
+use crate::transport::Dispatch;
+
+/// How long an input waits before the registry is asked again, in milliseconds.
+const STALL_MS: i64 = 1_000;
+
+/// A producer fenced twice within this time has a rival that won't go away, in milliseconds.
+const FENCED_TWICE_MS: i64 = 60_000;
+
+/// What a batch decided, free of the worker that it was decided over.
+struct Decided {
+    drafts: BTreeMap<FileId, Draft>,
+    appends: Vec<Append>,
+    positions: BTreeMap<TopicPartition, i64>,
+    orders: Vec<Order>,
+    appended: Vec<(i32, FileId, TimerMark)>,
+    parked: Vec<(i32, FileId, TimerMark)>,
+    roused: Vec<(i32, FileId)>,
+    tombstoned: Vec<(i32, FileId)>,
+    observed: Vec<Observed>,
+    stalled: BTreeMap<TopicPartition, String>,
+}
+
+impl Worker {
+    /// Folds records and what is due, commits, acts.
+    pub(super) fn work(&mut self, records: &[Record], now: Timestamp) -> Result<(), LogError> {
+        self.advance_gate(now)?;
+        let mut current = None;
+        let decided = catch_unwind(AssertUnwindSafe(|| self.decide(records, now, &mut current)));
+        let Ok(mut decided) = decided else {
+            self.count_failure(current);
+            return Err(LogError::Aborted("an invariant broke while a record was folded".into()));
+        };
+        self.add_positions(&mut decided, records)?;
+        if !decided.appends.is_empty() || !decided.positions.is_empty() {
+            let positions: Vec<Position> = decided.positions.iter().map(|(tp, at)| (*tp, *at)).collect();
+            assert!(!positions.is_empty(), "every transaction commits the position of an owned partition");
+            let appends = std::mem::take(&mut decided.appends);
+            let records = appends.len();
+            self.log.transact(appends, &positions)?;
+            (self.observe)(&Observed::Committed { records });
+        }
+        self.act(decided, now)
+    }
+
+    fn decide(&self, records: &[Record], now: Timestamp, current: &mut Option<(TopicPartition, i64)>) -> Decided {
+        let mut batch = Batch::new(self, now);
+        let mut stalled: BTreeMap<TopicPartition, String> = BTreeMap::new();
+        for record in records.iter() {
+            if stalled.contains_key(&record.at) {
+                continue;
+            }
+            *current = Some((record.at, record.offset));
+            let folded = match record.at.topic {
+                Topic::Manifests => batch.manifest(record),
+                Topic::Interventions => batch.intervention(record),
+                Topic::Outcomes => batch.outcome(record),
+                Topic::Acks => batch.ack(record),
+                other => unreachable!("{} is no input", other.base_name()),
+            };
+            match folded {
+                Ok(()) => {}
+                Err(Unfit::Dead(reason, detail)) => batch.dead_letter(record, reason, &detail),
+                Err(Unfit::Wait(text)) => {
+                    stalled.insert(record.at, text);
+                    continue;
+                }
+            }
+            batch.positions.insert(record.at, record.offset + 1);
+        }
+        *current = None;
+        let max = self.options.max_batch;
+        for home in self.running() {
+            batch.wake(home, max);
+            // What has waited longest goes first; what this batch made due takes what capacity is left.
+            batch.authorize_waiting(home, max);
+            if now >= self.next_pause_scan {
+                batch.escalate_paused(home);
+            }
+        }
+        batch.authorize_drafts(max);
+        batch.finish();
+        Decided {
+            drafts: batch.drafts,
+            appends: batch.appends,
+            positions: batch.positions,
+            orders: batch.orders,
+            appended: batch.appended,
+            parked: batch.parked,
+            roused: batch.roused,
+            tombstoned: batch.tombstoned,
+            observed: batch.observed,
+            stalled,
+        }
+    }
+
+    /// Adds the positions that no record brought: those never committed, those of acks that moved past markers, and one
+    /// of the home that a batch of timers alone is about.
+    fn add_positions(&mut self, decided: &mut Decided, records: &[Record]) -> Result<(), LogError> {
+        for tp in &self.uncommitted {
+            if let Some(at) = self.positions.get(tp) {
+                decided.positions.entry(*tp).or_insert(*at);
+            }
+        }
+        let idle_acks: Vec<TopicPartition> = self
+            .positions
+            .keys()
+            .filter(|tp| tp.topic == Topic::Acks && !self.stalled.contains_key(tp))
+            .filter(|tp| !decided.stalled.contains_key(tp) && !records.iter().any(|r| r.at == **tp))
+            .copied()
+            .collect();
+        for (tp, at) in idle_acks.iter().zip(self.log.positions(&idle_acks)?) {
+            if let Some(at) = at.filter(|at| *at > self.positions[tp]) {
+                decided.positions.entry(*tp).or_insert(at);
+            }
+        }
+        if decided.positions.is_empty() && !decided.appends.is_empty() {
+            let home = *self.running().first().expect("only a running home has timers");
+            let tp = TopicPartition { topic: Topic::Outcomes, partition: home };
+            decided.positions.insert(tp, self.positions[&tp]);
+        }
+        Ok(())
+    }
+
+    /// The commit stands: the homes take in what was decided, requests leave, and the shell is told.
+    fn act(&mut self, decided: Decided, now: Timestamp) -> Result<(), LogError> {
+        for tp in decided.positions.keys() {
+            self.uncommitted.remove(tp);
+            self.failures.retain(|(failed, _), _| failed != tp);
+        }
+        self.positions.extend(decided.positions);
+        if now >= self.next_pause_scan {
+            self.next_pause_scan = now.plus_millis(PAUSE_SCAN_MS);
+        }
+        for draft in decided.drafts.into_values() {
+            let seq = draft.history_seq();
+            self.running_home_mut(draft.home).put(draft.file, seq, now);
+        }
+        for (home, id, mark) in decided.appended {
+            self.running_home_mut(home).mark_appended(&id, vec![mark], now);
+        }
+        for (home, id, mark) in decided.parked {
+            self.running_home_mut(home).park(&id, vec![mark], now);
+        }
+        for (home, id) in decided.roused {
+            self.running_home_mut(home).rouse(&id, now);
+        }
+        for (home, id) in decided.tombstoned {
+            self.running_home_mut(home).remove(&id);
+        }
+        for Order { home, plan, attempt, permit } in decided.orders {
+            self.transport.send(Dispatch { plan, attempt, home, permit });
+        }
+        for observed in &decided.observed {
+            (self.observe)(observed);
+        }
+        for (tp, text) in decided.stalled {
+            self.unwell.push(Unwell::new("CG208", format!("{tp} waits: {text}")));
+            self.stalled.insert(tp, now.plus_millis(STALL_MS));
+            self.log.pause(&[tp])?;
+        }
+        Ok(())
+    }
+
+    /// Tries the inputs again that waited for the registry.
+    pub(super) fn resume_stalled(&mut self, now: Timestamp) -> Result<(), LogError> {
+        let again: Vec<TopicPartition> = self.stalled.iter().filter(|(_, at)| **at <= now).map(|(tp, _)| *tp).collect();
+        for tp in again {
+            self.log.start(&[(tp, self.positions[&tp])])?;
+            self.stalled.remove(&tp);
+        }
+        for tp in self.stalled.keys() {
+            self.unwell.push(Unwell::new("CG208", format!("{tp} waits for the schema registry")));
+        }
+        Ok(())
+    }
+
+    /// Whether a record is the work of this worker: of a started partition, and not read before.
+    pub(super) fn is_wanted(&self, record: &Record) -> bool {
+        let is_next = self.positions.get(&record.at).is_some_and(|at| record.offset >= *at);
+        let is_homeless = record.at.topic == Topic::Acks || record.at.partition >= self.home_partitions();
+        is_next
+            && !self.stalled.contains_key(&record.at)
+            && (is_homeless || self.running_home(record.at.partition).is_some())
+    }
+
+    fn advance_gate(&mut self, now: Timestamp) -> Result<(), LogError> {
+        let Some(first) = self.homes().filter_map(|(_, home)| home.first_parked()).min() else { return Ok(()) };
+        if self.gate.advance(self.log.as_mut(), first, now)? {
+            let read_until = self.gate.read_until();
+            for home in self.running() {
+                self.running_home_mut(home).unpark(read_until, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a broken invariant against the record at which it broke; after a few its partition is left alone.
+    fn count_failure(&mut self, current: Option<(TopicPartition, i64)>) {
+        let Some((tp, offset)) = current else { return };
+        let failures = self.failures.entry((tp, offset)).or_default();
+        *failures += 1;
+        if *failures >= FAILURES_BEFORE_PAUSE && Topic::HOME_INPUTS.contains(&tp.topic) {
+            let text = format!("an invariant breaks at {tp}, offset {offset}; the log has the message");
+            self.places.insert(tp.partition, Place::Refused("CG213", text));
+        }
+    }
+
+    /// Does what a failure of the log asks for.
+    pub(super) fn recover(&mut self, error: LogError, now: Timestamp) -> Result<(), Stop> {
+        let identity = self.options.identity.clone();
+        self.unwell.push(Unwell::new("CG214", error.to_string()));
+        match error {
+            LogError::Away(_) | LogError::Aborted(_) => {
+                (self.observe)(&Observed::Aborted {
+                    cause: if matches!(error, LogError::Aborted(_)) { "aborted" } else { "away" },
+                });
+                self.rewind = true;
+                Ok(())
+            }
+            LogError::Undecided(_) => {
+                (self.observe)(&Observed::Aborted { cause: "undecided" });
+                self.rebuild()
+            }
+            LogError::ProducerFenced(text) => {
+                (self.observe)(&Observed::Aborted { cause: "fenced" });
+                if self.fenced_at.is_some_and(|at| now.millis_since(at) < FENCED_TWICE_MS) {
+                    return Err(Stop::ProducerFenced { identity, text });
+                }
+                self.fenced_at = Some(now);
+                self.rebuild()
+            }
+            LogError::InstanceFenced(text) => Err(Stop::InstanceFenced { identity, text }),
+            LogError::Fatal(text) => Err(Stop::LogRefused(text)),
+        }
+    }
+
+    /// Reads every input again from where its last commit left it.
+    pub(super) fn rewind_if_needed(&mut self) -> Result<(), LogError> {
+        if self.rewind {
+            let positions: Vec<Position> = self
+                .positions
+                .iter()
+                .filter(|(tp, _)| !self.stalled.contains_key(tp))
+                .map(|(tp, at)| (*tp, *at))
+                .collect();
+            self.log.start(&positions)?;
+            self.rewind = false;
+        }
+        Ok(())
+    }
+
+    /// Forgets everything and begins anew from what the log holds.
+    fn rebuild(&mut self) -> Result<(), Stop> {
+        self.places.clear();
+        self.assigned.clear();
+        self.positions.clear();
+        self.uncommitted.clear();
+        self.stalled.clear();
+        self.controls_reader = None;
+        self.gate = super::gate::AcksGate::default();
+        self.rewind = false;
+        match self.log.rebuild() {
+            Ok(()) => Ok(()),
+            Err(LogError::InstanceFenced(text)) => {
+                Err(Stop::InstanceFenced { identity: self.options.identity.clone(), text })
+            }
+            Err(error) => Err(Stop::LogRefused(format!("the connection can't be rebuilt: {error}"))),
+        }
+    }
+}

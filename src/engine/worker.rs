@@ -1,0 +1,249 @@
+//! One worker: a loop of poll, fold, commit, act, driven from one thread by [`Worker::step`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::gate::AcksGate;
+use super::home::Home;
+use super::observed::Observed;
+use super::restore::Restore;
+use super::{Stop, Unwell, WorkerOptions};
+use crate::log::{Log, LogError, Reader, Record, TopicPartition};
+use crate::record::{Codec, Control, Controls, DecodeError, Timestamp, Topic};
+use crate::routing::{self, Document, Sources};
+use crate::transport::{AckTokens, Capacity, Transport};
+
+/// Times that one record may break an invariant before its partition is left alone.
+pub(super) const FAILURES_BEFORE_PAUSE: u32 = 3;
+
+/// How often what waits under a pause is looked at, in milliseconds.
+pub(super) const PAUSE_SCAN_MS: i64 = 1_000;
+
+/// Where a home partition stands with this worker.
+pub(super) enum Place {
+    /// Assigned; the restore begins at the next step.
+    Assigned,
+    /// Being restored.
+    Restoring(Box<Restore>),
+    /// At work.
+    Running(Box<Home>),
+    /// Left alone until a person has looked.
+    Refused(&'static str, String),
+}
+
+/// One worker of the engine.
+pub struct Worker {
+    pub(super) options: WorkerOptions,
+    pub(super) codec: Arc<Codec>,
+    pub(super) tokens: Arc<AckTokens>,
+    pub(super) capacity: Capacity,
+    pub(super) controls: Controls,
+    pub(super) routing: Option<Arc<Document>>,
+    pub(super) log: Box<dyn Log>,
+    pub(super) transport: Box<dyn Transport>,
+    pub(super) observe: Box<dyn FnMut(&Observed) + Send>,
+    pub(super) controls_reader: Option<Box<dyn Reader>>,
+    pub(super) assigned: BTreeSet<TopicPartition>,
+    pub(super) places: BTreeMap<i32, Place>,
+    /// Where each started input goes on: the offset after its last committed record.
+    pub(super) positions: BTreeMap<TopicPartition, i64>,
+    /// Positions that no transaction has committed yet.
+    pub(super) uncommitted: BTreeSet<TopicPartition>,
+    /// Inputs whose next record waits for the registry, and when to try again.
+    pub(super) stalled: BTreeMap<TopicPartition, Timestamp>,
+    pub(super) failures: BTreeMap<(TopicPartition, i64), u32>,
+    pub(super) gate: AcksGate,
+    pub(super) fenced_at: Option<Timestamp>,
+    pub(super) next_pause_scan: Timestamp,
+    pub(super) unwell: Vec<Unwell>,
+    /// Whether the inputs must be read again from their last commit.
+    pub(super) rewind: bool,
+}
+
+impl Worker {
+    /// Nothing is read before the first step. `observe` is told what each commit did, after it.
+    pub fn new(
+        options: WorkerOptions,
+        log: Box<dyn Log>,
+        transport: Box<dyn Transport>,
+        codec: Arc<Codec>,
+        tokens: Arc<AckTokens>,
+        observe: Box<dyn FnMut(&Observed) + Send>,
+    ) -> Self {
+        Self {
+            options,
+            codec,
+            tokens,
+            capacity: Capacity::default(),
+            controls: Controls::default(),
+            routing: None,
+            log,
+            transport,
+            observe,
+            controls_reader: None,
+            assigned: BTreeSet::new(),
+            places: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            uncommitted: BTreeSet::new(),
+            stalled: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            gate: AcksGate::default(),
+            fenced_at: None,
+            next_pause_scan: Timestamp(0),
+            unwell: Vec::new(),
+            rewind: false,
+        }
+    }
+
+    /// One turn of the loop: waits up to `wait` for input, then decides, commits and acts. `now` is read by the caller
+    /// after the last turn; inputs that arrive during the wait are judged at `clock()`.
+    pub fn step(&mut self, wait: Duration, clock: &dyn Fn() -> Timestamp) -> Result<(), Stop> {
+        self.unwell.clear();
+        match self.turn(wait, clock) {
+            Ok(()) => Ok(()),
+            Err(error) => self.recover(error, clock()),
+        }
+    }
+
+    /// What keeps this worker from its work; empty when nothing does.
+    pub fn unwell(&self) -> Vec<Unwell> {
+        let mut reasons = self.unwell.clone();
+        for (partition, place) in &self.places {
+            match place {
+                Place::Running(_) => {}
+                Place::Assigned => reasons.push(Unwell::new("CG206", format!("partition {partition} waits"))),
+                Place::Restoring(restore) => {
+                    let (read, to_goal) = restore.progress();
+                    let text = format!("partition {partition} is being restored: {read} of {to_goal} records");
+                    reasons.push(Unwell::new("CG206", text));
+                }
+                Place::Refused(code, text) => reasons.push(Unwell::new(code, format!("partition {partition}: {text}"))),
+            }
+        }
+        reasons
+    }
+
+    /// The home partitions at work.
+    pub fn running(&self) -> Vec<i32> {
+        self.places.iter().filter(|(_, p)| matches!(p, Place::Running(_))).map(|(p, _)| *p).collect()
+    }
+
+    /// Leaves the group. The transport is the caller's to stop.
+    pub fn close(&mut self) {
+        self.log.close();
+    }
+
+    pub(super) fn running_home(&self, partition: i32) -> Option<&Home> {
+        match self.places.get(&partition) {
+            Some(Place::Running(home)) => Some(home),
+            _ => None,
+        }
+    }
+
+    pub(super) fn home_partitions(&self) -> i32 {
+        self.controls.home_partitions().expect("nothing is folded before `controls` is read")
+    }
+
+    pub(super) fn acks_read_until(&self) -> Timestamp {
+        self.gate.read_until()
+    }
+
+    pub(super) fn running_home_mut(&mut self, partition: i32) -> &mut Home {
+        match self.places.get_mut(&partition) {
+            Some(Place::Running(home)) => home,
+            _ => unreachable!("nothing is decided over a home that isn't running"),
+        }
+    }
+
+    fn turn(&mut self, wait: Duration, clock: &dyn Fn() -> Timestamp) -> Result<(), LogError> {
+        self.rewind_if_needed()?;
+        let ready = self.read_controls()?;
+        let wait = if ready { self.patience(wait, clock()) } else { Duration::from_millis(10) };
+        let batch = self.log.poll(self.options.max_batch, wait)?;
+        for change in batch.changes {
+            self.reassign(change);
+        }
+        if !ready {
+            self.unwell.push(Unwell::new("CG207", "`controls` isn't read to its end, or names no routing document"));
+            return Ok(());
+        }
+        let now = clock();
+        self.start_what_is_assigned()?;
+        self.restore_step(now)?;
+        self.resume_stalled(now)?;
+        let records: Vec<Record> = batch.records.into_iter().filter(|r| self.is_wanted(r)).collect();
+        self.work(&records, now)
+    }
+
+    fn read_controls(&mut self) -> Result<bool, LogError> {
+        if let Err(e) = self.codec.prepare() {
+            self.unwell.push(Unwell::new("CG208", e.to_string()));
+            return Ok(false);
+        }
+        let reader = match &mut self.controls_reader {
+            Some(reader) => reader,
+            none => none.insert(self.log.reader(&[TopicPartition { topic: Topic::Controls, partition: 0 }])?),
+        };
+        let records = reader.poll(self.options.max_batch, Duration::ZERO)?;
+        let at_goal = reader.at_goal();
+        for record in records {
+            self.apply_control(&record);
+        }
+        Ok(at_goal && self.controls.home_partitions().is_some() && self.routing.is_some())
+    }
+
+    fn apply_control(&mut self, record: &Record) {
+        let Some(name) = record.key.as_deref().and_then(|k| std::str::from_utf8(k).ok()).map(str::to_owned) else {
+            return;
+        };
+        let control = match record.value.as_deref().map(|v| self.codec.decode::<Control>(v)).transpose() {
+            Ok(control) => control,
+            Err(DecodeError::Poison(e) | DecodeError::RegistryAway(e)) => {
+                self.unwell.push(Unwell::new("CG204", format!("{} at offset {}: {e}", record.at, record.offset)));
+                return;
+            }
+        };
+        self.controls.apply(&name, control);
+        self.switch_routing();
+    }
+
+    /// Takes the routing document that is in force, for files that arrive from now on.
+    fn switch_routing(&mut self) {
+        let Some(active) = self.controls.active() else { return };
+        if self.routing.as_ref().is_some_and(|d| d.digest() == active.routing_digest) {
+            return;
+        }
+        let Some(bundle) = self.controls.routing(&active.routing_digest) else { return };
+        match routing::load(&Sources::from(bundle)) {
+            Ok(loaded) => {
+                for target in loaded.document.targets() {
+                    self.capacity.limit(&target.name, target.concurrency);
+                }
+                self.routing = Some(Arc::new(loaded.document));
+            }
+            Err(_) => {
+                let text = format!("the routing document {} can't be read by this version", active.routing_digest);
+                self.unwell.push(Unwell::new("CG209", text));
+            }
+        }
+    }
+
+    /// How long the poll may wait: not past the next thing that is due.
+    fn patience(&self, wait: Duration, now: Timestamp) -> Duration {
+        let busy = self.places.values().any(|p| matches!(p, Place::Assigned | Place::Restoring(_)));
+        if busy {
+            return Duration::ZERO;
+        }
+        let next = self.homes().filter_map(|(_, home)| home.next_wake()).min();
+        let until = next.map_or(wait, |at| Duration::from_millis(u64::try_from(at.millis_since(now)).unwrap_or(0)));
+        wait.min(until)
+    }
+
+    pub(super) fn homes(&self) -> impl Iterator<Item = (i32, &Home)> {
+        self.places.iter().filter_map(|(p, place)| match place {
+            Place::Running(home) => Some((*p, home.as_ref())),
+            _ => None,
+        })
+    }
+}

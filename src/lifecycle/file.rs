@@ -1,0 +1,240 @@
+//! A file and its dispatches, as the machine keeps them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::record::{
+    Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, LastOutcome, Outcome, OutcomeKind,
+    PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
+};
+
+/// Late reports of one dispatch that are told apart; further ones are counted only.
+pub(super) const MAX_LATE_REPORTS: usize = 64;
+
+/// What became of a file so far: the fold of its events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct File {
+    /// The manifest as accepted.
+    pub arrival: Arc<Arrival>,
+    /// Where the file stands.
+    pub state: State,
+    /// Count of its events.
+    pub version: i64,
+    /// The version of its last event that changed the state, the overdue mark or a dispatch's status or attempt.
+    pub changed_at_version: i64,
+    /// The record that caused the last event.
+    pub cause: Cause,
+    /// When it is overdue.
+    pub deadline: Timestamp,
+    /// Whether its deadline has been read back.
+    pub overdue: bool,
+    /// Why it FAILED.
+    pub reason: Option<Failure>,
+    /// When its plan was made.
+    pub validated_at: Option<Timestamp>,
+    /// When its first attempt was authorized.
+    pub distributing_at: Option<Timestamp>,
+    /// When it became COMPLETED or FAILED.
+    pub settled_at: Option<Timestamp>,
+    /// Its dispatches in the order of the plan; empty before it is VALIDATED.
+    pub dispatches: Vec<Dispatch>,
+    /// The file that took this FAILED one up.
+    pub successor: Option<FileId>,
+    pub(super) by_target: Arc<BTreeMap<TargetName, usize>>,
+    pub(super) interventions: BTreeSet<String>,
+}
+
+impl File {
+    /// A file that has just been accepted. Its deadline is provisional until the plan fixes it.
+    pub fn arrived(arrival: Arc<Arrival>, deadline: Timestamp) -> Self {
+        Self {
+            state: State::Received,
+            version: arrival.version,
+            changed_at_version: arrival.version,
+            cause: arrival.cause.clone(),
+            deadline,
+            overdue: false,
+            reason: None,
+            validated_at: None,
+            distributing_at: None,
+            settled_at: None,
+            dispatches: Vec::new(),
+            successor: None,
+            by_target: Arc::default(),
+            interventions: BTreeSet::new(),
+            arrival,
+        }
+    }
+
+    /// The file's identity.
+    pub fn id(&self) -> &FileId {
+        &self.arrival.file_id
+    }
+
+    /// Whether it is COMPLETED or FAILED.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.state, State::Completed | State::Failed)
+    }
+
+    /// The place of a target's dispatch in the plan.
+    pub fn index_of(&self, target: &TargetName) -> Option<usize> {
+        self.by_target.get(target).copied()
+    }
+
+    /// Whether every target that a dispatch waits for has SUCCEEDED.
+    pub fn after_is_met(&self, index: usize) -> bool {
+        self.dispatches[index].plan.after.iter().all(|target| self.status_of(target) == Some(Status::Succeeded))
+    }
+
+    pub(super) fn status_of(&self, target: &TargetName) -> Option<Status> {
+        self.index_of(target).map(|i| self.dispatches[i].status)
+    }
+
+    /// Counts an event, whatever it changes.
+    pub(super) fn count_event(&mut self, cause: &Cause) {
+        self.version += 1;
+        self.cause = cause.clone();
+    }
+}
+
+/// How much of its budgets a dispatch has spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// Automatic attempts that were not refused.
+    pub attempts: i32,
+    /// Attempts granted by operators.
+    pub operator_attempts: i32,
+    /// Automatic attempts that were refused.
+    pub refusals: i32,
+}
+
+/// What a report said, for telling an exact repeat from news.
+pub(super) type ReportMark = (OutcomeKind, Reporter, Option<i32>, String, Option<String>);
+
+pub(super) fn mark_of(outcome: &Outcome) -> ReportMark {
+    (outcome.kind, outcome.reporter, outcome.attempt, outcome.code.clone(), outcome.reference.clone())
+}
+
+/// One dispatch: a file's way to one target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispatch {
+    /// The frozen plan.
+    pub plan: Arc<PlannedDispatch>,
+    /// Where it stands.
+    pub status: Status,
+    /// The file's version at which status or attempt last changed.
+    pub version: i64,
+    /// Since when it stands there.
+    pub since: Timestamp,
+    /// The record that brought it there.
+    pub cause: Cause,
+    /// Attempts authorized so far.
+    pub attempts: i32,
+    /// Budgets spent.
+    pub spent: Spent,
+    /// The newest attempt.
+    pub attempt: Option<Arc<DispatchAttempt>>,
+    /// When the first attempt was authorized.
+    pub first_attempt_at: Option<Timestamp>,
+    /// The operator's retry that waits to be authorized.
+    pub grant: Option<String>,
+    /// BACKING_OFF: when the next attempt is due.
+    pub retry_at: Option<Timestamp>,
+    /// AWAITING: when the target first accepted.
+    pub accepted_at: Option<Timestamp>,
+    /// AWAITING: when the confirmation is overdue.
+    pub confirm_by: Option<Timestamp>,
+    /// HELD: why.
+    pub held_because: Option<HeldBecause>,
+    /// HELD: when it escalates next.
+    pub escalate_at: Option<Timestamp>,
+    /// Escalations since it stands there.
+    pub escalations: i32,
+    /// When it last escalated.
+    pub escalated_at: Option<Timestamp>,
+    /// Who settled it.
+    pub settled_by: Option<SettledBy>,
+    /// The newest report that counted.
+    pub last_outcome: Option<LastOutcome>,
+    /// Whether the target may hold something of it although it never succeeded: an attempt ended UNKNOWN or accepted.
+    pub in_doubt: bool,
+    /// Whether a success was reported after it had settled without one.
+    pub late_success: bool,
+    pub(super) late_reports: BTreeSet<ReportMark>,
+}
+
+impl Dispatch {
+    pub(super) fn planned(plan: Arc<PlannedDispatch>) -> Self {
+        Self {
+            status: Status::Pending,
+            version: plan.version,
+            since: plan.planned_at,
+            cause: plan.cause.clone(),
+            attempts: 0,
+            spent: Spent::default(),
+            attempt: None,
+            first_attempt_at: None,
+            grant: None,
+            retry_at: None,
+            accepted_at: None,
+            confirm_by: None,
+            held_because: None,
+            escalate_at: None,
+            escalations: 0,
+            escalated_at: None,
+            settled_by: None,
+            last_outcome: None,
+            in_doubt: false,
+            late_success: false,
+            late_reports: BTreeSet::new(),
+            plan,
+        }
+    }
+
+    /// The target's name.
+    pub fn target(&self) -> &TargetName {
+        &self.plan.target
+    }
+
+    /// Whether it is SUCCEEDED, FAILED or CANCELLED.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.status, Status::Succeeded | Status::Failed | Status::Cancelled)
+    }
+
+    /// Whether its newest attempt's outcome or deadline is still to be read.
+    pub fn has_open_attempt(&self) -> bool {
+        self.status == Status::InFlight
+    }
+
+    /// Whether the newest attempt was granted by an operator.
+    pub(super) fn newest_attempt_was_granted(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|a| a.authorized_by == Authorization::Operator)
+    }
+
+    /// Enters a status; everything that belonged to the one before is cleared.
+    pub(super) fn enter(&mut self, status: Status, version: i64, at: Timestamp, cause: &Cause) {
+        self.status = status;
+        self.version = version;
+        self.since = at;
+        self.cause = cause.clone();
+        self.grant = None;
+        self.retry_at = None;
+        self.accepted_at = None;
+        self.confirm_by = None;
+        self.held_because = None;
+        self.escalate_at = None;
+        self.escalations = 0;
+        self.escalated_at = None;
+    }
+
+    pub(super) fn hold(&mut self, because: HeldBecause, version: i64, at: Timestamp, cause: &Cause) {
+        self.enter(Status::Held, version, at, cause);
+        self.held_because = Some(because);
+        self.escalate_at = Some(at.plus_millis(self.plan.escalation.first_ms));
+    }
+
+    pub(super) fn settle(&mut self, status: Status, by: SettledBy, version: i64, at: Timestamp, cause: &Cause) {
+        self.enter(status, version, at, cause);
+        self.settled_by = Some(by);
+    }
+}

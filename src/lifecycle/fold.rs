@@ -1,0 +1,121 @@
+//! A file from its records: the arrival, the plan, the attempts and the history, in version order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{File, Judged};
+use crate::record::{
+    Arrival, DispatchAttempt, FileHistory, HistoryEvent, OutcomeKind, PlannedDispatch, TargetName, Timestamp,
+};
+
+/// The records of one file that the machine's events stand in.
+#[derive(Debug, Clone, Default)]
+pub struct Folded {
+    /// The arrival.
+    pub arrival: Option<Arc<Arrival>>,
+    /// The plan, by ordinal.
+    pub plan: BTreeMap<i32, Arc<PlannedDispatch>>,
+    /// The attempts, by version.
+    pub attempts: BTreeMap<i64, Arc<DispatchAttempt>>,
+    /// The history, by sequence number.
+    pub history: BTreeMap<i64, FileHistory>,
+}
+
+/// Records that no run of the machine can have written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FoldError(pub String);
+
+enum Step<'a> {
+    Attempt(&'a Arc<DispatchAttempt>),
+    Event(&'a HistoryEvent),
+}
+
+/// Folds a file's records; `provisional_deadline` counts from the arrival for a file without a plan.
+pub fn fold(records: &Folded, provisional_deadline_ms: i64) -> Result<File, FoldError> {
+    let wrong = |text: String| Err(FoldError(text));
+    let Some(arrival) = &records.arrival else {
+        return wrong("there are records but no arrival".into());
+    };
+    let id = &arrival.file_id;
+    let mut file = File::arrived(Arc::clone(arrival), provisional_deadline(arrival, provisional_deadline_ms));
+    if let Some((_, first)) = records.plan.first_key_value() {
+        let whole = first.expected_targets.as_ref().map(Vec::len) == Some(records.plan.len())
+            && records.plan.keys().copied().eq(0..first.of);
+        if !whole {
+            return wrong(format!("{id}: {} of {} plan records are there", records.plan.len(), first.of));
+        }
+    }
+    let mut steps: BTreeMap<i64, Step<'_>> = records.attempts.iter().map(|(v, a)| (*v, Step::Attempt(a))).collect();
+    for (expected_seq, (seq, record)) in (1..).zip(&records.history) {
+        if *seq != expected_seq {
+            return wrong(format!("{id}: history {expected_seq} is missing"));
+        }
+        for event in &record.events {
+            if steps.insert(event.version, Step::Event(event)).is_some() {
+                return wrong(format!("{id}: two events have version {}", event.version));
+            }
+        }
+    }
+    let mut plan = Some(records.plan.values().cloned().collect::<Vec<_>>()).filter(|plan| !plan.is_empty());
+    for (version, step) in steps {
+        if plan.as_ref().is_some_and(|plan| plan[0].version < version) {
+            file.planned(plan.take().expect("checked"));
+        }
+        if version != file.version + 1 {
+            return wrong(format!("{id}: version {} is followed by {version}", file.version));
+        }
+        match step {
+            Step::Attempt(attempt) if file.index_of(&attempt.target).is_none() => {
+                return wrong(format!("{id}: an attempt at {}, which isn't planned", attempt.target));
+            }
+            Step::Attempt(attempt) => file.authorized(Arc::clone(attempt)),
+            Step::Event(event) => apply(&mut file, event)?,
+        }
+    }
+    if let Some(plan) = plan {
+        file.planned(plan);
+    }
+    Ok(file)
+}
+
+/// The deadline of a file before its plan fixes one.
+pub(crate) fn provisional_deadline(arrival: &Arrival, after_ms: i64) -> Timestamp {
+    arrival.manifest.deadline.unwrap_or(arrival.received_at.plus_millis(after_ms))
+}
+
+fn apply(file: &mut File, event: &HistoryEvent) -> Result<(), FoldError> {
+    let id = file.id().clone();
+    let index = |file: &File, target: &Option<TargetName>| match target {
+        None => Ok(None),
+        Some(target) => file
+            .index_of(target)
+            .map(Some)
+            .ok_or_else(|| FoldError(format!("{id}: an event at {target}, which isn't planned"))),
+    };
+    let at_target = index(file, &event.target)?;
+    let judged = match (&event.outcome, &event.intervention, &event.failure) {
+        (Some(outcome), None, None) if outcome.kind == OutcomeKind::Timer => {
+            let timer = outcome.timer.as_ref().ok_or_else(|| FoldError(format!("{id}: a TIMER without a timer")))?;
+            file.timer(at_target, timer, event.at, &event.cause)
+        }
+        (Some(outcome), None, None) => {
+            let index = at_target.ok_or_else(|| FoldError(format!("{id}: a report without a target")))?;
+            file.report(index, outcome, event.at, &event.cause)
+        }
+        (None, Some(intervention), None) => file.intervene(at_target, intervention, event.at, &event.cause),
+        (None, None, Some(failure)) => {
+            file.invalid(failure.clone(), event.at, &event.cause);
+            return Ok(());
+        }
+        _ => return Err(FoldError(format!("{id}: version {} is no event", event.version))),
+    };
+    match judged {
+        Judged::Recorded(recorded) if recorded.judgement == event.judgement => Ok(()),
+        Judged::Recorded(recorded) => Err(FoldError(format!(
+            "{id}: version {} was {}, and is {} when it is folded",
+            event.version, event.judgement, recorded.judgement
+        ))),
+        Judged::Repeat => Err(FoldError(format!("{id}: version {} is a repeat when it is folded", event.version))),
+    }
+}

@@ -1,0 +1,141 @@
+//! Interventions: what a person asks, judged against what that person saw.
+
+use super::file::File;
+use super::{Effect, Judged};
+use crate::record::{
+    Action, Cause, Intervention, LastOutcome, OutcomeKind, SettledBy, State, Status, TargetName, Timestamp,
+};
+
+impl File {
+    /// Judges an intervention. `index` names the dispatch it is about; `cancel` and `resubmit` have none.
+    pub fn intervene(
+        &mut self,
+        index: Option<usize>,
+        intervention: &Intervention,
+        at: Timestamp,
+        cause: &Cause,
+    ) -> Judged {
+        if !self.interventions.insert(intervention.intervention_id.clone()) {
+            return Judged::Repeat;
+        }
+        self.count_event(cause);
+        let refusal = match index {
+            Some(index) => self.refusal_at_dispatch(index, intervention),
+            None => self.refusal_at_file(intervention),
+        };
+        if let Some(code) = refusal {
+            return Judged::refused(code);
+        }
+        if intervention.action == Action::Resubmit {
+            // The state is final; what follows is the successor's.
+            return self.resubmit(intervention);
+        }
+        self.changed_at_version = self.version;
+        match (intervention.action, index) {
+            (Action::Retry, Some(index)) => self.grant(index, intervention, at, cause),
+            (Action::Confirm, Some(index)) => self.settle_by_hand(index, Status::Succeeded, at, cause),
+            (Action::Fail, Some(index)) => self.settle_by_hand(index, Status::Failed, at, cause),
+            (Action::Cancel, None) => self.cancel(&intervention.actor, &intervention.reason, at, cause),
+            (action, _) => unreachable!("{action} was refused"),
+        }
+        Judged::applied()
+    }
+
+    fn refusal_at_dispatch(&self, index: usize, intervention: &Intervention) -> Option<&'static str> {
+        let dispatch = &self.dispatches[index];
+        let action = intervention.action;
+        if !matches!(action, Action::Retry | Action::Confirm | Action::Fail) {
+            return Some("not_for_a_dispatch");
+        }
+        if intervention.reason.trim().is_empty() {
+            return Some("no_reason");
+        }
+        if self.is_terminal() {
+            return Some("file_settled");
+        }
+        if dispatch.is_settled() {
+            return Some("already_settled");
+        }
+        match intervention.seen_version {
+            None => return Some("no_version"),
+            Some(seen) if seen != dispatch.version => return Some("stale_version"),
+            Some(_) => {}
+        }
+        match action {
+            Action::Confirm if !dispatch.plan.operator_confirm => Some("confirm_forbidden"),
+            Action::Retry if dispatch.has_open_attempt() => Some("attempt_open"),
+            Action::Retry if dispatch.grant.is_some() || (dispatch.status == Status::Pending && !self.overdue) => {
+                Some("nothing_to_retry")
+            }
+            Action::Retry if !self.after_is_met(index) => Some("after_not_met"),
+            Action::Retry if dispatch.spent.operator_attempts >= dispatch.plan.retry.operator_attempts => {
+                Some("operator_budget_spent")
+            }
+            _ => None,
+        }
+    }
+
+    fn refusal_at_file(&self, intervention: &Intervention) -> Option<&'static str> {
+        if !matches!(intervention.action, Action::Cancel | Action::Resubmit) {
+            return Some("not_for_a_file");
+        }
+        if intervention.reason.trim().is_empty() {
+            return Some("no_reason");
+        }
+        match intervention.action {
+            Action::Cancel if self.is_terminal() => return Some("file_settled"),
+            Action::Resubmit if self.state != State::Failed => return Some("not_failed"),
+            Action::Resubmit if self.successor.is_some() => return Some("already_resubmitted"),
+            Action::Resubmit if self.targets_to_resend(intervention.resend_unknown).is_none() => {
+                return Some("nothing_to_resend");
+            }
+            _ => {}
+        }
+        match intervention.seen_version {
+            None => Some("no_version"),
+            // Events that changed nothing, such as a refused report, make nobody's view stale.
+            Some(seen) if seen < self.changed_at_version || seen > self.version => Some("stale_version"),
+            Some(_) => None,
+        }
+    }
+
+    fn grant(&mut self, index: usize, intervention: &Intervention, at: Timestamp, cause: &Cause) {
+        let version = self.version;
+        let dispatch = &mut self.dispatches[index];
+        dispatch.enter(Status::Pending, version, at, cause);
+        dispatch.grant = Some(intervention.intervention_id.clone());
+        dispatch.spent.operator_attempts += 1;
+    }
+
+    fn settle_by_hand(&mut self, index: usize, status: Status, at: Timestamp, cause: &Cause) {
+        let version = self.version;
+        let dispatch = &mut self.dispatches[index];
+        let kind = if status == Status::Succeeded { OutcomeKind::Succeeded } else { OutcomeKind::Rejected };
+        dispatch.in_doubt = status != Status::Succeeded && (dispatch.in_doubt || dispatch.has_open_attempt());
+        dispatch.last_outcome = Some(LastOutcome { kind, code: "operator".into(), at, attempt: None });
+        dispatch.settle(status, SettledBy::Operator, version, at, cause);
+        self.after_settlement(SettledBy::Operator, at, cause);
+    }
+
+    fn resubmit(&mut self, intervention: &Intervention) -> Judged {
+        let only_targets = self.targets_to_resend(intervention.resend_unknown).expect("not refused");
+        let successor = self.id().successor();
+        self.successor = Some(successor.clone());
+        Judged::applied_with(vec![Effect::StartSuccessor { successor, only_targets }])
+    }
+
+    /// The targets without a recorded success; those that may hold something of the file only if `resend_unknown`.
+    /// An empty list stands for every target, of a file that never had a plan; `None` when there is nothing to send.
+    pub fn targets_to_resend(&self, resend_unknown: bool) -> Option<Vec<TargetName>> {
+        if self.dispatches.is_empty() {
+            return Some(Vec::new());
+        }
+        let targets: Vec<TargetName> = self
+            .dispatches
+            .iter()
+            .filter(|d| d.status != Status::Succeeded && !d.late_success && (resend_unknown || !d.in_doubt))
+            .map(|d| d.target().clone())
+            .collect();
+        (!targets.is_empty()).then_some(targets)
+    }
+}

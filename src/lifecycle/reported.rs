@@ -1,0 +1,247 @@
+//! Reports: what a target, or the transport that spoke to it, says became of a dispatch.
+
+use super::backoff::next_attempt_at;
+use super::file::{File, MAX_LATE_REPORTS, mark_of};
+use super::{Effect, Judged};
+use crate::record::{
+    Cause, Confirmation, HeldBecause, LastOutcome, OnExhausted, OnUnknown, Outcome, OutcomeKind, Reporter, SettledBy,
+    Status, Timestamp, TokenCheck,
+};
+
+/// Why an attempt ended without settling its dispatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsettled {
+    /// It is known that the target processed nothing.
+    NotProcessed,
+    /// The target refused our credentials or certificate; it processed nothing.
+    Refused,
+    /// It may or may not have been processed.
+    Unknown,
+    /// It was accepted and its confirmation didn't come in time; a retry is what the plan wants.
+    Overdue,
+}
+
+impl File {
+    /// Judges a report about the dispatch at `index`. Timers are judged by [`File::timer`].
+    pub fn report(&mut self, index: usize, outcome: &Outcome, at: Timestamp, cause: &Cause) -> Judged {
+        assert_ne!(outcome.kind, OutcomeKind::Timer, "a timer is no report");
+        if let Some(code) = self.refusal_of(index, outcome) {
+            return self.note_once(index, outcome, cause, Judged::refused(code));
+        }
+        let dispatch = &self.dispatches[index];
+        if dispatch.is_settled() {
+            return self.report_after_settlement(index, outcome, cause);
+        }
+        let is_newest = outcome.attempt == Some(dispatch.attempts);
+        match outcome.kind {
+            OutcomeKind::Succeeded | OutcomeKind::Duplicate => {
+                self.settled(index, outcome, Status::Succeeded, at, cause)
+            }
+            OutcomeKind::Rejected => self.settled(index, outcome, Status::Failed, at, cause),
+            _ if !is_newest => self.note_once(index, outcome, cause, Judged::late("not_the_newest_attempt")),
+            OutcomeKind::Accepted => self.accepted(index, outcome, at, cause),
+            OutcomeKind::Retryable => self.not_processed(index, outcome, at, cause),
+            OutcomeKind::Unknown => self.unknown(index, outcome, at, cause),
+            OutcomeKind::Timer => unreachable!("asserted above"),
+        }
+    }
+
+    /// Why a report may not be believed, whatever the dispatch's status.
+    fn refusal_of(&self, index: usize, outcome: &Outcome) -> Option<&'static str> {
+        let dispatch = &self.dispatches[index];
+        let confirmed_by = &dispatch.plan.confirmed_by;
+        let confirming = match outcome.reporter {
+            Reporter::Acks => confirmed_by.by == Confirmation::Acks,
+            Reporter::Callback => confirmed_by.by == Confirmation::Callback,
+            Reporter::Transport => match outcome.kind {
+                OutcomeKind::Succeeded | OutcomeKind::Duplicate => {
+                    matches!(confirmed_by.by, Confirmation::Response | Confirmation::Transport)
+                }
+                OutcomeKind::Accepted => matches!(confirmed_by.by, Confirmation::Acks | Confirmation::Callback),
+                _ => true,
+            },
+            Reporter::Engine => false,
+        };
+        let came_from_outside = matches!(outcome.reporter, Reporter::Acks | Reporter::Callback);
+        if came_from_outside && outcome.token == Some(TokenCheck::Wrong) {
+            Some("wrong_token")
+        } else if came_from_outside && confirmed_by.token && outcome.token != Some(TokenCheck::Ok) {
+            Some("token_missing")
+        } else if !confirming {
+            Some("not_confirming")
+        } else if dispatch.attempts == 0 {
+            Some("never_sent")
+        } else if outcome.attempt.is_some_and(|n| n < 1 || n > dispatch.attempts) {
+            Some("unknown_attempt")
+        } else {
+            None
+        }
+    }
+
+    fn report_after_settlement(&mut self, index: usize, outcome: &Outcome, cause: &Cause) -> Judged {
+        let dispatch = &mut self.dispatches[index];
+        let says_success = matches!(outcome.kind, OutcomeKind::Succeeded | OutcomeKind::Duplicate);
+        let judged = match (dispatch.status, outcome.kind) {
+            (Status::Succeeded, _) if says_success => return Judged::Repeat,
+            (Status::Failed, OutcomeKind::Rejected) if dispatch.settled_by == Some(SettledBy::Target) => {
+                return Judged::Repeat;
+            }
+            (Status::Succeeded, OutcomeKind::Rejected) => Judged::contradiction(),
+            (Status::Failed | Status::Cancelled, _) if says_success => Judged::contradiction(),
+            _ => Judged::late("already_settled"),
+        };
+        let judged = self.note_once(index, outcome, cause, judged);
+        if says_success {
+            self.dispatches[index].late_success = true;
+        }
+        judged
+    }
+
+    /// Records what changes nothing, the first time it is said.
+    fn note_once(&mut self, index: usize, outcome: &Outcome, cause: &Cause, judged: Judged) -> Judged {
+        let late_reports = &mut self.dispatches[index].late_reports;
+        if late_reports.len() >= MAX_LATE_REPORTS || !late_reports.insert(mark_of(outcome)) {
+            return Judged::Repeat;
+        }
+        self.count_event(cause);
+        judged
+    }
+
+    fn settled(&mut self, index: usize, outcome: &Outcome, status: Status, at: Timestamp, cause: &Cause) -> Judged {
+        self.change(index, outcome, at, cause);
+        let version = self.version;
+        let dispatch = &mut self.dispatches[index];
+        dispatch.settle(status, SettledBy::Target, version, at, cause);
+        dispatch.in_doubt = false;
+        self.after_settlement(SettledBy::Target, at, cause);
+        Judged::applied()
+    }
+
+    fn accepted(&mut self, index: usize, outcome: &Outcome, at: Timestamp, cause: &Cause) -> Judged {
+        let dispatch = &self.dispatches[index];
+        let confirmed_by = &dispatch.plan.confirmed_by;
+        let within = confirmed_by.within_ms.unwrap_or(i64::MAX);
+        match dispatch.status {
+            Status::InFlight => {
+                self.change(index, outcome, at, cause);
+                let version = self.version;
+                let dispatch = &mut self.dispatches[index];
+                dispatch.enter(Status::Awaiting, version, at, cause);
+                dispatch.accepted_at = Some(at);
+                dispatch.confirm_by = Some(at.plus_millis(within));
+                dispatch.in_doubt = true;
+                if self.overdue {
+                    self.hold(index, HeldBecause::FileOverdue, at, cause);
+                }
+                Judged::applied()
+            }
+            Status::Awaiting => {
+                let first = dispatch.accepted_at.expect("AWAITING knows since when");
+                let limit = first.plus_millis(confirmed_by.limit_ms.unwrap_or(within));
+                let extended = at.plus_millis(within).min(limit);
+                if Some(extended) <= dispatch.confirm_by {
+                    return Judged::Repeat;
+                }
+                self.count_event(cause);
+                let dispatch = &mut self.dispatches[index];
+                dispatch.confirm_by = Some(extended);
+                dispatch.last_outcome = Some(summary_of(outcome, at));
+                Judged::applied()
+            }
+            _ => self.note_once(index, outcome, cause, Judged::late("attempt_ended")),
+        }
+    }
+
+    fn not_processed(&mut self, index: usize, outcome: &Outcome, at: Timestamp, cause: &Cause) -> Judged {
+        let confirms = outcome.reporter != Reporter::Transport;
+        match self.dispatches[index].status {
+            Status::InFlight => {}
+            // Only whoever confirms may take an acceptance back; a response that comes after it says less.
+            Status::Awaiting if confirms => {}
+            _ => return self.note_once(index, outcome, cause, Judged::late("attempt_ended")),
+        }
+        self.change(index, outcome, at, cause);
+        let why = if outcome.refusal { Unsettled::Refused } else { Unsettled::NotProcessed };
+        self.attempt_ended(index, why, outcome.retry_after_ms, at, cause);
+        Judged::applied_with(if outcome.refusal { vec![self.pause_of(index, outcome)] } else { Vec::new() })
+    }
+
+    fn pause_of(&self, index: usize, outcome: &Outcome) -> Effect {
+        let dispatch = &self.dispatches[index];
+        let attempt = dispatch.attempt.as_ref().expect("a refusal answers an attempt");
+        Effect::PauseTarget {
+            target: dispatch.target().clone(),
+            code: outcome.code.clone(),
+            authorized_at: attempt.authorized_at,
+        }
+    }
+
+    fn unknown(&mut self, index: usize, outcome: &Outcome, at: Timestamp, cause: &Cause) -> Judged {
+        if self.dispatches[index].status != Status::InFlight {
+            return self.note_once(index, outcome, cause, Judged::late("attempt_ended"));
+        }
+        self.change(index, outcome, at, cause);
+        self.attempt_ended(index, Unsettled::Unknown, outcome.retry_after_ms, at, cause);
+        Judged::applied()
+    }
+
+    /// Counts an event that changes the dispatch.
+    pub(super) fn change(&mut self, index: usize, outcome: &Outcome, at: Timestamp, cause: &Cause) {
+        self.count_event(cause);
+        self.changed_at_version = self.version;
+        self.dispatches[index].last_outcome = Some(summary_of(outcome, at));
+    }
+
+    /// What follows an attempt that settled nothing: a retry, a person, or the end.
+    pub(super) fn attempt_ended(
+        &mut self,
+        index: usize,
+        why: Unsettled,
+        retry_after_ms: Option<i64>,
+        at: Timestamp,
+        cause: &Cause,
+    ) {
+        let version = self.version;
+        let overdue = self.overdue;
+        let dispatch = &mut self.dispatches[index];
+        if why == Unsettled::Refused && !dispatch.newest_attempt_was_granted() {
+            // A refused attempt spends the refusals budget in place of the retry budget.
+            dispatch.spent.attempts -= 1;
+            dispatch.spent.refusals += 1;
+        }
+        dispatch.in_doubt |= matches!(why, Unsettled::Unknown | Unsettled::Overdue);
+        let plan = &dispatch.plan;
+        if why == Unsettled::Unknown && plan.on_unknown == OnUnknown::Hold {
+            return self.hold(index, HeldBecause::FateUnknown, at, cause);
+        }
+        if overdue {
+            return self.hold(index, HeldBecause::FileOverdue, at, cause);
+        }
+        if why == Unsettled::Refused && dispatch.spent.refusals >= plan.retry.refusals {
+            return self.hold(index, HeldBecause::Refused, at, cause);
+        }
+        let first = dispatch.first_attempt_at.expect("an attempt was authorized");
+        let due = next_attempt_at(&plan.idempotency_key, &plan.retry, dispatch.attempts, at, first, retry_after_ms)
+            .filter(|_| dispatch.spent.attempts < plan.retry.attempts);
+        match (due, plan.on_exhausted) {
+            (Some(due), _) => {
+                dispatch.enter(Status::BackingOff, version, at, cause);
+                dispatch.retry_at = Some(due);
+            }
+            (None, OnExhausted::Hold) => self.hold(index, HeldBecause::BudgetSpent, at, cause),
+            (None, OnExhausted::Fail) => {
+                dispatch.settle(Status::Failed, SettledBy::Target, version, at, cause);
+                self.after_settlement(SettledBy::Target, at, cause);
+            }
+        }
+    }
+
+    pub(super) fn hold(&mut self, index: usize, because: HeldBecause, at: Timestamp, cause: &Cause) {
+        let version = self.version;
+        self.dispatches[index].hold(because, version, at, cause);
+    }
+}
+
+fn summary_of(outcome: &Outcome, at: Timestamp) -> LastOutcome {
+    LastOutcome { kind: outcome.kind, code: outcome.code.clone(), at, attempt: outcome.attempt }
+}

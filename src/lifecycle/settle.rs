@@ -1,0 +1,57 @@
+//! What the settlement of one dispatch means for the others and for the file.
+
+use super::file::File;
+use crate::record::{Cause, Failure, OnFailed, SettledBy, State, Status, TargetName, Timestamp};
+
+impl File {
+    /// Cancels what can no longer be sent and settles the file once every dispatch has settled.
+    pub(super) fn after_settlement(&mut self, by: SettledBy, at: Timestamp, cause: &Cause) {
+        while let Some(index) = self.next_to_cancel() {
+            let version = self.version;
+            self.dispatches[index].settle(Status::Cancelled, by, version, at, cause);
+        }
+        if self.dispatches.iter().all(super::file::Dispatch::is_settled) {
+            self.settle(at);
+        }
+    }
+
+    /// A dispatch never sent whose turn can't come: its `after` settled without success, or another failure cancels it.
+    fn next_to_cancel(&self) -> Option<usize> {
+        let cancel_all =
+            self.dispatches.iter().any(|d| d.status == Status::Failed && d.plan.on_failed == OnFailed::Cancel);
+        self.dispatches.iter().position(|d| {
+            let never_sent = !d.is_settled() && d.attempts == 0;
+            let lost = |target: &TargetName| {
+                self.status_of(target).is_some_and(|s| matches!(s, Status::Failed | Status::Cancelled))
+            };
+            never_sent && (cancel_all || d.plan.after.iter().any(lost))
+        })
+    }
+
+    fn settle(&mut self, at: Timestamp) {
+        let unsuccessful: Vec<&str> =
+            self.dispatches.iter().filter(|d| d.status != Status::Succeeded).map(|d| d.target().as_str()).collect();
+        if unsuccessful.is_empty() {
+            self.state = State::Completed;
+        } else {
+            self.state = State::Failed;
+            if self.reason.is_none() {
+                let text = format!("no success at {}", unsuccessful.join(", "));
+                self.reason = Some(Failure { code: "dispatch_failed".into(), text });
+            }
+        }
+        self.settled_at = Some(at);
+    }
+
+    /// Settles every open dispatch as CANCELLED: a person gave the file up.
+    pub(super) fn cancel(&mut self, actor: &str, reason: &str, at: Timestamp, cause: &Cause) {
+        let version = self.version;
+        for dispatch in self.dispatches.iter_mut().filter(|d| !d.is_settled()) {
+            dispatch.in_doubt |= dispatch.status == Status::InFlight;
+            dispatch.settle(Status::Cancelled, SettledBy::Operator, version, at, cause);
+        }
+        self.reason = Some(Failure { code: "cancelled".into(), text: format!("cancelled by {actor}: {reason}") });
+        self.state = State::Failed;
+        self.settled_at = Some(at);
+    }
+}

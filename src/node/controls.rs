@@ -1,0 +1,128 @@
+//! People's changes of `controls`: each a compare-and-set over what the topic holds.
+
+use crate::log::{Append, Cluster, Headers, LogError, Record};
+use crate::record::{ActiveRouting, Codec, Control, Controls, Timestamp, Topic, routing_name};
+use crate::routing::{self, Diagnostic, Loaded, Sources};
+
+/// Who changes something, why and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// Who.
+    pub actor: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why a routing document didn't come into force.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It doesn't load.
+    #[error("the routing document has {} faults", .0.len())]
+    Faulty(Vec<Diagnostic>),
+    /// The log refuses.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// What became of a routing document.
+#[derive(Debug)]
+pub struct Applied {
+    /// Its digest.
+    pub digest: String,
+    /// The digest of the document that it replaced.
+    pub replaced: Option<String>,
+    /// What is legal in it but risky.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The fold of the records that a change of `controls` is decided on.
+pub fn fold(codec: &Codec, records: &[Record]) -> Controls {
+    let mut controls = Controls::default();
+    for record in records {
+        let Some(name) = record.key.as_deref().and_then(|k| std::str::from_utf8(k).ok()) else { continue };
+        // What this version can't read, it doesn't change.
+        if let Ok(control) = record.value.as_deref().map(|v| codec.decode(v)).transpose() {
+            controls.apply(name, control);
+        }
+    }
+    controls
+}
+
+/// The record that sets a control; the write id of `controls` must have been learned.
+pub fn append_of(codec: &Codec, control: &Control) -> Append {
+    Append {
+        topic: Topic::Controls,
+        partition: Some(0),
+        key: control.name.clone().into_bytes(),
+        value: Some(codec.encode(control).expect("write ids are learned before a change")),
+        headers: Headers::new(),
+    }
+}
+
+/// Writes the number of home partitions, once: gives the number in force.
+pub fn fix_home_partitions(
+    cluster: &dyn Cluster,
+    codec: &Codec,
+    home_partitions: i32,
+    said: Said<'_>,
+) -> Result<i32, LogError> {
+    prepare(codec)?;
+    let mut in_force = home_partitions;
+    cluster.change_controls(&mut |records| match fold(codec, records).home_partitions() {
+        Some(fixed) => {
+            in_force = fixed;
+            Vec::new()
+        }
+        None => vec![append_of(codec, &Control::homing(home_partitions, (said.actor, said.reason, said.at)))],
+    })?;
+    Ok(in_force)
+}
+
+/// Brings a routing document into force.
+pub fn apply_routing(
+    cluster: &dyn Cluster,
+    codec: &Codec,
+    sources: &Sources,
+    said: Said<'_>,
+) -> Result<Applied, ApplyError> {
+    let Loaded { document, warnings } = routing::load(sources).map_err(ApplyError::Faulty)?;
+    prepare(codec)?;
+    let digest = document.digest().to_owned();
+    let said = (said.actor, said.reason, said.at);
+    let mut replaced = None;
+    cluster.change_controls(&mut |records| {
+        let controls = fold(codec, records);
+        replaced = controls.active().map(|active| active.routing_digest.clone());
+        if replaced.as_ref() == Some(&digest) {
+            return Vec::new();
+        }
+        let active = ActiveRouting { routing_digest: digest.clone(), breaking_accepted: None, answers: Vec::new() };
+        let mut appends = Vec::new();
+        if controls.control(&routing_name(&digest)).is_none() {
+            appends.push(append_of(codec, &Control::keeping(sources.to_bundle(&digest), said)));
+        }
+        appends.push(append_of(codec, &Control::activating(active, said)));
+        appends
+    })?;
+    Ok(Applied { digest, replaced, warnings })
+}
+
+/// Reads `controls` to its end.
+pub fn read_controls(cluster: &dyn Cluster, codec: &Codec) -> Result<Controls, LogError> {
+    let partition = crate::log::TopicPartition { topic: Topic::Controls, partition: 0 };
+    let mut reader = cluster.reader(&[partition])?;
+    let mut controls = Vec::new();
+    loop {
+        controls.extend(reader.poll(1_000, std::time::Duration::from_millis(100))?);
+        if reader.at_goal() {
+            return Ok(fold(codec, &controls));
+        }
+    }
+}
+
+/// A change needs the registry once, before it begins: inside it, encoding can't fail.
+fn prepare(codec: &Codec) -> Result<(), LogError> {
+    codec.prepare().map_err(|e| LogError::Fatal(e.to_string()))
+}

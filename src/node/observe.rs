@@ -1,0 +1,96 @@
+//! What the engine did, as metrics and log lines.
+
+use std::time::Duration;
+
+use crate::engine::{Observed, Unwell};
+use crate::metrics::Metrics;
+use crate::record::{Judgement, State, Status};
+
+fn millis(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// Counts and logs one thing that a worker did.
+pub(super) fn observe(metrics: &Metrics, observed: &Observed) {
+    count(metrics, observed);
+    log(observed);
+}
+
+fn count(metrics: &Metrics, observed: &Observed) {
+    match observed {
+        Observed::Committed { .. } => metrics.transaction_committed(),
+        Observed::Aborted { cause } => metrics.transaction_aborted(cause),
+        Observed::Restored { records, took_ms, .. } => metrics.restored(*records, millis(*took_ms)),
+        Observed::FileState { state, took_ms, .. } => {
+            if let (State::Completed | State::Failed, Some(took_ms)) = (state, took_ms) {
+                metrics.file_settled(*state, millis(*took_ms));
+            }
+        }
+        Observed::Attempt { target, .. } => metrics.attempt_authorized(target),
+        Observed::Report { target, kind, reporter, judgement, took_ms, .. } => {
+            metrics.outcome(target, *kind, *reporter);
+            if let Some(took_ms) = took_ms {
+                metrics.attempt_ended(target, millis(*took_ms));
+            }
+            if *judgement != Judgement::Applied {
+                metrics.report_late(target, *judgement);
+            }
+        }
+        Observed::Intervention { action, judgement, .. } => metrics.intervention(*action, *judgement),
+        Observed::Escalated { target, .. } => metrics.escalated(target),
+        Observed::Duplicate { what } => metrics.duplicate(what),
+        Observed::DeadLetter { reason, .. } => metrics.dead_lettered(reason),
+        Observed::Dispatch { .. }
+        | Observed::Forgotten { .. }
+        | Observed::Paused { .. }
+        | Observed::Forwarded { .. } => {}
+    }
+}
+
+fn log(observed: &Observed) {
+    match observed {
+        Observed::FileState { file_id, state, .. } => {
+            tracing::info!(%file_id, %state, "file");
+        }
+        Observed::Dispatch { file_id, target, status: Status::Held, held_because } => {
+            let because = held_because.map_or("", crate::record::HeldBecause::as_str);
+            tracing::warn!(%file_id, %target, status = "HELD", held_because = because, "a person must decide");
+        }
+        Observed::Dispatch { file_id, target, status, .. } => {
+            tracing::debug!(%file_id, %target, %status, "dispatch");
+        }
+        Observed::Attempt { file_id, target, attempt } => {
+            tracing::debug!(%file_id, %target, attempt, "attempt authorized");
+        }
+        Observed::Report { file_id, target, attempt, kind, reporter, judgement, .. } => {
+            tracing::debug!(%file_id, %target, attempt, outcome = %kind, %reporter, %judgement, "report");
+        }
+        Observed::Intervention { file_id, action, judgement } => {
+            tracing::info!(%file_id, %action, %judgement, "intervention");
+        }
+        Observed::Escalated { file_id, target } => {
+            tracing::warn!(%file_id, %target, "escalated: the operator is accountable");
+        }
+        Observed::Paused { target, code } => {
+            tracing::warn!(%target, code, "target paused: it refused; `consign targets resume` ends it");
+        }
+        Observed::DeadLetter { reason, detail } => tracing::warn!(reason, detail, "dead letter"),
+        Observed::Aborted { cause } => tracing::warn!(cause, "transaction aborted"),
+        Observed::Restored { partition, records, took_ms } => {
+            tracing::info!(partition, records, took_ms, "home partition restored");
+        }
+        Observed::Forgotten { file_id } => tracing::debug!(%file_id, "retention ended"),
+        Observed::Committed { .. } | Observed::Duplicate { .. } | Observed::Forwarded { .. } => {}
+    }
+}
+
+/// Logs what keeps a worker from its work once when it begins and once when it ends, not at every turn.
+pub(super) fn say_changes(worker: &str, said: &mut Vec<&'static str>, unwell: &[Unwell]) {
+    for new in unwell.iter().filter(|u| !said.contains(&u.code)) {
+        tracing::warn!(worker, code = new.code, "{}", new.text);
+    }
+    for code in said.iter().filter(|code| !unwell.iter().any(|u| u.code == **code)) {
+        tracing::info!(worker, code, "mended");
+    }
+    *said = unwell.iter().map(|u| u.code).collect();
+}

@@ -1,0 +1,192 @@
+//! The routing document as the planner reads it: checked, every name resolved, every default filled in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::expression::Expression;
+use super::schema::Schema;
+use super::table::Table;
+use super::template::{Pointer, Template};
+use crate::record::{
+    ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, TargetName, Timeouts, Timestamp,
+    TransportKind,
+};
+
+/// How long after its acceptance a file is overdue, where neither its manifest nor its type says: seven days.
+pub const DEFAULT_DEADLINE_MS: i64 = 7 * 24 * 3_600_000;
+
+/// A routing document that has been checked as a whole.
+#[derive(Debug)]
+pub struct Document {
+    pub(super) digest: String,
+    pub(super) file_types: BTreeMap<String, FileType>,
+    pub(super) tables: Arc<BTreeMap<String, Table>>,
+    pub(super) payloads: BTreeMap<String, Payload>,
+    pub(super) targets: BTreeMap<TargetName, Target>,
+    pub(super) routes: Vec<Route>,
+}
+
+/// What a file of this type must be.
+#[derive(Debug)]
+pub(crate) struct FileType {
+    /// What its data must fit.
+    pub(crate) schema: Option<Arc<Schema>>,
+    /// How long after its acceptance it is overdue, where its manifest doesn't say when.
+    pub(crate) deadline_ms: Option<i64>,
+}
+
+/// A request body to be rendered.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    pub(crate) content: Content,
+    /// What the rendered body must fit.
+    pub(crate) schema: Option<Arc<Schema>>,
+}
+
+/// Where a payload comes from.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// It is written out.
+    Body(Template),
+    /// It is another payload, changed: `remove` first, then `set`.
+    From {
+        /// The other payload's name.
+        from: String,
+        /// What is taken away.
+        remove: Vec<Pointer>,
+        /// What is put in, in the order of the pointers.
+        set: Vec<(Pointer, Template)>,
+    },
+}
+
+/// A service that receives files.
+#[derive(Debug)]
+pub struct Target {
+    /// Who is accountable for it.
+    pub owner: String,
+    /// Where its requests go.
+    pub http: Http,
+    /// What holds for its dispatches.
+    pub policy: Policy,
+}
+
+/// Where requests go over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// The URL, normalised.
+    pub url: String,
+    /// POST, PUT or PATCH.
+    pub method: String,
+    /// Media type of the body.
+    pub content_type: String,
+    /// Other headers, by lower-case name.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// What holds for the dispatches of a target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// By what success is confirmed.
+    pub confirmed_by: ConfirmedBy,
+    /// When a request's fate is unknown.
+    pub on_unknown: OnUnknown,
+    /// When a confirmation is overdue.
+    pub on_overdue: OnOverdue,
+    /// When the budget is spent.
+    pub on_exhausted: OnExhausted,
+    /// What a failure means for the file's other dispatches.
+    pub on_failed: OnFailed,
+    /// Budgets and schedule.
+    pub retry: Retry,
+    /// Bounds of an attempt.
+    pub timeouts: Timeouts,
+    /// When a person's turn moves on.
+    pub escalation: Escalation,
+    /// Whether an operator may confirm success by hand.
+    pub operator_confirm: bool,
+    /// Requests that may be on the wire at once.
+    pub concurrency: usize,
+}
+
+/// Which files a target receives, and as what.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) to: TargetName,
+    pub(crate) when: Option<Expression>,
+    pub(crate) after: Vec<TargetName>,
+    /// The first choice whose condition holds is taken.
+    pub(crate) choices: Vec<Choice>,
+}
+
+/// A payload and its condition.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) when: Option<Expression>,
+    pub(crate) payload: String,
+}
+
+/// What the engine and the transports must know of a target outside any plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetSummary {
+    /// Its name.
+    pub name: TargetName,
+    /// Who is accountable for it.
+    pub owner: String,
+    /// What carries its requests.
+    pub transport: TransportKind,
+    /// Requests that may be on the wire to it at once.
+    pub concurrency: usize,
+}
+
+impl Document {
+    /// `sha256:` and hex over the canonical form: the parsed document, its schemas and its tables. Comments, white space
+    /// and the order of keys don't count; the order of routes does.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Every target, by name.
+    pub fn targets(&self) -> Vec<TargetSummary> {
+        self.targets
+            .iter()
+            .map(|(name, target)| TargetSummary {
+                name: name.clone(),
+                owner: target.owner.clone(),
+                transport: TransportKind::Http,
+                concurrency: target.policy.concurrency,
+            })
+            .collect()
+    }
+
+    /// A target's definition.
+    pub fn target(&self, name: &str) -> Option<&Target> {
+        self.targets.get(name)
+    }
+
+    /// The names of the file types, sorted.
+    pub fn file_types(&self) -> impl Iterator<Item = &str> {
+        self.file_types.keys().map(String::as_str)
+    }
+
+    /// When a file of a type is overdue that was accepted then and whose manifest doesn't say.
+    pub fn deadline(&self, file_type: &str, received_at: Timestamp) -> Timestamp {
+        let millis = self.file_types.get(file_type).and_then(|file_type| file_type.deadline_ms);
+        received_at.plus_millis(millis.unwrap_or(DEFAULT_DEADLINE_MS))
+    }
+
+    pub(crate) fn file_type(&self, name: &str) -> Option<&FileType> {
+        self.file_types.get(name)
+    }
+
+    pub(crate) fn payload(&self, name: &str) -> Option<&Payload> {
+        self.payloads.get(name)
+    }
+
+    pub(crate) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    pub(crate) fn tables(&self) -> &Arc<BTreeMap<String, Table>> {
+        &self.tables
+    }
+}

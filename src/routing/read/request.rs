@@ -1,0 +1,131 @@
+//! `http`: where a target's requests go.
+
+use std::collections::BTreeMap;
+
+use reqwest::Url;
+
+use super::Loader;
+use super::fields::{self, Fields};
+use crate::routing::code;
+use crate::routing::document::Http;
+use crate::routing::node::Node;
+
+const METHODS: [&str; 3] = ["POST", "PUT", "PATCH"];
+const MAX_URL: usize = 2048;
+const MAX_HEADERS: usize = 32;
+const MAX_HEADER_VALUE: usize = 4096;
+
+/// Headers that the transport sets, or that belong to one connection.
+const OWN_HEADERS: [&str; 13] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "idempotency-key",
+    "keep-alive",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+const OWN_PREFIXES: [&str; 2] = ["consign-", "webhook-"];
+/// Headers whose value would be a secret in a record.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
+impl Loader<'_> {
+    /// Reads a target's `http`.
+    pub(super) fn http(&mut self, node: &Node) -> Option<Http> {
+        let fields = Fields::read(node, &["url", "method", "headers"], &[], &mut self.report)?;
+        let method = self.method(fields);
+        let mut headers = self.headers(fields);
+        let content_type = headers.remove("content-type").unwrap_or_else(|| "application/json".to_owned());
+        let url = fields.required("url", &mut self.report).and_then(|node| self.url(node))?;
+        Some(Http { url, method, content_type, headers })
+    }
+
+    fn method(&mut self, fields: Fields<'_>) -> String {
+        let Some(method) = fields.text("method", &mut self.report) else { return METHODS[0].to_owned() };
+        if !METHODS.contains(&method) {
+            let at = fields.get("method").map_or(fields.at(), |node| node.at);
+            let text = format!("`{method}` is none of {}", METHODS.join(", "));
+            self.report.error(code::REQUEST, at, text);
+        }
+        method.to_owned()
+    }
+
+    fn url(&mut self, node: &Node) -> Option<String> {
+        let text = fields::text(node, &mut self.report)?;
+        if text.starts_with('=') {
+            self.report.error(code::NOT_IN_THIS_VERSION, node.at, "a URL that is an expression is not in this version");
+            return None;
+        }
+        let fault = match Url::parse(text) {
+            Err(error) => Some(format!("it can't be read: {error}")),
+            Ok(url) if !["http", "https"].contains(&url.scheme()) => Some("its scheme isn't http or https".to_owned()),
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                Some("it holds a secret, which would stand in every record".to_owned())
+            }
+            Ok(url) if url.fragment().is_some() => Some("a fragment (`#…`) is never sent".to_owned()),
+            Ok(url) if url.as_str().len() > MAX_URL => Some(format!("it is longer than {MAX_URL} bytes")),
+            Ok(url) => return Some(url.into()),
+        };
+        if let Some(fault) = fault {
+            self.report.error(code::REQUEST, node.at, format!("this URL can't be used: {fault}"));
+        }
+        None
+    }
+
+    fn headers(&mut self, fields: Fields<'_>) -> BTreeMap<String, String> {
+        let mut headers = BTreeMap::new();
+        let Some(node) = fields.get("headers") else { return headers };
+        if node.entries().is_empty() || node.entries().len() > MAX_HEADERS {
+            let text = format!("`headers` is a mapping of 1 to {MAX_HEADERS} names to texts");
+            self.report.error(code::REQUEST, node.at, text);
+        }
+        for entry in node.entries() {
+            let name = entry.key.to_ascii_lowercase();
+            let Some(value) = fields::text(&entry.value, &mut self.report) else { continue };
+            if let Some(why) = refusal(&name) {
+                self.report.error(code::REQUEST, entry.at, format!("the header `{}` {why}", entry.key));
+            } else if value.starts_with('=') {
+                let text = "a header that is an expression is not in this version";
+                self.report.error(code::NOT_IN_THIS_VERSION, entry.value.at, text);
+            } else if !is_header_value(value) {
+                let text = format!(
+                    "the value of `{}` has a line break, another control character or a character outside ASCII, or \
+                     more than {MAX_HEADER_VALUE} bytes",
+                    entry.key
+                );
+                self.report.error(code::REQUEST, entry.value.at, text);
+            } else if headers.insert(name, value.to_owned()).is_some() {
+                let text = format!("the header `{}` is there twice", entry.key);
+                self.report.error(code::REQUEST, entry.at, text);
+            }
+        }
+        headers
+    }
+}
+
+/// Why a target may not set a header of this lower-case name.
+fn refusal(name: &str) -> Option<&'static str> {
+    let is_token =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    if !is_token {
+        Some("is no header name")
+    } else if SECRET_HEADERS.contains(&name) {
+        Some("would put a secret into every record; requests that name secrets are not in this version")
+    } else if OWN_HEADERS.contains(&name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        Some("is set by the transport alone")
+    } else {
+        None
+    }
+}
+
+fn is_header_value(value: &str) -> bool {
+    value.len() <= MAX_HEADER_VALUE
+        && value.trim() == value
+        && value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b))
+}

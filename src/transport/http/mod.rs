@@ -1,0 +1,280 @@
+//! The HTTP transport: one request per attempt, one report per request.
+//!
+//! A request carries what was planned, byte for byte, and five headers that identify the attempt: `Idempotency-Key` (the
+//! dispatch's key), `Content-Type`, `Consign-Attempt`, `Consign-Attempts-Left` and `traceparent`; a target that confirms
+//! by callback or acks also gets its `Consign-Ack-Token`. A planned header of one of these names gives way.
+//!
+//! The time to send by is absolute, and it is compared with the wall clock, which goes on while the machine is suspended,
+//! first when the task begins and again once the connection stands. Where the wall clock is set back meanwhile, the
+//! time that the task has run counts.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use reqwest::Client;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::report::Reports;
+use super::{AckTokens, Dispatch, Exchange, Rule, Transport, classify};
+use crate::log::Appender;
+use crate::record::{Codec, DispatchAttempt, Outcome, PlannedDispatch, Reporter, Timestamp, Topic};
+
+mod exchange;
+mod gate;
+
+pub use exchange::MAX_ANSWER_BYTES;
+use gate::Gate;
+
+/// How long a stop waits for reports that are ready, after its bound.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The system's wall clock.
+pub fn wall_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(0).plus(since)
+    })
+}
+
+/// What the HTTP transport of a process is made of.
+#[derive(Clone)]
+pub struct HttpParts {
+    /// Takes the reports.
+    pub appender: Arc<dyn Appender>,
+    /// Encodes the reports.
+    pub codec: Arc<Codec>,
+    /// Signs the ack tokens.
+    pub tokens: Arc<AckTokens>,
+    /// Evaluates the targets' rules over answers.
+    pub rule: Rule,
+    /// The wall clock; see [`wall_clock`].
+    pub clock: Clock,
+    /// Longest that a connection may take, name look-up and TLS included.
+    pub connect_timeout: Duration,
+}
+
+/// How far a stop has come; later ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    /// Nothing is sent any more.
+    Closing,
+    /// What is on the wire is given up.
+    Ended,
+}
+
+struct Shared {
+    handle: Handle,
+    client: Client,
+    tokens: Arc<AckTokens>,
+    rule: Rule,
+    clock: Clock,
+    reports: Reports,
+    phase: watch::Sender<Phase>,
+    /// Dispatches whose report is not in the log.
+    open: watch::Sender<usize>,
+}
+
+/// Carries requests over HTTP/1.1 and HTTP/2. Clones share the client with its connections, and one stop ends them all.
+#[derive(Clone)]
+pub struct HttpTransport {
+    shared: Arc<Shared>,
+    worker: Arc<str>,
+}
+
+impl HttpTransport {
+    /// Prepares the client; tasks run on `handle`. Called once in a process: see [`HttpTransport::for_worker`].
+    ///
+    /// Fails where the TLS library can't be set up.
+    pub fn new(handle: Handle, parts: HttpParts, worker: &str) -> Result<Self, reqwest::Error> {
+        let client = exchange::client(parts.connect_timeout, &[])?;
+        Ok(Self::over(client, handle, parts, worker))
+    }
+
+    fn over(client: Client, handle: Handle, parts: HttpParts, worker: &str) -> Self {
+        let HttpParts { appender, codec, tokens, rule, clock, connect_timeout: _ } = parts;
+        let shared = Shared {
+            handle,
+            client,
+            tokens,
+            rule,
+            clock,
+            reports: Reports { appender, codec },
+            phase: watch::Sender::new(Phase::Running),
+            open: watch::Sender::new(0),
+        };
+        Self { shared: Arc::new(shared), worker: worker.into() }
+    }
+
+    /// The same transport for another worker of this process.
+    #[must_use]
+    pub fn for_worker(&self, worker: &str) -> Self {
+        Self { shared: Arc::clone(&self.shared), worker: worker.into() }
+    }
+
+    /// Dispatches whose report is not in the log yet.
+    pub fn open(&self) -> usize {
+        *self.shared.open.borrow()
+    }
+
+    /// Stops gracefully, for all workers of the process. From here on nothing is sent: what has not left is reported as
+    /// RETRYABLE, what is on the wire has until `bound` and is then reported as UNKNOWN, both with the code `stopped`.
+    ///
+    /// Returns when every report is in the log, at the latest 5 s after `bound`, with the number of those that aren't:
+    /// their attempts' deadlines will tell.
+    pub async fn stop(&self, bound: Duration) -> usize {
+        self.stop_within(bound, FLUSH).await
+    }
+
+    async fn stop_within(&self, bound: Duration, flush: Duration) -> usize {
+        let shared = &self.shared;
+        let mut open = shared.open.subscribe();
+        for (phase, wait) in [(Phase::Closing, bound), (Phase::Ended, flush)] {
+            shared.phase.send_if_modified(|current| {
+                let later = phase > *current;
+                *current = phase.max(*current);
+                later
+            });
+            if tokio::time::timeout(wait, open.wait_for(|open| *open == 0)).await.is_ok() {
+                break;
+            }
+        }
+        let left = self.open();
+        if left > 0 {
+            tracing::error!(left, "stopped before every report was in the log");
+        }
+        left
+    }
+}
+
+impl Transport for HttpTransport {
+    fn send(&mut self, dispatch: Dispatch) {
+        let open = Open::new(&self.shared);
+        let shared = Arc::clone(&self.shared);
+        let worker = Arc::clone(&self.worker);
+        self.shared.handle.spawn(async move {
+            let Dispatch { plan, attempt, home, permit } = dispatch;
+            let exchange = shared.perform(&plan, &attempt).await;
+            drop(permit);
+            let outcome = shared.outcome(&plan, &attempt, &exchange);
+            tracing::info!(
+                file_id = %outcome.file_id,
+                target = %outcome.target,
+                attempt = attempt.attempt,
+                outcome = %outcome.kind,
+                code = %outcome.code,
+                worker = %worker,
+                "exchange ended"
+            );
+            shared.reports.deliver(Topic::Outcomes, Some(home), outcome).await;
+            drop(open);
+        });
+    }
+}
+
+impl Shared {
+    /// One attempt: the request leaves in time or not at all, and ends within its time-out or with the process.
+    async fn perform(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt) -> Exchange {
+        let gate = Gate::new(attempt.send_before, never_back(&self.clock));
+        let mut phase = self.phase.subscribe();
+        if *phase.borrow() > Phase::Running {
+            gate.shut();
+            return exchange::kept_back(&gate);
+        }
+        if (self.clock)() > attempt.send_before {
+            gate.pass();
+            return exchange::kept_back(&gate);
+        }
+        let request = match exchange::request(plan, attempt, &self.tokens, &gate) {
+            Ok(request) => request,
+            Err(detail) => return Exchange::NotSent { code: "request_invalid", detail },
+        };
+        let limit = Duration::from_millis(u64::try_from(plan.timeouts.request_ms).unwrap_or(0));
+        let mut exchange = std::pin::pin!(self.within(limit, request, &gate));
+        tokio::select! {
+            biased;
+            done = &mut exchange => return done,
+            () = reached(&mut phase, Phase::Closing) => {}
+        }
+        if gate.shut() {
+            return exchange::kept_back(&gate);
+        }
+        tokio::select! {
+            biased;
+            done = &mut exchange => done,
+            () = reached(&mut phase, Phase::Ended) => Exchange::Lost {
+                code: "stopped",
+                detail: "the worker stopped before the target had answered".into(),
+            },
+        }
+    }
+
+    async fn within(&self, limit: Duration, request: reqwest::Request, gate: &Gate) -> Exchange {
+        match tokio::time::timeout(limit, exchange::exchange(&self.client, request, gate)).await {
+            Ok(exchange) => exchange,
+            Err(_) if gate.shut() => {
+                Exchange::NotSent { code: "connect_timeout", detail: format!("no connection within {limit:?}") }
+            }
+            Err(_) => Exchange::Lost { code: "timeout", detail: format!("no complete answer within {limit:?}") },
+        }
+    }
+
+    fn outcome(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, exchange: &Exchange) -> Outcome {
+        let now = (self.clock)();
+        let verdict = classify(&plan.confirmed_by, exchange, now, &*self.rule);
+        Outcome {
+            file_id: attempt.file_id.clone(),
+            target: attempt.target.clone(),
+            attempt: Some(attempt.attempt),
+            kind: verdict.kind,
+            reporter: Reporter::Transport,
+            reported_at: now,
+            code: verdict.code,
+            detail: verdict.detail,
+            evidence: verdict.evidence,
+            retry_after_ms: verdict.retry_after_ms,
+            refusal: verdict.refusal,
+            token: None,
+            ack_token: None,
+            reference: None,
+            received_digest: None,
+            received_size: None,
+            timer: None,
+            origin: None,
+        }
+    }
+}
+
+async fn reached(current: &mut watch::Receiver<Phase>, phase: Phase) {
+    // The sender lives as long as the transport, and every task holds that.
+    let _ = current.wait_for(|current| *current >= phase).await;
+}
+
+/// A clock that is never behind its first reading and the time since.
+fn never_back(clock: &Clock) -> Box<dyn Fn() -> Timestamp + Send + Sync> {
+    let (clock, first, begun) = (Arc::clone(clock), clock(), Instant::now());
+    Box::new(move || clock().max(first.plus(begun.elapsed())))
+}
+
+/// Counts a dispatch from when it is taken to when its report is in the log, however its task ends.
+struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.open.send_modify(|open| *open += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

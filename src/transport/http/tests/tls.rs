@@ -1,0 +1,186 @@
+//! TLS and HTTP/2: a certificate that isn't trusted, a handshake that fails, and requests over one connection.
+
+use axum::http::Response;
+use axum::http::request::Parts;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use h2::{Reason, RecvStream};
+use reqwest::Certificate;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// A certificate for localhost that signs itself, made for these tests alone.
+const CERTIFICATE: &str = "MIIBkTCCATigAwIBAgIUfW2uQiZyp/cudOz7QVM+J/GtDO4wCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2\
+    MTEyMjAyNDMzM1oYDzIxMjYxMDI5MDI0MzMzWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\
+    AAQhQd13iX2kuaff+e90RtF+bjinozqKeCbBogjiTj5TV0bxCMmd0zEnOf23hNzmHZYrntIAZW55+ZbGT3uLq/K6o2YwZDAdBgNV\
+    HQ4EFgQU1YrqK6M5oWqwcFj8XAspMm8TpMwwHwYDVR0jBBgwFoAU1YrqK6M5oWqwcFj8XAspMm8TpMwwFAYDVR0RBA0wC4IJbG9j\
+    YWxob3N0MAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0EAwIDRwAwRAIgJ5hV+RM18H/GnTPgJOVjnWAWToYvZjS4ExS9uNiESmACIAdu\
+    k2wd5E7NuPGmm3H/kB74gEG9ka1AhuflFKS/Jq9y";
+/// Its key.
+const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggFUm/W9o+cvVqFi3HWBeqAIZlQ5ZN9mL7pm7YHXd7LqhRANCAAQh\
+    Qd13iX2kuaff+e90RtF+bjinozqKeCbBogjiTj5TV0bxCMmd0zEnOf23hNzmHZYrntIAZW55+ZbGT3uLq/K6";
+
+fn certificate() -> Vec<u8> {
+    STANDARD.decode(CERTIFICATE).expect("base64")
+}
+
+fn acceptor() -> TlsAcceptor {
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(STANDARD.decode(KEY).expect("base64")));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![CertificateDer::from(certificate())], key)
+        .expect("they belong together");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A rig that trusts the certificate.
+fn trusting(clock: Clock) -> Rig {
+    let certificate = Certificate::from_der(&certificate()).expect("a certificate");
+    Rig::over(exchange::client(Duration::from_mins(1), &[certificate]).expect("a client"), clock)
+}
+
+/// What the next request over HTTP/2 gets.
+#[derive(Clone, Copy)]
+enum Http2Act {
+    Answer,
+    Reset(Reason),
+}
+
+/// A request as it was read; the body is an error where it didn't come whole.
+type Http2Request = (Parts, Result<Vec<u8>, h2::Error>);
+
+/// Listens and serves HTTP/2; gives the port and what was read.
+async fn http2(acts: impl IntoIterator<Item = Http2Act>) -> (u16, watch::Receiver<Vec<Arc<Http2Request>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let (seen, requests) = watch::channel(Vec::new());
+    let mut acts = acts.into_iter().collect::<VecDeque<_>>();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor().accept(stream).await else { continue };
+            let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let act = acts.pop_front();
+                let seen = seen.clone();
+                tokio::spawn(async move {
+                    let (parts, body) = request.into_parts();
+                    let body = whole(body).await;
+                    match act {
+                        _ if body.is_err() => {}
+                        Some(Http2Act::Reset(reason)) => respond.send_reset(reason),
+                        Some(Http2Act::Answer) => {
+                            let mut body = respond.send_response(Response::new(()), false).expect("sent");
+                            body.send_data(Bytes::from_static(b"ok"), true).expect("sent");
+                        }
+                        None => panic!("a request that nobody expected"),
+                    }
+                    seen.send_modify(|all| all.push(Arc::new((parts, body))));
+                });
+            }
+        }
+    });
+    (port, requests)
+}
+
+async fn whole(mut body: RecvStream) -> Result<Vec<u8>, h2::Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk?;
+        body.flow_control().release_capacity(chunk.len())?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_a_refusal() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://localhost:{}/", listener.local_addr().expect("bound").port());
+    let peer = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("it connects");
+        acceptor().accept(stream).await.map(drop).expect_err("the client ends the handshake")
+    });
+    let outcome = Rig::new().exchange(&plan(&url)).await;
+    assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "certificate_invalid"), "{:?}", outcome.detail);
+    assert!(outcome.refusal);
+    soon(peer).await.expect("the peer saw what it expected");
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_a_refusal() {
+    let (port, requests) = http2([]).await;
+    // The certificate names localhost, and that alone.
+    let outcome = trusting(wall_clock()).exchange(&plan(&format!("https://127.0.0.1:{port}/"))).await;
+    assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "certificate_invalid"), "{:?}", outcome.detail);
+    assert!(requests.borrow().is_empty());
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_was_not_sent() {
+    for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b""] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("https://{}/", listener.local_addr().expect("bound"));
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("it connects");
+            let greeting = stream.read(&mut [0; 4096]).await.expect("a greeting");
+            assert!(greeting > 0);
+            stream.write_all(answer).await.expect("written");
+        });
+        let outcome = Rig::new().exchange(&plan(&url)).await;
+        assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "tls_failed"), "{:?}", outcome.detail);
+        assert!(!outcome.refusal);
+    }
+}
+
+#[tokio::test]
+async fn requests_go_over_http2_where_the_target_speaks_it() {
+    let (port, requests) = http2([Http2Act::Answer, Http2Act::Answer]).await;
+    let mut plan = plan(&format!("https://localhost:{port}/in"));
+    plan.request.body = Some(crate::record::Bytes::from(vec![b'x'; 200_000]));
+    let mut rig = trusting(wall_clock());
+    for _ in 0..2 {
+        let outcome = rig.exchange(&plan).await;
+        assert_eq!(judged(&outcome), (OutcomeKind::Succeeded, "http_200"), "{:?}", outcome.detail);
+    }
+    for request in requests.borrow().iter() {
+        let (parts, body) = &**request;
+        assert_eq!(parts.headers["idempotency-key"], "f-1/a");
+        assert_eq!(parts.headers["content-length"], "200000");
+        assert_eq!(body.as_ref().expect("whole").len(), 200_000);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_is_not_repeated() {
+    for reason in [Reason::REFUSED_STREAM, Reason::INTERNAL_ERROR] {
+        let (port, mut requests) = http2([Http2Act::Reset(reason), Http2Act::Answer]).await;
+        let plan = plan(&format!("https://localhost:{port}/in"));
+        let mut rig = trusting(wall_clock());
+        let outcome = rig.exchange(&plan).await;
+        assert_eq!(judged(&outcome), (OutcomeKind::Unknown, "reset"), "{:?}", outcome.detail);
+        // The second act is there for the next request, not for a repetition of the first.
+        assert_eq!(rig.exchange(&plan).await.kind, OutcomeKind::Succeeded);
+        assert_eq!(soon(requests.wait_for(|all| all.len() >= 2)).await.expect("the peer is there").len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_became_late_while_it_connected_is_never_whole_over_http2() {
+    let (port, mut requests) = http2([]).await;
+    let now = AtomicI64::new(0);
+    let clock = move || Timestamp(if now.fetch_add(1, Ordering::SeqCst) < 2 { 0 } else { 3_600_000 });
+    let mut rig = trusting(Arc::new(clock));
+    let plan = plan(&format!("https://localhost:{port}/in"));
+    rig.send(&plan, DispatchAttempt { send_before: Timestamp(60_000), ..attempt(&plan, 1) });
+    let outcome = rig.log.outcomes(1).await.remove(0);
+    assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "dropped_unsent"), "{:?}", outcome.detail);
+    soon(requests.wait_for(|all| all.len() == 1)).await.expect("the peer is there");
+    requests.borrow()[0].1.as_ref().expect_err("its body never came");
+}
