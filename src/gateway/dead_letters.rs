@@ -154,7 +154,9 @@ fn put_back(app: &App, letter: &DeadLetter, actor: &str, reason: &str) -> Result
     let Some(topic) = topic.filter(|t| Topic::INPUTS.contains(t)) else {
         return refuse(format!("it was read from {name}, which is no input"));
     };
-    let (Some(key), Some(value)) = (&letter.record.key, &letter.record.value) else {
+    // A dead letter of a record without a key has an empty one.
+    let key = letter.record.key.as_ref().filter(|key| !key.is_empty());
+    let (Some(key), Some(value)) = (key, &letter.record.value) else {
         return refuse("it has no key or no value, so it would only become a dead letter again".to_owned());
     };
     let partition = match std::str::from_utf8(key) {

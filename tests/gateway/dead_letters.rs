@@ -80,7 +80,8 @@ async fn what_can_not_work_or_is_not_safe_is_refused() {
     };
     for (key, value, headers) in [
         (None, Some(b"x".as_slice()), FROM.to_vec()),
-        (Some(b"inv-1".as_slice()), None, FROM.to_vec()),
+        (Some(b"".as_slice()), Some(b"x"), FROM.to_vec()),
+        (Some(b"inv-1"), None, FROM.to_vec()),
         (Some(b"inv-1"), Some(b"x"), with(0, "expired").to_vec()),
         (Some(b"inv-1"), Some(b"x"), with(2, "consign.file-state").to_vec()),
         (Some(b"inv-1"), Some(b"x"), with(2, "other.manifests").to_vec()),

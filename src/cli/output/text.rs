@@ -48,12 +48,11 @@ fn accountable(now: Timestamp, accountable: Option<&Accountable>) -> String {
 
 fn next(now: Timestamp, next: &NextEvent) -> String {
     let what = match next.what {
-        NextEventKind::Attempt => "the first attempt",
+        NextEventKind::Attempt => "the next attempt",
         NextEventKind::AttemptDeadline => "the attempt's fate counts as unknown",
         NextEventKind::ConfirmationDeadline => "the confirmation is overdue",
         NextEventKind::FileDeadline => "the file is overdue",
         NextEventKind::Escalation => "it escalates",
-        NextEventKind::Retry => "the next attempt",
     };
     let target = next.target.as_ref().map(|t| format!(" at {t}")).unwrap_or_default();
     format!("{what}{target}, {} ({})", when(now, next.at), next.at)
