@@ -40,7 +40,10 @@ pub async fn run(args: DevArgs) -> Exit {
         }
     };
     println!("consign dev: http://{}", stage.gateway());
-    println!("receivers:   http://{} (billing, archive, crm, legacy, flaky, partner, ledger, warehouse)", stage.receivers.addr());
+    println!(
+        "receivers:   http://{} (billing, archive, crm, legacy, flaky, partner, ledger, warehouse)",
+        stage.receivers.addr()
+    );
     println!("Ctrl-C ends it, and everything with it.");
     let exit = tokio::select! {
         stop = stage.ended() => {

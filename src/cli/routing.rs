@@ -127,9 +127,8 @@ async fn apply(args: ApplyArgs, globals: &Globals) -> Exit {
         Err(failure) => return failure.tell(),
     };
     let said = Said { actor: &args.actor, reason: &args.reason, at: connection.now() };
-    let applied = tokio::task::block_in_place(|| {
-        apply_routing(connection.cluster.as_ref(), &connection.codec, &sources, said)
-    });
+    let applied =
+        tokio::task::block_in_place(|| apply_routing(connection.cluster.as_ref(), &connection.codec, &sources, said));
     match applied {
         Ok(applied) => {
             if globals.output == OutputFormat::Json {

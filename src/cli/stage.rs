@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -15,6 +16,9 @@ use crate::record::{FileId, TargetName, dispatch_key};
 use crate::routing::Sources;
 use crate::transport::{AckTokens, wall_clock};
 use crate::view::View;
+
+/// The product is at its work within this time, or doesn't come to it.
+const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where the product runs.
 #[derive(Debug, Clone, Default, Args)]
@@ -36,6 +40,9 @@ pub enum StageError {
     /// The broker or the registry refuses.
     #[error("{0}")]
     Kafka(String),
+    /// It doesn't come to its work.
+    #[error("it isn't ready: {}", .0.join("; "))]
+    NotReady(Vec<String>),
     /// The receivers can't listen.
     #[error("the receivers can't listen: {0}")]
     Receivers(#[from] std::io::Error),
@@ -63,7 +70,8 @@ impl Stage {
     /// Starts everything; the gateway listens on `port`, or on a free one for 0. `routing` replaces the demo's document.
     pub async fn set(bed: &Bed, port: u16, routing: Option<Sources>) -> Result<Self, StageError> {
         let secret = uuid::Uuid::new_v4().into_bytes().to_vec();
-        let tokens = AckTokens::new(vec![("process".into(), secret)]).unwrap_or_else(|_| unreachable!("16 bytes suffice"));
+        let tokens =
+            AckTokens::new(vec![("process".into(), secret)]).unwrap_or_else(|_| unreachable!("16 bytes suffice"));
         let (shared, place) = Self::log(bed, Arc::new(tokens)).await?;
         let appender = shared.cluster.appender().map_err(|e| StageError::Start(EmbeddedError::Start(e.into())))?;
         let acks = AckLog { appender, codec: Arc::clone(&shared.codec) };
@@ -73,6 +81,7 @@ impl Stage {
         // A compare-and-set blocks until the log has it.
         tokio::task::block_in_place(|| shared.apply(&sources, "the demo's document")).map_err(EmbeddedError::from)?;
         let node = shared.start("consign", 2, port).await.map_err(EmbeddedError::from)?;
+        node.ready(READY_WITHIN).await.map_err(StageError::NotReady)?;
         Ok(Self { receivers, node, place })
     }
 

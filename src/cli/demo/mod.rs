@@ -140,11 +140,8 @@ async fn play(stage: &Stage, screen: &mut screen::Screen) -> Vec<Ended> {
 }
 
 fn api_of(stage: &Stage) -> Api {
-    let globals = Globals {
-        url: format!("http://{}", stage.gateway()),
-        token: None,
-        output: super::output::OutputFormat::Json,
-    };
+    let globals =
+        Globals { url: format!("http://{}", stage.gateway()), token: None, output: super::output::OutputFormat::Json };
     Api::new(&globals).unwrap_or_else(|_| unreachable!("a loopback address makes a URL"))
 }
 
@@ -216,9 +213,9 @@ fn differences(stage: &Stage, expect: &Expectation, state: &FileState) -> Vec<St
 
 fn end_of(stage: &Stage, view: &View, run: Run) -> Ended {
     let file = view.file(&run.file_id);
-    let mut wrong = file.as_ref().map_or_else(|| vec!["nothing is known of it".into()], |state| {
-        differences(stage, &run.expect, state)
-    });
+    let mut wrong = file
+        .as_ref()
+        .map_or_else(|| vec!["nothing is known of it".into()], |state| differences(stage, &run.expect, state));
     if run.then.is_some() {
         wrong.push("the person's turn never came".into());
     }
