@@ -13,7 +13,7 @@ use crate::gateway::problem::ProblemBody;
 /// How long a connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer may take beyond the wait that it was asked for; the gateway gives up a scan after half of it.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why a command didn't do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

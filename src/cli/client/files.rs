@@ -100,7 +100,7 @@ pub(super) async fn ls(args: LsArgs, api: &Api, screen: &mut Screen<'_>) -> Resu
     let mut list = FilePage { files: Vec::new(), next: args.after.clone() };
     loop {
         let left = args.limit - list.files.len();
-        let page: FilePage = api.get(&["files"], &query(&args, left, list.next.take()), Duration::ZERO).await?;
+        let page: FilePage = api.get(&["files"], &query(&args, left, list.next.as_deref()), Duration::ZERO).await?;
         list.files.extend(page.files);
         list.next = page.next;
         // A page may be short and still have a next one.
@@ -115,16 +115,18 @@ pub(super) async fn ls(args: LsArgs, api: &Api, screen: &mut Screen<'_>) -> Resu
     Ok(Exit::Ok)
 }
 
-fn query(args: &LsArgs, left: usize, after: Option<String>) -> Vec<(&'static str, String)> {
+fn query(args: &LsArgs, left: usize, after: Option<&str>) -> Vec<(&'static str, String)> {
     let mut query = vec![("limit", left.min(PAGE).to_string())];
     for (name, set) in [("held", args.held), ("overdue", args.overdue)] {
         if set {
             query.push((name, "true".to_owned()));
         }
     }
-    for (name, value) in [("owner", &args.owner), ("target", &args.target), ("state", &args.state), ("after", &after)] {
+    let texts = [("owner", &args.owner), ("target", &args.target), ("state", &args.state)];
+    let texts = texts.into_iter().map(|(name, value)| (name, value.as_deref()));
+    for (name, value) in texts.chain([("after", after)]) {
         if let Some(value) = value {
-            query.push((name, value.clone()));
+            query.push((name, value.to_owned()));
         }
     }
     query

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use uuid::Uuid;
 
-use super::{Api, Exit, Failure, LONGEST_CALL, Screen, now, parse_duration, wait_query};
+use super::{Api, Exit, Failure, Screen, now, parse_duration};
 use crate::cli::output::text;
 use crate::gateway::{Judged, RequestedAction};
 use crate::record::{Action, FileState, Judgement};
@@ -70,7 +70,7 @@ struct Asked {
     /// The version that you saw; by default the one that this command fetches and shows.
     #[arg(long, value_name = "N")]
     seen_version: Option<i64>,
-    /// How long to wait for the engine's judgement.
+    /// How long to wait for the engine's judgement, 60 s at most.
     #[arg(long, value_parser = parse_duration, default_value = "10s", value_name = "DURATION")]
     wait: Duration,
 }
@@ -146,8 +146,9 @@ async fn ask(
     request: &RequestedAction,
     wait: Duration,
 ) -> Result<Exit, Failure> {
-    let wait = wait.min(LONGEST_CALL);
-    let judged: Judged = api.post(path, &[wait_query(wait)], request, wait).await?.value;
+    // The gateway says if this is longer than it waits.
+    let query = [("wait", format!("{}ms", wait.as_millis()))];
+    let judged: Judged = api.post(path, &query, request, wait).await?.value;
     screen.show(&judged, || text::judged(&judged, now()));
     Ok(match judged.judgement {
         None => Exit::Unfinished,

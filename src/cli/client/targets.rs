@@ -65,12 +65,11 @@ async fn list(api: &Api) -> Result<Targets, Failure> {
 }
 
 async fn change(args: ChangeArgs, verb: &str, api: &Api, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let targets: Vec<String> = match args.target {
-        Some(target) => vec![target],
-        None => {
-            let all = list(api).await?.targets;
-            all.into_iter().filter(|t| t.paused || verb == "pause").map(|t| t.target.to_string()).collect()
-        }
+    let targets: Vec<String> = if let Some(target) = args.target {
+        vec![target]
+    } else {
+        let all = list(api).await?.targets;
+        all.into_iter().filter(|t| t.paused || verb == "pause").map(|t| t.target.to_string()).collect()
     };
     let request = PauseRequest { reason: args.reason };
     let mut changed = TargetChanges { changes: Vec::new() };

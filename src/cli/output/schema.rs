@@ -1,4 +1,4 @@
-//! The JSON Schemas of what the client commands print, and the OpenAPI document. Both stand under `docs/api`; a test
+//! The JSON Schemas of what the client commands print, and the `OpenAPI` document. Both stand under `docs/api`; a test
 //! fails when they differ from what this file makes of the records' Avro schemas and of the gateway's routes.
 
 use serde_json::{Map, Value, json};
@@ -41,7 +41,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     .collect()
 }
 
-/// The OpenAPI document of the gateway.
+/// The `OpenAPI` document of the gateway.
 pub fn openapi() -> Value {
     let mut paths = Map::new();
     for (method, path, role) in ROUTES {
@@ -168,7 +168,7 @@ fn operation(method: &str, path: &str, role: Option<Role>) -> Value {
     operation
 }
 
-/// Turns `#/$defs/` into OpenAPI's `#/components/schemas/`.
+/// Turns `#/$defs/` into the `OpenAPI` document's `#/components/schemas/`.
 fn moved_to_components(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace("#/$defs/", "#/components/schemas/")),

@@ -48,7 +48,7 @@ fn accountable(now: Timestamp, accountable: Option<&Accountable>) -> String {
 
 fn next(now: Timestamp, next: &NextEvent) -> String {
     let what = match next.what {
-        NextEventKind::Attempt => "the first attempt",
+        NextEventKind::Attempt => "the next attempt",
         NextEventKind::AttemptDeadline => "the attempt's fate counts as unknown",
         NextEventKind::ConfirmationDeadline => "the confirmation is overdue",
         NextEventKind::FileDeadline => "the file is overdue",
@@ -333,13 +333,12 @@ pub fn targets<'a>(targets: impl IntoIterator<Item = &'a TargetView>, now: Times
 
 /// What pauses or resumes did.
 pub fn changes(changes: &[TargetChange], now: Timestamp) -> String {
-    changes
-        .iter()
-        .map(|change| {
-            let changed = if change.changed { "changed" } else { "was so already" };
-            format!("{changed}; {}", targets([&change.target], now))
-        })
-        .collect()
+    let mut text = String::new();
+    for change in changes {
+        text.push_str(if change.changed { "changed; " } else { "was so already; " });
+        text.push_str(&targets([&change.target], now));
+    }
+    text
 }
 
 fn line(text: &mut String, indent: usize, content: &str) {
