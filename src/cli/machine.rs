@@ -21,8 +21,7 @@ pub fn run(_: MachineArgs, globals: &Globals) -> Exit {
         let tables: Vec<_> = table::tables()
             .iter()
             .map(|t| {
-                let cells: Vec<_> =
-                    t.cells.iter().map(|c| json!({"inputs": c.inputs, "outputs": c.outputs})).collect();
+                let cells: Vec<_> = t.cells.iter().map(|c| json!({"inputs": c.inputs, "outputs": c.outputs})).collect();
                 json!({"name": t.name, "title": t.title, "inputs": t.inputs, "outputs": t.outputs, "cells": cells})
             })
             .collect();

@@ -1,0 +1,18 @@
+# UNTESTED: no Docker engine has built this file yet.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+# What the C libraries need beside the compiler and make, which the image has.
+RUN apt-get update && apt-get install --yes --no-install-recommends perl && rm -rf /var/lib/apt/lists/*
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin consign && cp target/release/consign /consign
+
+FROM debian:bookworm-slim
+# The roots of trust for targets that are reached over TLS.
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
+COPY --from=build /consign /usr/local/bin/consign
+USER 10001:10001
+ENTRYPOINT ["/usr/local/bin/consign"]
+CMD ["run"]

@@ -1,0 +1,9 @@
+//! The repository keeps its own rules: layers, sizes, pages for codes, links, wire artefacts, what operators deploy.
+
+mod house {
+    mod artefacts;
+    mod deploy;
+    mod docs;
+    mod layers;
+    mod repository;
+}

@@ -1,0 +1,110 @@
+//! Wire artefacts and configuration: what is committed is what the code embeds, and nothing in it goes without a word.
+
+use std::collections::BTreeSet;
+
+use consign::config::{Config, DEFAULT};
+use consign::record::Topic;
+use serde_json::Value as Json;
+
+use super::repository::{none, read, texts, words_after};
+
+#[test]
+fn the_schemas_are_those_that_the_topics_embed() {
+    let mut embedded = BTreeSet::new();
+    for topic in Topic::ALL {
+        let Some(schema) = topic.schema() else { continue };
+        let path = format!("schemas/{}.avsc", topic.base_name());
+        assert_eq!(read(&path), schema, "{path} is not what the topic embeds");
+        if let Err(why) = apache_avro::Schema::parse_str(schema) {
+            panic!("{path} is no Avro schema: {why}");
+        }
+        embedded.insert(path);
+    }
+    let committed: BTreeSet<String> = texts("schemas", ".avsc").into_iter().map(|text| text.path).collect();
+    assert_eq!(committed, embedded, "schemas without a topic, or topics without a schema");
+}
+
+#[test]
+fn every_field_of_every_schema_is_explained() {
+    let mut wrong = Vec::new();
+    for text in texts("schemas", ".avsc") {
+        let schema: Json = serde_json::from_str(&text.content).unwrap_or_else(|e| panic!("{}: {e}", text.path));
+        unexplained(&schema, &text.path, &mut wrong);
+    }
+    none(&wrong, "records, enums and fields without a `doc`");
+}
+
+fn unexplained(schema: &Json, place: &str, wrong: &mut Vec<String>) {
+    let has_doc = |json: &Json| json["doc"].as_str().is_some_and(|doc| !doc.trim().is_empty());
+    match schema {
+        Json::Array(branches) => branches.iter().for_each(|branch| unexplained(branch, place, wrong)),
+        Json::Object(object) => {
+            let is_named = matches!(object.get("type").and_then(Json::as_str), Some("record" | "enum"));
+            if is_named && !has_doc(schema) {
+                wrong.push(format!("{place}: {}", object["name"]));
+            }
+            for field in object.get("fields").and_then(Json::as_array).into_iter().flatten() {
+                let below = format!("{place}.{}", field["name"].as_str().unwrap_or("?"));
+                if !has_doc(field) {
+                    wrong.push(below.clone());
+                }
+                unexplained(&field["type"], &below, wrong);
+            }
+            for inner in ["type", "items", "values"].iter().filter_map(|key| object.get(*key)) {
+                unexplained(inner, place, wrong);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_field_without_a_doc_is_found() {
+    let mut wrong = Vec::new();
+    let schema = serde_json::json!({"type": "record", "name": "R", "doc": "d", "fields": [
+        {"name": "a", "doc": "d", "type": ["null", {"type": "record", "name": "S", "doc": "d", "fields": [
+            {"name": "b", "type": "int"},
+        ]}]},
+    ]});
+    unexplained(&schema, "x", &mut wrong);
+    assert_eq!(wrong, ["x.a.b"]);
+}
+
+#[test]
+fn the_default_configuration_loads_and_explains_every_key() {
+    Config::load(None, []).expect("the defaults are a configuration");
+    assert_eq!(read("config/consign.toml"), DEFAULT);
+    let mut wrong = Vec::new();
+    let mut before = "";
+    for (at, line) in DEFAULT.lines().enumerate() {
+        let is_key = line.contains('=') && !line.starts_with('#');
+        if (is_key || line.starts_with("[kafka.client]")) && !before.starts_with('#') && !before.is_empty() {
+            wrong.push(format!("config/consign.toml:{}: {line}", at + 1));
+        }
+        before = line;
+    }
+    none(&wrong, "keys without a comment above them");
+}
+
+/// `CONSIGN_…` variables that the commands read themselves, and those of tests.
+const OTHER_VARIABLES: [&str; 3] = ["CONSIGN_URL", "CONSIGN_TOKEN", "CONSIGN_WRITE_GENERATED"];
+
+#[test]
+fn every_variable_that_is_mentioned_sets_a_key() {
+    let defaults: toml::Table = DEFAULT.parse().expect("the defaults are TOML");
+    let known: BTreeSet<String> = defaults
+        .iter()
+        .filter_map(|(section, keys)| Some((section, keys.as_table()?)))
+        .flat_map(|(section, keys)| keys.keys().map(move |key| format!("CONSIGN_{section}_{key}").to_uppercase()))
+        .chain(OTHER_VARIABLES.map(str::to_owned))
+        .collect();
+    let mut wrong = Vec::new();
+    for text in texts("", ".md").into_iter().chain(texts("", ".yml")).chain(texts("", "Dockerfile")) {
+        for variable in words_after(&text.content, "CONSIGN_", |c| c.is_ascii_uppercase() || c == '_') {
+            if !known.contains(&variable) && variable != "CONSIGN_" {
+                wrong.push(format!("{}: {variable}", text.path));
+            }
+        }
+    }
+    none(&wrong, "variables that set nothing");
+}
