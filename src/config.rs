@@ -83,8 +83,6 @@ pub struct Kafka {
 pub struct Topics {
     /// Home partitions.
     pub home_partitions: i32,
-    /// Partitions of the acks topic.
-    pub acks_partitions: i32,
     /// Copies of each partition.
     pub replication: i32,
     /// How long a settled file is remembered.
@@ -115,7 +113,7 @@ pub struct GatewayConfig {
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
     /// Hex of the token's SHA-256.
-    pub sha256: String,
+    pub token_sha256: String,
     /// Who calls with it.
     pub actor: String,
     /// `viewer` or `operator`.
@@ -193,8 +191,8 @@ impl Config {
         if self.process.roles.is_empty() {
             return wrong("process.roles names at least one of engine, gateway");
         }
-        if self.topics.home_partitions < 1 || self.topics.acks_partitions < 1 {
-            return wrong("topics.home_partitions and topics.acks_partitions are at least 1");
+        if self.topics.home_partitions < 1 {
+            return wrong("topics.home_partitions is at least 1");
         }
         if self.process.instance.is_empty() {
             return wrong("process.instance is empty");

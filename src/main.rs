@@ -1,3 +1,5 @@
 //! Parses the command line and calls `cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    consign::cli::main()
+}

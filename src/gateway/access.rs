@@ -1,5 +1,6 @@
 //! Who may call: this machine, or the bearer of a token that names an actor and a role.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -37,6 +38,18 @@ pub struct Token {
     pub actor: String,
     /// What they may do.
     pub role: Role,
+}
+
+impl Token {
+    /// The entry that lets in who bears this token.
+    pub fn of(token: &str, actor: &str, role: Role) -> Self {
+        let mut token_sha256 = String::with_capacity(64);
+        for byte in Sha256::digest(token.as_bytes()) {
+            // Writing to a text can't fail.
+            let _ = write!(token_sha256, "{byte:02x}");
+        }
+        Self { token_sha256, actor: actor.to_owned(), role }
+    }
 }
 
 /// Who may call.
@@ -165,11 +178,6 @@ fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
 mod tests {
     use super::*;
 
-    fn token(secret: &str, actor: &str, role: Role) -> Token {
-        let digest: String = Sha256::digest(secret.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
-        Token { token_sha256: digest, actor: actor.to_owned(), role }
-    }
-
     fn with(name: header::HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, value.parse().unwrap())])
     }
@@ -181,24 +189,24 @@ mod tests {
             assert!(Access::Loopback.check(local.parse().unwrap()).is_ok(), "{local}");
         }
         assert!(matches!(Access::Loopback.check(open), Err(GatewayError::Exposed(_))));
-        assert!(Access::Tokens(vec![token("s", "ann", Role::Viewer)]).check(open).is_ok());
+        assert!(Access::Tokens(vec![Token::of("s", "ann", Role::Viewer)]).check(open).is_ok());
     }
 
     #[test]
     fn malformed_tokens_are_refused_at_start() {
         let address = "127.0.0.1:8480".parse().unwrap();
-        let mut short = token("s", "ann", Role::Viewer);
+        let mut short = Token::of("s", "ann", Role::Viewer);
         short.token_sha256.pop();
-        let mut no_hex = token("s", "ann", Role::Viewer);
+        let mut no_hex = Token::of("s", "ann", Role::Viewer);
         no_hex.token_sha256.replace_range(0..1, "+");
-        for tokens in [vec![], vec![short], vec![no_hex], vec![token("s", " ", Role::Viewer)]] {
+        for tokens in [vec![], vec![short], vec![no_hex], vec![Token::of("s", " ", Role::Viewer)]] {
             assert!(matches!(Access::Tokens(tokens).check(address), Err(GatewayError::Token(_))));
         }
     }
 
     #[test]
     fn a_token_names_its_bearer() {
-        let access = Access::Tokens(vec![token("s1", "ann", Role::Viewer), token("s2", "bob", Role::Operator)]);
+        let access = Access::Tokens(vec![Token::of("s1", "ann", Role::Viewer), Token::of("s2", "bob", Role::Operator)]);
         let bob = access.caller(&with(header::AUTHORIZATION, "bearer s2")).unwrap();
         assert_eq!(bob, Caller { actor: "bob".into(), role: Role::Operator });
         for wrong in ["Bearer s3", "Basic s2", "s2", "Bearer"] {

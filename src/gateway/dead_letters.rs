@@ -107,12 +107,12 @@ pub(super) async fn show(
     Path(place): Path<(String, String)>,
 ) -> Result<Json<DeadLetterAnswer>, Problem> {
     let letter = letter(&app, &place).await?;
-    let headers = letter.0.headers.iter().map(|(name, value)| (name.clone(), lossy(value))).collect();
+    let headers = letter.record.headers.iter().map(|(name, value)| (name.clone(), lossy(value))).collect();
     Ok(Json(DeadLetterAnswer {
         dead_letter: summary(&letter),
         headers,
-        value_base64: letter.0.value.as_ref().map(|v| STANDARD.encode(v)),
-        value_text: letter.0.value.and_then(|v| String::from_utf8(v).ok()),
+        value_base64: letter.record.value.as_ref().map(|v| STANDARD.encode(v)),
+        value_text: letter.record.value.and_then(|v| String::from_utf8(v).ok()),
     }))
 }
 
@@ -154,14 +154,16 @@ fn put_back(app: &App, letter: &DeadLetter, actor: &str, reason: &str) -> Result
     let Some(topic) = topic.filter(|t| Topic::INPUTS.contains(t)) else {
         return refuse(format!("it was read from {name}, which is no input"));
     };
-    let (Some(key), Some(value)) = (&letter.0.key, &letter.0.value) else {
+    // A dead letter of a record without a key has an empty one.
+    let key = letter.record.key.as_ref().filter(|key| !key.is_empty());
+    let (Some(key), Some(value)) = (key, &letter.record.value) else {
         return refuse("it has no key or no value, so it would only become a dead letter again".to_owned());
     };
     let partition = match std::str::from_utf8(key) {
         Ok(key) if topic != Topic::Acks => Some(home_partition(file_id_of_key(key), app.home_partitions()?)),
         _ => None,
     };
-    let headers = headers_back(&letter.0, actor, reason);
+    let headers = headers_back(&letter.record, actor, reason);
     Ok(Append { topic, partition, key: key.clone(), value: Some(value.clone()), headers })
 }
 
@@ -198,13 +200,13 @@ fn summary(letter: &DeadLetter) -> DeadLetterSummary {
         partition: letter.partition(),
         offset: letter.offset(),
         at: letter.at(),
-        key: letter.0.key.as_deref().map(lossy),
+        key: letter.record.key.as_deref().map(lossy),
         reason: letter.header(header::REASON),
         detail: letter.header(header::DETAIL),
         topic: letter.header(header::TOPIC),
         from_partition: letter.header(header::PARTITION).and_then(|p| p.parse().ok()),
         from_offset: letter.header(header::OFFSET).and_then(|o| o.parse().ok()),
-        value_size: letter.0.value.as_ref().map(Vec::len),
+        value_size: letter.value_size,
     }
 }
 

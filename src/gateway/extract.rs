@@ -14,7 +14,7 @@ use super::problem::{Code, Problem};
 /// Longest body, in bytes.
 pub(super) const MAX_BODY: usize = 2 * 1024 * 1024;
 /// Longest wait that a request may ask for.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
+pub(super) const MAX_WAIT: Duration = Duration::from_mins(1);
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(15);
 /// Longest text that a person may write as a reason, in bytes.

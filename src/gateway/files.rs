@@ -101,6 +101,7 @@ pub(super) async fn file(
 
 pub(super) async fn history(State(app): State<App>, Path(file_id): Path<String>) -> Result<Json<History>, Problem> {
     let file_id = FileId::trusted(&file_id);
+    app.home_partitions()?;
     let entries = app.view.history(&file_id).await?;
     if entries.is_empty() {
         return Err(Problem::no_file(&file_id));

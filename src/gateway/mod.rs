@@ -46,7 +46,7 @@ pub const VIEW_AGE: &str = "consign-view-age-ms";
 pub const VIEW_CAUGHT_UP: &str = "consign-view-caught-up";
 
 /// No request takes longer: the longest wait and the longest scan, with room.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(120);
+const REQUEST_PATIENCE: Duration = Duration::from_mins(2);
 /// How long the log may take to confirm one record.
 const APPEND_PATIENCE: Duration = Duration::from_secs(15);
 /// How long open connections are waited for at the end.
@@ -150,7 +150,7 @@ async fn flagged(mut flag: watch::Receiver<bool>) {
     flag.wait_for(|up| *up).await.ok();
 }
 
-/// Every route with its method and whether a viewer may use it; the OpenAPI document is checked against this list.
+/// Every route with its method and whether a viewer may use it; the `OpenAPI` document is checked against this list.
 pub const ROUTES: &[(&str, &str, Option<Role>)] = &[
     ("POST", "/v1/files", Some(Role::Operator)),
     ("GET", "/v1/files", Some(Role::Viewer)),
@@ -246,7 +246,11 @@ impl App {
     }
 
     fn home_partitions(&self) -> Result<i32, Problem> {
-        self.view.home_partitions().ok_or_else(problem::homeless)
+        match self.view.home_partitions() {
+            Some(partitions) => Ok(partitions),
+            // Only a view that has read everything knows that it isn't there.
+            None => self.caught_up().and_then(|()| Err(problem::homeless())),
+        }
     }
 
     /// Waits for the view to satisfy `condition`, `timeout` at most and not beyond the end of this process.

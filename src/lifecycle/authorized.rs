@@ -45,7 +45,7 @@ impl File {
         }
     }
 
-    /// Takes in an authorized attempt: IN_FLIGHT, and with the first one DISTRIBUTING.
+    /// Takes in an authorized attempt: `IN_FLIGHT`, and with the first one DISTRIBUTING.
     pub fn authorized(&mut self, attempt: Arc<DispatchAttempt>) {
         let index = self.index_of(&attempt.target).expect("an attempt's target is planned");
         assert_eq!(attempt.version, self.version + 1, "{}: the attempt is its next event", self.id());
@@ -64,9 +64,8 @@ impl File {
         if attempt.authorized_by == Authorization::RetryBudget {
             dispatch.spent.attempts += 1;
         }
-        let budget = &dispatch.plan.retry;
         assert!(
-            dispatch.attempts <= budget.attempts + budget.operator_attempts + budget.refusals,
+            dispatch.attempts <= dispatch.most_attempts(),
             "{}: attempts exceed the budgets",
             attempt.idempotency_key
         );

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::record::{
-    Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, LastOutcome, Outcome, OutcomeKind,
-    PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
+    Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown,
+    Outcome, OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
 };
 
-/// Late reports of one dispatch that are told apart; further ones are counted only.
-pub(super) const MAX_LATE_REPORTS: usize = 64;
+/// Reports of one dispatch that change nothing and are recorded, for each judgement; further ones are counted only.
+const MAX_NOTED: usize = 64;
 
 /// What became of a file so far: the fold of its events.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +41,8 @@ pub struct File {
     /// The file that took this FAILED one up.
     pub successor: Option<FileId>,
     pub(super) by_target: Arc<BTreeMap<TargetName, usize>>,
-    pub(super) interventions: BTreeSet<String>,
+    /// The interventions by identity, and whether a repetition is recorded.
+    pub(super) interventions: BTreeMap<String, bool>,
 }
 
 impl File {
@@ -61,7 +62,7 @@ impl File {
             dispatches: Vec::new(),
             successor: None,
             by_target: Arc::default(),
-            interventions: BTreeSet::new(),
+            interventions: BTreeMap::new(),
             arrival,
         }
     }
@@ -81,9 +82,11 @@ impl File {
         self.by_target.get(target).copied()
     }
 
-    /// Whether every target that a dispatch waits for has SUCCEEDED.
+    /// Whether every target that a dispatch waits for has SUCCEEDED. One outside the plan counts as met: a successor
+    /// leaves out what succeeded before.
     pub fn after_is_met(&self, index: usize) -> bool {
-        self.dispatches[index].plan.after.iter().all(|target| self.status_of(target) == Some(Status::Succeeded))
+        let is_met = |target| self.status_of(target).is_none_or(|status| status == Status::Succeeded);
+        self.dispatches[index].plan.after.iter().all(is_met)
     }
 
     pub(super) fn status_of(&self, target: &TargetName) -> Option<Status> {
@@ -109,9 +112,9 @@ pub struct Spent {
 }
 
 /// What a report said, for telling an exact repeat from news.
-pub(super) type ReportMark = (OutcomeKind, Reporter, Option<i32>, String, Option<String>);
+type ReportMark = (OutcomeKind, Reporter, Option<i32>, String, Option<String>);
 
-pub(super) fn mark_of(outcome: &Outcome) -> ReportMark {
+fn mark_of(outcome: &Outcome) -> ReportMark {
     (outcome.kind, outcome.reporter, outcome.attempt, outcome.code.clone(), outcome.reference.clone())
 }
 
@@ -138,7 +141,7 @@ pub struct Dispatch {
     pub first_attempt_at: Option<Timestamp>,
     /// The operator's retry that waits to be authorized.
     pub grant: Option<String>,
-    /// BACKING_OFF: when the next attempt is due.
+    /// `BACKING_OFF`: when the next attempt is due.
     pub retry_at: Option<Timestamp>,
     /// AWAITING: when the target first accepted.
     pub accepted_at: Option<Timestamp>,
@@ -156,11 +159,12 @@ pub struct Dispatch {
     pub settled_by: Option<SettledBy>,
     /// The newest report that counted.
     pub last_outcome: Option<LastOutcome>,
-    /// Whether the target may hold something of it although it never succeeded: an attempt ended UNKNOWN or accepted.
-    pub in_doubt: bool,
+    /// Attempts that the target may have processed although none was confirmed.
+    pub(super) doubtful: BTreeSet<i32>,
     /// Whether a success was reported after it had settled without one.
     pub late_success: bool,
-    pub(super) late_reports: BTreeSet<ReportMark>,
+    /// The reports that are events, by what was made of them.
+    pub(super) heard: BTreeSet<(Judgement, ReportMark)>,
 }
 
 impl Dispatch {
@@ -184,9 +188,9 @@ impl Dispatch {
             escalated_at: None,
             settled_by: None,
             last_outcome: None,
-            in_doubt: false,
+            doubtful: BTreeSet::new(),
             late_success: false,
-            late_reports: BTreeSet::new(),
+            heard: BTreeSet::new(),
             plan,
         }
     }
@@ -201,14 +205,66 @@ impl Dispatch {
         matches!(self.status, Status::Succeeded | Status::Failed | Status::Cancelled)
     }
 
+    /// What all budgets together allow.
+    pub(super) fn most_attempts(&self) -> i32 {
+        let budgets = &self.plan.retry;
+        budgets.attempts + budgets.operator_attempts + budgets.refusals
+    }
+
     /// Whether its newest attempt's outcome or deadline is still to be read.
     pub fn has_open_attempt(&self) -> bool {
         self.status == Status::InFlight
     }
 
+    /// Whether the target may hold something of it although it never succeeded: an attempt's fate is unknown, or it was
+    /// accepted and never confirmed.
+    pub fn in_doubt(&self) -> bool {
+        !self.doubtful.is_empty()
+    }
+
+    /// Puts an attempt in doubt whose outcome won't be waited for.
+    pub(super) fn doubt_open_attempt(&mut self) {
+        if self.has_open_attempt() {
+            self.doubtful.insert(self.attempts);
+        }
+    }
+
+    /// Takes in a definite no. One to the dispatch as a whole ends all doubt; one to an attempt says nothing of later
+    /// ones, nor of earlier ones where the target isn't trusted to know them by the key.
+    pub(super) fn rejected(&mut self, attempt: Option<i32>) {
+        let Some(attempt) = attempt else {
+            self.doubtful.clear();
+            return;
+        };
+        self.doubt_open_attempt();
+        self.doubtful.remove(&attempt);
+        if self.plan.on_unknown == OnUnknown::Retry {
+            self.doubtful.retain(|n| *n > attempt);
+        }
+    }
+
     /// Whether the newest attempt was granted by an operator.
     pub(super) fn newest_attempt_was_granted(&self) -> bool {
         self.attempt.as_ref().is_some_and(|a| a.authorized_by == Authorization::Operator)
+    }
+
+    /// Remembers a report that is applied, so that an exact repeat of it is known.
+    pub(super) fn remember(&mut self, outcome: &Outcome) {
+        self.heard.insert((Judgement::Applied, mark_of(outcome)));
+    }
+
+    /// Remembers a report that changes nothing; whether it is news. What is refused says nothing of what is believed:
+    /// a forged report hides no genuine one. Each judgement has a limit of its own, so that no flood hides another.
+    pub(super) fn is_news(&mut self, judgement: Judgement, outcome: &Outcome) -> bool {
+        let mark = mark_of(outcome);
+        let is_refused = judgement == Judgement::Refused;
+        let was_heard = |(j, m): &(Judgement, ReportMark)| (*j == Judgement::Refused) == is_refused && *m == mark;
+        let is_news =
+            !self.heard.iter().any(was_heard) && self.heard.iter().filter(|(j, _)| *j == judgement).count() < MAX_NOTED;
+        if is_news {
+            self.heard.insert((judgement, mark));
+        }
+        is_news
     }
 
     /// Enters a status; everything that belonged to the one before is cleared.

@@ -1,11 +1,12 @@
 //! A file from its records: the arrival, the plan, the attempts and the history, in version order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{File, Judged};
 use crate::record::{
-    Arrival, DispatchAttempt, FileHistory, HistoryEvent, OutcomeKind, PlannedDispatch, TargetName, Timestamp,
+    Arrival, DispatchAttempt, FileHistory, FileId, HistoryEvent, OutcomeKind, PlannedDispatch, State, Status,
+    TargetName, Timestamp,
 };
 
 /// The records of one file that the machine's events stand in.
@@ -39,13 +40,7 @@ pub fn fold(records: &Folded, provisional_deadline_ms: i64) -> Result<File, Fold
     };
     let id = &arrival.file_id;
     let mut file = File::arrived(Arc::clone(arrival), provisional_deadline(arrival, provisional_deadline_ms));
-    if let Some((_, first)) = records.plan.first_key_value() {
-        let whole = first.expected_targets.as_ref().map(Vec::len) == Some(records.plan.len())
-            && records.plan.keys().copied().eq(0..first.of);
-        if !whole {
-            return wrong(format!("{id}: {} of {} plan records are there", records.plan.len(), first.of));
-        }
-    }
+    check_plan(records, id)?;
     let mut steps: BTreeMap<i64, Step<'_>> = records.attempts.iter().map(|(v, a)| (*v, Step::Attempt(a))).collect();
     for (expected_seq, (seq, record)) in (1..).zip(&records.history) {
         if *seq != expected_seq {
@@ -60,23 +55,72 @@ pub fn fold(records: &Folded, provisional_deadline_ms: i64) -> Result<File, Fold
     let mut plan = Some(records.plan.values().cloned().collect::<Vec<_>>()).filter(|plan| !plan.is_empty());
     for (version, step) in steps {
         if plan.as_ref().is_some_and(|plan| plan[0].version < version) {
-            file.planned(plan.take().expect("checked"));
+            take_plan(&mut file, plan.take().expect("checked"))?;
         }
         if version != file.version + 1 {
             return wrong(format!("{id}: version {} is followed by {version}", file.version));
         }
         match step {
-            Step::Attempt(attempt) if file.index_of(&attempt.target).is_none() => {
-                return wrong(format!("{id}: an attempt at {}, which isn't planned", attempt.target));
+            Step::Attempt(attempt) => {
+                check_attempt(&file, attempt)?;
+                file.authorized(Arc::clone(attempt));
             }
-            Step::Attempt(attempt) => file.authorized(Arc::clone(attempt)),
             Step::Event(event) => apply(&mut file, event)?,
         }
     }
     if let Some(plan) = plan {
-        file.planned(plan);
+        take_plan(&mut file, plan)?;
     }
     Ok(file)
+}
+
+/// Whether all plan records of one version are there, those of the expected targets in order.
+fn check_plan(records: &Folded, id: &FileId) -> Result<(), FoldError> {
+    let Some((_, first)) = records.plan.first_key_value() else { return Ok(()) };
+    let wrong = |text: String| Err(FoldError(format!("{id}: {text}")));
+    if first.expected_targets.is_none() || !records.plan.keys().copied().eq(0..first.of) {
+        return wrong(format!("{} of {} plan records are there", records.plan.len(), first.of));
+    }
+    if records.plan.values().any(|p| p.version != first.version) {
+        return wrong("its plan has two versions".into());
+    }
+    let expected: BTreeSet<&TargetName> = first.expected_targets.iter().flatten().collect();
+    let in_order = first.expected_targets.iter().flatten().eq(records.plan.values().map(|p| &p.target));
+    if !in_order || expected.len() != records.plan.len() {
+        return wrong("its plan records aren't those of its expected targets".into());
+    }
+    Ok(())
+}
+
+fn take_plan(file: &mut File, plan: Vec<Arc<PlannedDispatch>>) -> Result<(), FoldError> {
+    let (id, version, of_plan) = (file.id(), file.version, plan[0].version);
+    if file.state != State::Received {
+        return Err(FoldError(format!("{id}: it is planned while it is {}", file.state)));
+    }
+    if of_plan != version + 1 {
+        return Err(FoldError(format!("{id}: version {version} is followed by a plan of version {of_plan}")));
+    }
+    file.planned(plan);
+    Ok(())
+}
+
+/// Whether the machine can have authorized an attempt where the file stands.
+fn check_attempt(file: &File, attempt: &DispatchAttempt) -> Result<(), FoldError> {
+    let Some(index) = file.index_of(&attempt.target) else {
+        return Err(FoldError(format!("{}: an attempt at {}, which isn't planned", file.id(), attempt.target)));
+    };
+    let (dispatch, number) = (&file.dispatches[index], attempt.attempt);
+    let key = &dispatch.plan.idempotency_key;
+    if !matches!(dispatch.status, Status::Pending | Status::BackingOff) {
+        return Err(FoldError(format!("{key}: attempt {number} is authorized while it is {}", dispatch.status)));
+    }
+    if number != dispatch.attempts + 1 {
+        return Err(FoldError(format!("{key}: attempt {} is followed by {number}", dispatch.attempts)));
+    }
+    if number > dispatch.most_attempts() {
+        return Err(FoldError(format!("{key}: attempt {number} exceeds its budgets")));
+    }
+    Ok(())
 }
 
 /// The deadline of a file before its plan fixes one.
@@ -104,6 +148,10 @@ fn apply(file: &mut File, event: &HistoryEvent) -> Result<(), FoldError> {
             file.report(index, outcome, event.at, &event.cause)
         }
         (None, Some(intervention), None) => file.intervene(at_target, intervention, event.at, &event.cause),
+        (None, None, Some(_)) if file.state != State::Received => {
+            let (version, state) = (event.version, file.state);
+            return Err(FoldError(format!("{id}: version {version} fails its validation while it is {state}")));
+        }
         (None, None, Some(failure)) => {
             file.invalid(failure.clone(), event.at, &event.cause);
             return Ok(());

@@ -15,14 +15,19 @@ impl File {
         at: Timestamp,
         cause: &Cause,
     ) -> Judged {
-        if !self.interventions.insert(intervention.intervention_id.clone()) {
-            return Judged::Repeat;
+        if let Some(repetition_recorded) = self.interventions.get_mut(&intervention.intervention_id) {
+            if std::mem::replace(repetition_recorded, true) {
+                return Judged::Repeat;
+            }
+            self.count_event(cause);
+            return Judged::refused("repeated");
         }
         self.count_event(cause);
-        let refusal = match index {
+        self.interventions.insert(intervention.intervention_id.clone(), false);
+        let refusal = incomplete(intervention).or_else(|| match index {
             Some(index) => self.refusal_at_dispatch(index, intervention),
             None => self.refusal_at_file(intervention),
-        };
+        });
         if let Some(code) = refusal {
             return Judged::refused(code);
         }
@@ -47,9 +52,6 @@ impl File {
         if !matches!(action, Action::Retry | Action::Confirm | Action::Fail) {
             return Some("not_for_a_dispatch");
         }
-        if intervention.reason.trim().is_empty() {
-            return Some("no_reason");
-        }
         if self.is_terminal() {
             return Some("file_settled");
         }
@@ -63,6 +65,8 @@ impl File {
         }
         match action {
             Action::Confirm if !dispatch.plan.operator_confirm => Some("confirm_forbidden"),
+            // Nobody can have what was never sent; and COMPLETED follows DISTRIBUTING only.
+            Action::Confirm if dispatch.attempts == 0 => Some("never_sent"),
             Action::Retry if dispatch.has_open_attempt() => Some("attempt_open"),
             Action::Retry if dispatch.grant.is_some() || (dispatch.status == Status::Pending && !self.overdue) => {
                 Some("nothing_to_retry")
@@ -79,9 +83,6 @@ impl File {
         if !matches!(intervention.action, Action::Cancel | Action::Resubmit) {
             return Some("not_for_a_file");
         }
-        if intervention.reason.trim().is_empty() {
-            return Some("no_reason");
-        }
         match intervention.action {
             Action::Cancel if self.is_terminal() => return Some("file_settled"),
             Action::Resubmit if self.state != State::Failed => return Some("not_failed"),
@@ -93,8 +94,8 @@ impl File {
         }
         match intervention.seen_version {
             None => Some("no_version"),
-            // Events that changed nothing, such as a refused report, make nobody's view stale.
-            Some(seen) if seen < self.changed_at_version || seen > self.version => Some("stale_version"),
+            // This very event is counted already. Events that changed nothing, such as a refused report, make nobody's view stale.
+            Some(seen) if seen < self.changed_at_version || seen >= self.version => Some("stale_version"),
             Some(_) => None,
         }
     }
@@ -111,7 +112,11 @@ impl File {
         let version = self.version;
         let dispatch = &mut self.dispatches[index];
         let kind = if status == Status::Succeeded { OutcomeKind::Succeeded } else { OutcomeKind::Rejected };
-        dispatch.in_doubt = status != Status::Succeeded && (dispatch.in_doubt || dispatch.has_open_attempt());
+        if status == Status::Succeeded {
+            dispatch.doubtful.clear();
+        } else {
+            dispatch.doubt_open_attempt();
+        }
         dispatch.last_outcome = Some(LastOutcome { kind, code: "operator".into(), at, attempt: None });
         dispatch.settle(status, SettledBy::Operator, version, at, cause);
         self.after_settlement(SettledBy::Operator, at, cause);
@@ -133,9 +138,22 @@ impl File {
         let targets: Vec<TargetName> = self
             .dispatches
             .iter()
-            .filter(|d| d.status != Status::Succeeded && !d.late_success && (resend_unknown || !d.in_doubt))
+            .filter(|d| d.status != Status::Succeeded && !d.late_success && (resend_unknown || !d.in_doubt()))
             .map(|d| d.target().clone())
             .collect();
         (!targets.is_empty()).then_some(targets)
+    }
+}
+
+/// What every intervention has to name.
+fn incomplete(intervention: &Intervention) -> Option<&'static str> {
+    if intervention.intervention_id.is_empty() {
+        Some("no_id")
+    } else if intervention.actor.trim().is_empty() {
+        Some("no_actor")
+    } else if intervention.reason.trim().is_empty() {
+        Some("no_reason")
+    } else {
+        None
     }
 }

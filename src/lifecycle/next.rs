@@ -47,7 +47,7 @@ impl File {
             .min_by(|a, b| (a.at, &a.target).cmp(&(b.at, &b.target)))
     }
 
-    /// What happens next to a dispatch.
+    /// What happens next to a dispatch; `None` once it has settled.
     pub fn next_event_of(&self, index: usize) -> Option<NextEvent> {
         let dispatch = &self.dispatches[index];
         let attempt = dispatch.attempt.as_ref();
@@ -62,6 +62,10 @@ impl File {
             Status::Held => (NextEventKind::Escalation, dispatch.escalate_at?),
             Status::Succeeded | Status::Failed | Status::Cancelled => return None,
         };
+        // Whatever waits becomes HELD at the file's deadline; only open attempts, HELD and what a person granted go on.
+        let goes_on = matches!(dispatch.status, Status::InFlight | Status::Held) || dispatch.grant.is_some();
+        let (what, at) =
+            if goes_on || at < self.deadline { (what, at) } else { (NextEventKind::FileDeadline, self.deadline) };
         Some(NextEvent { what, at, target: Some(dispatch.target().clone()) })
     }
 

@@ -15,6 +15,8 @@ impl File {
         self.changed_at_version = self.version;
         self.state = State::Validated;
         self.deadline = first.file_deadline;
+        // Only the deadline before the plan can have been read back; the plan's own is still to come.
+        self.overdue = false;
         self.validated_at = Some(first.planned_at);
         self.by_target = Arc::new(plan.iter().enumerate().map(|(i, p)| (p.target.clone(), i)).collect());
         assert_eq!(self.by_target.len(), plan.len(), "{}: every target is planned once", self.id());

@@ -1,7 +1,7 @@
 //! Reports: what a target, or the transport that spoke to it, says became of a dispatch.
 
 use super::backoff::next_attempt_at;
-use super::file::{File, MAX_LATE_REPORTS, mark_of};
+use super::file::File;
 use super::{Effect, Judged};
 use crate::record::{
     Cause, Confirmation, HeldBecause, LastOutcome, OnExhausted, OnUnknown, Outcome, OutcomeKind, Reporter, SettledBy,
@@ -79,28 +79,27 @@ impl File {
     }
 
     fn report_after_settlement(&mut self, index: usize, outcome: &Outcome, cause: &Cause) -> Judged {
-        let dispatch = &mut self.dispatches[index];
+        let dispatch = &self.dispatches[index];
+        let by_target = dispatch.settled_by == Some(SettledBy::Target);
+        let was_rejected = dispatch.last_outcome.as_ref().is_some_and(|last| last.kind == OutcomeKind::Rejected);
         let says_success = matches!(outcome.kind, OutcomeKind::Succeeded | OutcomeKind::Duplicate);
         let judged = match (dispatch.status, outcome.kind) {
-            (Status::Succeeded, _) if says_success => return Judged::Repeat,
-            (Status::Failed, OutcomeKind::Rejected) if dispatch.settled_by == Some(SettledBy::Target) => {
-                return Judged::Repeat;
-            }
+            // The target says again what it settled the dispatch by.
+            (Status::Succeeded, _) if says_success && by_target => return Judged::Repeat,
+            (Status::Failed, OutcomeKind::Rejected) if by_target && was_rejected => return Judged::Repeat,
             (Status::Succeeded, OutcomeKind::Rejected) => Judged::contradiction(),
             (Status::Failed | Status::Cancelled, _) if says_success => Judged::contradiction(),
             _ => Judged::late("already_settled"),
         };
-        let judged = self.note_once(index, outcome, cause, judged);
-        if says_success {
-            self.dispatches[index].late_success = true;
-        }
-        judged
+        // Its first report of success always is news, so that what the records give is the same.
+        self.dispatches[index].late_success |= says_success;
+        self.note_once(index, outcome, cause, judged)
     }
 
     /// Records what changes nothing, the first time it is said.
     fn note_once(&mut self, index: usize, outcome: &Outcome, cause: &Cause, judged: Judged) -> Judged {
-        let late_reports = &mut self.dispatches[index].late_reports;
-        if late_reports.len() >= MAX_LATE_REPORTS || !late_reports.insert(mark_of(outcome)) {
+        let Judged::Recorded(recorded) = &judged else { return judged };
+        if !self.dispatches[index].is_news(recorded.judgement, outcome) {
             return Judged::Repeat;
         }
         self.count_event(cause);
@@ -111,8 +110,12 @@ impl File {
         self.change(index, outcome, at, cause);
         let version = self.version;
         let dispatch = &mut self.dispatches[index];
+        if status == Status::Succeeded {
+            dispatch.doubtful.clear();
+        } else {
+            dispatch.rejected(outcome.attempt);
+        }
         dispatch.settle(status, SettledBy::Target, version, at, cause);
-        dispatch.in_doubt = false;
         self.after_settlement(SettledBy::Target, at, cause);
         Judged::applied()
     }
@@ -129,7 +132,7 @@ impl File {
                 dispatch.enter(Status::Awaiting, version, at, cause);
                 dispatch.accepted_at = Some(at);
                 dispatch.confirm_by = Some(at.plus_millis(within));
-                dispatch.in_doubt = true;
+                dispatch.doubtful.insert(dispatch.attempts);
                 if self.overdue {
                     self.hold(index, HeldBecause::FileOverdue, at, cause);
                 }
@@ -161,9 +164,11 @@ impl File {
             _ => return self.note_once(index, outcome, cause, Judged::late("attempt_ended")),
         }
         self.change(index, outcome, at, cause);
-        let why = if outcome.refusal { Unsettled::Refused } else { Unsettled::NotProcessed };
-        self.attempt_ended(index, why, outcome.retry_after_ms, at, cause);
-        Judged::applied_with(if outcome.refusal { vec![self.pause_of(index, outcome)] } else { Vec::new() })
+        // Credentials are the transport's: nobody who may write an ack can pause a target for everyone.
+        let refused = outcome.refusal && !confirms;
+        let why = if refused { Unsettled::Refused } else { Unsettled::NotProcessed };
+        self.attempt_ended(index, (why, SettledBy::Target), outcome.retry_after_ms, at, cause);
+        Judged::applied_with(if refused { vec![self.pause_of(index, outcome)] } else { Vec::new() })
     }
 
     fn pause_of(&self, index: usize, outcome: &Outcome) -> Effect {
@@ -181,7 +186,7 @@ impl File {
             return self.note_once(index, outcome, cause, Judged::late("attempt_ended"));
         }
         self.change(index, outcome, at, cause);
-        self.attempt_ended(index, Unsettled::Unknown, outcome.retry_after_ms, at, cause);
+        self.attempt_ended(index, (Unsettled::Unknown, SettledBy::Target), outcome.retry_after_ms, at, cause);
         Judged::applied()
     }
 
@@ -190,13 +195,15 @@ impl File {
         self.count_event(cause);
         self.changed_at_version = self.version;
         self.dispatches[index].last_outcome = Some(summary_of(outcome, at));
+        self.dispatches[index].remember(outcome);
     }
 
-    /// What follows an attempt that settled nothing: a retry, a person, or the end.
+    /// What follows an attempt that settled nothing: a retry, a person, or the end, which is settled by whoever ended
+    /// the attempt.
     pub(super) fn attempt_ended(
         &mut self,
         index: usize,
-        why: Unsettled,
+        (why, by): (Unsettled, SettledBy),
         retry_after_ms: Option<i64>,
         at: Timestamp,
         cause: &Cause,
@@ -204,12 +211,17 @@ impl File {
         let version = self.version;
         let overdue = self.overdue;
         let dispatch = &mut self.dispatches[index];
-        if why == Unsettled::Refused && !dispatch.newest_attempt_was_granted() {
-            // A refused attempt spends the refusals budget in place of the retry budget.
+        let refusals_left = dispatch.spent.refusals < dispatch.plan.retry.refusals;
+        if why == Unsettled::Refused && refusals_left && !dispatch.newest_attempt_was_granted() {
+            // A refused attempt spends the refusals budget, while there is any, in place of the retry budget.
             dispatch.spent.attempts -= 1;
             dispatch.spent.refusals += 1;
         }
-        dispatch.in_doubt |= matches!(why, Unsettled::Unknown | Unsettled::Overdue);
+        if matches!(why, Unsettled::Unknown | Unsettled::Overdue) {
+            dispatch.doubtful.insert(dispatch.attempts);
+        } else {
+            dispatch.doubtful.remove(&dispatch.attempts);
+        }
         let plan = &dispatch.plan;
         if why == Unsettled::Unknown && plan.on_unknown == OnUnknown::Hold {
             return self.hold(index, HeldBecause::FateUnknown, at, cause);
@@ -230,8 +242,8 @@ impl File {
             }
             (None, OnExhausted::Hold) => self.hold(index, HeldBecause::BudgetSpent, at, cause),
             (None, OnExhausted::Fail) => {
-                dispatch.settle(Status::Failed, SettledBy::Target, version, at, cause);
-                self.after_settlement(SettledBy::Target, at, cause);
+                dispatch.settle(Status::Failed, by, version, at, cause);
+                self.after_settlement(by, at, cause);
             }
         }
     }

@@ -47,7 +47,7 @@ impl File {
     pub(super) fn cancel(&mut self, actor: &str, reason: &str, at: Timestamp, cause: &Cause) {
         let version = self.version;
         for dispatch in self.dispatches.iter_mut().filter(|d| !d.is_settled()) {
-            dispatch.in_doubt |= dispatch.status == Status::InFlight;
+            dispatch.doubt_open_attempt();
             dispatch.settle(Status::Cancelled, SettledBy::Operator, version, at, cause);
         }
         self.reason = Some(Failure { code: "cancelled".into(), text: format!("cancelled by {actor}: {reason}") });

@@ -211,26 +211,36 @@ impl File {
 /// A file whose one dispatch, at target `a`, is brought to a status by the machine itself. Its newest attempt is the
 /// first one unless it never had any.
 pub fn in_status(plan: PlannedDispatch, status: Status) -> File {
-    let mut file = validated(vec![plan]);
-    let later = START.plus_millis(1_000);
+    in_status_with(plan, status, 1)
+}
+
+/// The same with a number of attempts, of which all but the newest ended RETRYABLE.
+pub fn in_status_with(plan: PlannedDispatch, status: Status, attempts: i32) -> File {
+    // Under policies of its own on the way there: a budget of one attempt would hold what has to back off.
+    let mut roomy = plan.clone();
+    (roomy.on_unknown, roomy.retry.attempts) = (OnUnknown::Hold, plan.retry.attempts.max(attempts + 1));
+    let mut file = validated(vec![roomy]);
     if status == Status::Pending {
+        file.dispatches[0].plan = Arc::new(plan);
         return file;
     }
-    file.attempt_now(0, START);
-    let step = |file: &mut File, kind, reporter| drop(file.hear("a", Some(1), kind, reporter));
+    for attempt in 1..=attempts {
+        file.attempt_now(0, file.dispatches[0].retry_at.unwrap_or(START));
+        if attempt < attempts {
+            file.hear("a", Some(attempt), OutcomeKind::Retryable, Reporter::Transport);
+        }
+    }
+    let step = |file: &mut File, kind, reporter| drop(file.hear("a", Some(attempts), kind, reporter));
     match status {
         Status::Pending | Status::InFlight => {}
         Status::Awaiting => step(&mut file, OutcomeKind::Accepted, Reporter::Transport),
         Status::BackingOff => step(&mut file, OutcomeKind::Retryable, Reporter::Transport),
-        Status::Held => {
-            file.dispatches[0].in_doubt = true;
-            file.count_event(&cause(9));
-            file.hold(0, crate::record::HeldBecause::FateUnknown, later, &cause(9));
-        }
+        Status::Held => step(&mut file, OutcomeKind::Unknown, Reporter::Transport),
         Status::Succeeded => step(&mut file, OutcomeKind::Succeeded, Reporter::Acks),
         Status::Failed => step(&mut file, OutcomeKind::Rejected, Reporter::Acks),
         Status::Cancelled => drop(file.ask(None, Action::Cancel)),
     }
+    file.dispatches[0].plan = Arc::new(plan);
     assert_eq!(file.dispatches[0].status, status, "the specimen reached its status");
     file
 }

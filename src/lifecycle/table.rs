@@ -1,182 +1,76 @@
-//! The machine's tables, printed by running the machine: what `consign machine` shows and the documentation contains.
+//! The machine's tables, printed by running the machine: what `consign machine` shows and docs/machine.md contains.
 
-use std::fmt::Write as _;
+mod dispatch;
+mod files;
+mod grid;
+mod people;
+mod trust;
 
-use super::specimen::{cause, in_status, intervention, outcome, planned};
-use super::{DueTimer, File, Judged};
-use crate::record::{
-    Action, Judgement, OnExhausted, OnOverdue, OnUnknown, OutcomeKind, PlannedDispatch, Reporter, Status, TargetName,
-    Timer, TimerKind,
-};
+pub use grid::{ANY, Cell, OR, Table};
 
-/// One cell: a dispatch in a status meets an event under a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The status before.
-    pub status: Status,
-    /// The event, in words.
-    pub event: String,
-    /// The policy that matters here, or `-`.
-    pub policy: String,
-    /// What the machine made of the event: a judgement, with its code if it was not applied, or `repeat`.
-    pub judgement: String,
-    /// The status after, with why it is HELD or who settled it.
-    pub becomes: String,
+use super::{Effect, File, Judged};
+use crate::record::Judgement;
+
+/// All tables, in the order in which they are read.
+pub fn tables() -> Vec<Table> {
+    vec![
+        dispatch::dispatch(),
+        trust::confirmation(),
+        trust::token(),
+        trust::attempt(),
+        people::dispatch(),
+        people::file(),
+        files::settlement(),
+        files::file(),
+    ]
 }
 
-/// Which attempt a report names.
-const ABOUT: [(&str, Option<i32>); 2] = [("of the newest attempt", Some(1)), ("without an attempt", None)];
-
-/// What is reported, by whom, and whether it is a refusal.
-const REPORTS: [(&str, OutcomeKind, Reporter, bool); 8] = [
-    ("transport ACCEPTED", OutcomeKind::Accepted, Reporter::Transport, false),
-    ("transport RETRYABLE", OutcomeKind::Retryable, Reporter::Transport, false),
-    ("transport RETRYABLE, refused", OutcomeKind::Retryable, Reporter::Transport, true),
-    ("transport UNKNOWN", OutcomeKind::Unknown, Reporter::Transport, false),
-    ("acks SUCCEEDED", OutcomeKind::Succeeded, Reporter::Acks, false),
-    ("acks DUPLICATE", OutcomeKind::Duplicate, Reporter::Acks, false),
-    ("acks REJECTED", OutcomeKind::Rejected, Reporter::Acks, false),
-    ("acks RETRYABLE", OutcomeKind::Retryable, Reporter::Acks, false),
-];
-
-/// Every cell of the dispatch's table.
-pub fn rows() -> Vec<Row> {
-    let mut rows = Vec::new();
-    for status in Status::ALL.iter().copied() {
-        for (name, kind, reporter, refusal) in REPORTS {
-            for (about, attempt) in ABOUT {
-                for (policy, plan) in policies_for(kind) {
-                    let event = format!("{name} {about}");
-                    rows.push(row(status, event, policy, plan, |file| {
-                        let mut report = outcome(file, "a", attempt, kind, reporter);
-                        report.refusal = refusal;
-                        file.report(0, &report, super::specimen::START.plus_millis(1_500), &cause(file.version))
-                    }));
-                }
-            }
-        }
-        rows.extend(timer_rows(status));
-        for action in [Action::Retry, Action::Confirm, Action::Fail, Action::Cancel] {
-            let target = (action != Action::Cancel).then_some("a");
-            rows.push(row(status, format!("operator {action}"), "-", planned("f", "a"), |file| {
-                file.ask(target, action)
-            }));
-        }
-        rows.push(row(status, "operator retry of an older version".into(), "-", planned("f", "a"), |file| {
-            let mut asked = intervention(file, Some("a"), Action::Retry);
-            asked.seen_version = asked.seen_version.map(|v| v - 1);
-            file.intervene(Some(0), &asked, super::specimen::START, &cause(file.version))
-        }));
-    }
-    rows
+/// All tables as text.
+pub fn render() -> String {
+    tables().iter().map(Table::render).collect::<Vec<_>>().join("\n")
 }
 
-fn timer_rows(status: Status) -> Vec<Row> {
-    let timer = |what, escalation| move |file: &mut File| read_next(file, what, escalation);
-    let mut rows = Vec::new();
-    for (policy, plan) in policies_for(OutcomeKind::Unknown) {
-        let event = "attempt_deadline".to_owned();
-        rows.push(row(status, event, policy, plan, timer(TimerKind::AttemptDeadline, None)));
-    }
-    for on_overdue in OnOverdue::ALL.iter().copied() {
-        let mut plan = planned("f", "a");
-        plan.on_overdue = on_overdue;
-        plan.on_unknown = OnUnknown::Retry;
-        let policy = format!("on_overdue: {on_overdue}");
-        let event = "confirmation_deadline".to_owned();
-        rows.push(row(status, event, &policy, plan, timer(TimerKind::ConfirmationDeadline, None)));
-    }
-    rows.push(row(status, "file_deadline".into(), "-", planned("f", "a"), timer(TimerKind::FileDeadline, None)));
-    rows.push(row(status, "escalation".into(), "-", planned("f", "a"), timer(TimerKind::Escalation, Some(1))));
-    rows
+/// All tables as a page of Markdown.
+pub fn render_markdown() -> String {
+    let head = "# The state machine\n\n\
+        Printed by running the machine (`consign machine`); don't edit. A dash in a column on the left stands for every \
+        value; a slash stands between values with the same result.\n\n";
+    let tables: Vec<String> = tables().iter().map(Table::render_markdown).collect();
+    format!("{head}{}", tables.join("\n"))
 }
 
-/// Reads back the timer of that kind that the file waits for, or one that it doesn't wait for.
-fn read_next(file: &mut File, what: TimerKind, escalation: Option<i32>) -> Judged {
-    let target = (what != TimerKind::FileDeadline).then(|| TargetName::trusted("a"));
-    let due = file.timers().into_iter().find(|t| t.timer.what == what).unwrap_or_else(|| DueTimer {
-        target,
-        timer: Timer { what, due: file.deadline, attempt: Some(1), escalation },
-        after_acks: false,
-    });
-    file.read_back(&due, 1)
-}
-
-/// The policies under which a kind of outcome leads to different statuses.
-fn policies_for(kind: OutcomeKind) -> Vec<(&'static str, PlannedDispatch)> {
-    let with = |on_unknown, on_exhausted, attempts| {
-        let mut plan = planned("f", "a");
-        (plan.on_unknown, plan.on_exhausted, plan.retry.attempts) = (on_unknown, on_exhausted, attempts);
-        plan
-    };
-    let spent = [
-        ("budget spent, on_exhausted: hold", with(OnUnknown::Retry, OnExhausted::Hold, 1)),
-        ("budget spent, on_exhausted: fail", with(OnUnknown::Retry, OnExhausted::Fail, 1)),
-    ];
-    match kind {
-        OutcomeKind::Unknown => [
-            ("on_unknown: hold", with(OnUnknown::Hold, OnExhausted::Hold, 2)),
-            ("on_unknown: retry", with(OnUnknown::Retry, OnExhausted::Hold, 2)),
-        ]
-        .into_iter()
-        .chain(spent)
-        .collect(),
-        OutcomeKind::Retryable => {
-            std::iter::once(("budget left", with(OnUnknown::Hold, OnExhausted::Hold, 2))).chain(spent).collect()
-        }
-        _ => vec![("-", planned("f", "a"))],
-    }
-}
-
-fn row(
-    status: Status,
-    event: String,
-    policy: &str,
-    plan: PlannedDispatch,
-    judge: impl FnOnce(&mut File) -> Judged,
-) -> Row {
-    // A budget of one attempt would hold a specimen that has to back off first.
-    let attempts = plan.retry.attempts;
-    let mut roomy = plan.clone();
-    roomy.retry.attempts = attempts.max(2);
-    let mut file = in_status(roomy, status);
-    file.dispatches[0].plan = std::sync::Arc::new(plan);
-    let judged = judge(&mut file);
-    Row { status, event, policy: policy.to_owned(), judgement: words_of(&judged), becomes: place_of(&file) }
-}
-
+/// A judgement in words: with its code if it wasn't applied, and with what follows outside the file.
 fn words_of(judged: &Judged) -> String {
-    match judged {
-        Judged::Repeat => "repeat".to_owned(),
-        Judged::Recorded(recorded) => match (recorded.judgement, recorded.code) {
-            (Judgement::Applied, _) => recorded.judgement.to_string(),
-            (judgement, code) => format!("{judgement}: {}", code.unwrap_or("-")),
-        },
+    let Judged::Recorded(recorded) = judged else { return "repeat".to_owned() };
+    match (recorded.judgement, recorded.code, recorded.effects.as_slice()) {
+        (Judgement::Applied, _, [Effect::PauseTarget { .. }]) => "applied, pauses the target".to_owned(),
+        (Judgement::Applied, _, [Effect::StartSuccessor { .. }]) => "applied, starts a successor".to_owned(),
+        (judgement, None, _) => judgement.to_string(),
+        (judgement, Some(code), _) => format!("{judgement}: {code}"),
     }
 }
 
+/// Where the dispatch at target `a` stands, with why it is HELD or who settled it.
 fn place_of(file: &File) -> String {
     let dispatch = &file.dispatches[0];
     match (dispatch.held_because, dispatch.settled_by) {
         (Some(because), _) => format!("{} ({because})", dispatch.status),
         (_, Some(by)) => format!("{} (by {by})", dispatch.status),
+        _ if dispatch.grant.is_some() => format!("{} (granted)", dispatch.status),
         _ => dispatch.status.to_string(),
     }
 }
 
-/// The table as text: one line for each cell, columns apart by ` | `.
-pub fn render() -> String {
-    let mut text = String::new();
-    for row in rows() {
-        let _ = writeln!(
-            text,
-            "{:<11} | {:<48} | {:<32} | {:<30} | {}",
-            row.status.as_str(),
-            row.event,
-            row.policy,
-            row.judgement,
-            row.becomes
-        );
+/// What an event made of the dispatch at target `a`.
+fn change_of(before: &File, after: &File) -> String {
+    let (old, new) = (&before.dispatches[0], &after.dispatches[0]);
+    if old.version != new.version {
+        place_of(after)
+    } else if old.confirm_by != new.confirm_by {
+        "same, for longer".to_owned()
+    } else if old.escalations != new.escalations {
+        "same, escalated".to_owned()
+    } else {
+        "same".to_owned()
     }
-    text
 }

@@ -4,7 +4,7 @@ use super::Judged;
 use super::file::File;
 use super::reported::Unsettled;
 use crate::record::{
-    Cause, HeldBecause, LastOutcome, OnOverdue, OutcomeKind, SettledBy, Status, Timer, TimerKind, Timestamp,
+    Cause, HeldBecause, LastOutcome, OnOverdue, OnUnknown, OutcomeKind, SettledBy, Status, Timer, TimerKind, Timestamp,
 };
 
 impl File {
@@ -32,7 +32,7 @@ impl File {
             return Judged::Repeat;
         }
         self.fell_due(index, timer, at, cause);
-        self.attempt_ended(index, Unsettled::Unknown, None, at, cause);
+        self.attempt_ended(index, (Unsettled::Unknown, SettledBy::Deadline), None, at, cause);
         Judged::applied()
     }
 
@@ -44,11 +44,15 @@ impl File {
         {
             return Judged::Repeat;
         }
-        let on_overdue = dispatch.plan.on_overdue;
+        let (on_overdue, on_unknown) = (dispatch.plan.on_overdue, dispatch.plan.on_unknown);
         self.fell_due(index, timer, at, cause);
         match on_overdue {
+            // What the target accepted may have been processed: only a target that honours the key is sent it again.
+            OnOverdue::Retry if on_unknown == OnUnknown::Hold => {
+                self.hold(index, HeldBecause::ConfirmationOverdue, at, cause);
+            }
             OnOverdue::Hold => self.hold(index, HeldBecause::ConfirmationOverdue, at, cause),
-            OnOverdue::Retry => self.attempt_ended(index, Unsettled::Overdue, None, at, cause),
+            OnOverdue::Retry => self.attempt_ended(index, (Unsettled::Overdue, SettledBy::Deadline), None, at, cause),
             OnOverdue::Fail => {
                 let version = self.version;
                 let dispatch = &mut self.dispatches[index];
@@ -82,7 +86,8 @@ impl File {
         let is_next = timer.escalation == Some(dispatch.escalations + 1);
         let is_due = match dispatch.status {
             Status::Held => dispatch.escalate_at == Some(timer.due),
-            Status::Pending | Status::BackingOff => true,
+            // One that fell due before the dispatch came here was meant for the status before.
+            Status::Pending | Status::BackingOff => timer.due > dispatch.since,
             _ => false,
         };
         if !is_next || !is_due {

@@ -233,7 +233,7 @@ impl Metrics {
         now: Timestamp,
     ) {
         // Two scrapes at once must not see each other's half-filled gauges.
-        let _one_at_a_time = self.mirroring.lock();
+        let _whole_mirror = self.mirroring.lock();
         for state in State::ALL {
             let count = census.files.get(state).copied().unwrap_or(0);
             self.files.with_label_values(&[state.as_str()]).set(count);
@@ -260,6 +260,7 @@ impl Metrics {
 
     /// Everything in the Prometheus text format, version 0.0.4.
     pub fn render(&self) -> String {
+        let _whole_mirror = self.mirroring.lock();
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_else(|e| panic!("the registry holds only well-formed metrics: {e}"))
@@ -276,7 +277,9 @@ pub fn metrics_page() -> String {
     );
     for (name, kind, labels, help) in LIST {
         let labels = labels.iter().map(|l| format!("`{l}`")).collect::<Vec<_>>().join(", ");
-        page.push_str(&format!("| `{NAMESPACE}_{name}` | {kind} | {labels} | {help} |\n"));
+        for part in ["| `", NAMESPACE, "_", name, "` | ", kind, " | ", &labels, " | ", help, " |\n"] {
+            page.push_str(part);
+        }
     }
     page
 }

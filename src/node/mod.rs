@@ -20,6 +20,7 @@ use crate::view::View;
 
 pub mod controls;
 pub mod embedded;
+pub mod kafka;
 mod observe;
 
 /// How long a worker's poll waits at most when nothing is due.
@@ -138,6 +139,24 @@ impl Node {
     /// Whether every worker is at its work, and why not.
     pub fn readiness(&self) -> Readiness {
         readiness_of(&self.health)
+    }
+
+    /// Waits until every worker is at its work and the view has caught up; gives why not after `patience`.
+    pub async fn ready(&self, patience: Duration) -> Result<(), Vec<String>> {
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            let mut reasons = self.readiness().reasons;
+            if self.view.as_ref().is_some_and(|view| !view.freshness().caught_up) {
+                reasons.push("the view is catching up".into());
+            }
+            if reasons.is_empty() {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(reasons);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Done once a worker had to end; gives why.

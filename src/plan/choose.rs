@@ -43,9 +43,8 @@ fn data(text: Option<&str>, file_type: &FileType) -> Result<Json, Failure> {
         }
         None => Json::Null,
     };
-    match &file_type.schema {
-        Some(schema) => schema.check(&data).map_err(|why| failure(code::DATA_SCHEMA, format!("`data` {why}")))?,
-        None => {}
+    if let Some(schema) = &file_type.schema {
+        schema.check(&data).map_err(|why| failure(code::DATA_SCHEMA, format!("`data` {why}")))?;
     }
     Ok(data)
 }

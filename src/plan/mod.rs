@@ -209,7 +209,7 @@ fn check_file_state(inputs: Inputs<'_>, targets: &[TargetName]) -> Result<(), Fa
     let size = of_the_file + targets.iter().map(of_a_dispatch).sum::<usize>();
     let limit = inputs.limits.file_state_bytes;
     if size > limit {
-        let text = format!("{} targets would make the file's state larger than {limit} bytes", targets.len());
+        let text = format!("its {} targets would make the file's state larger than {limit} bytes", targets.len());
         return Err(failure(code::PLAN_SIZE, text));
     }
     Ok(())

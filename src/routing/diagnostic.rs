@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::node::At;
 
 /// One thing that is wrong (or, among the warnings, risky) in a routing document or a file that it names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// A code with a page under `docs/errors/`; see [`super::code`].
     pub code: &'static str,

@@ -3,6 +3,40 @@
 //! A document is YAML with the schemas and tables that it names. [`load`] reads and checks all of it at once and gives a
 //! [`Document`], whose [digest](Document::digest) names exactly this content. Nothing here reads a file, a clock or the
 //! environment: the shell brings everything as [`Sources`].
+//!
+//! # The document
+//!
+//! Unknown keys are errors. Durations are written `500ms`, `30s`, `2h`, `7d`. Names of files are relative to the document.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `file_types` | by name: `schema` (JSON Schema of the manifest's data), `deadline` (default 7 days), `description` |
+//! | `tables` | by name: a CSV file, whose first column is the key of `lookup('name', key).column` |
+//! | `payloads` | by name: `body`, or `from` another one with `remove` (JSON Pointers) and then `set` (values by JSON Pointer); `schema`, `description` |
+//! | `target_defaults` | the policy of every target that doesn't say otherwise, key by key |
+//! | `targets` | by name: `owner`, `http`, `confirmed_by`, the policy, `description` |
+//! | `routes` | a list: `to` one target, `when`, `after` (a list of targets, of which those that the file doesn't go to count as met), `payload` (a name, or a list of `{when, use}` of which the first that holds is taken); one route for each target |
+//!
+//! | of a target | value |
+//! | --- | --- |
+//! | `http` | `url`, `method` (POST, PUT, PATCH), `headers` |
+//! | `confirmed_by` | `{response: RULE}` or `{response: {succeeded, duplicate, rejected, retryable}}`; `{acks: 1h}` or `{acks: {within, limit, token}}`, with `rejected` and `retryable` rules beside it; `transport` or `{transport: true}`; each mapping also with `rejected_status` and `not_processed` |
+//! | `on_unknown` | `hold` (default), `retry` |
+//! | `on_overdue` | `hold` (default), `retry` (not with `on_unknown: hold`), `fail` |
+//! | `on_exhausted` | `hold` (default), `fail` |
+//! | `on_failed` | `settle` (default), `cancel` |
+//! | `retry` | `attempts` 8, `operator_attempts` 3, `refusals` 3, `schedule` [1s, 5s, 30s, 2m, 10m, 30m, 1h], `jitter` 20 (percent), `give_up_after`, `retry_after_max` 1h |
+//! | `timeouts` | `send_within` 30s, `request` 30s, `max_clock_skew` 5s |
+//! | `escalation` | `first` 1h, `max` 24h |
+//! | `operator_confirm` | true |
+//! | `concurrency` | 32 |
+//!
+//! # Expressions
+//!
+//! A text in a payload that begins with `=` is a CEL expression; `when` and rules are expressions as they are. They see
+//! `file` (id, type, name, `schema_version`, location, size, checksum, `media_type`, `produced_by`, `produced_at`),
+//! `attributes` and `data`; `lookup`; in payloads `omit()`, which drops its key. Rules over a response see `status`,
+//! `headers` (lower-case names), `body` (JSON, or null) and `text`. Nothing sees an attempt or a clock: a retry can't differ.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod canonical;
@@ -22,7 +56,7 @@ pub use diagnostic::Diagnostic;
 pub(crate) use document::{Content, FileType};
 pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Target, TargetSummary};
 pub(crate) use expression::Evaluator;
-pub use expression::{MAX_ITEMS, MAX_SOURCE, MAX_SUM_BYTES, Response, Rule, response_rule};
+pub use expression::{MAX_ITEMS, MAX_SEARCHED_BYTES, MAX_SOURCE, MAX_SUM_BYTES, Response, Rule, response_rule};
 pub use read::{MAX_DOCUMENT_BYTES, load};
 pub use schema::Schema;
 pub use sources::{Sources, named_files};

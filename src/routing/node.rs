@@ -1,6 +1,7 @@
 //! YAML as a tree in which every node and every key knows its place.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use saphyr::Scalar;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
@@ -136,6 +137,8 @@ enum Inside {
     List(Vec<Node>),
     Map {
         entries: Vec<Entry>,
+        /// The line of every key so far.
+        lines: BTreeMap<String, usize>,
         /// The key whose value comes next.
         key: Option<(String, At)>,
     },
@@ -159,7 +162,12 @@ impl Builder<'_> {
             }
             Event::SequenceStart(anchor, tag) => self.open(anchor, tag.as_ref(), at, Inside::List(Vec::new()))?,
             Event::MappingStart(anchor, tag) => {
-                self.open(anchor, tag.as_ref(), at, Inside::Map { entries: Vec::new(), key: None })?;
+                self.open(
+                    anchor,
+                    tag.as_ref(),
+                    at,
+                    Inside::Map { entries: Vec::new(), lines: BTreeMap::new(), key: None },
+                )?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Open { at, inside } = self.open.pop()?;
@@ -223,12 +231,15 @@ impl Builder<'_> {
         match self.open.last_mut().map(|open| &mut open.inside) {
             None => self.root = Some(node),
             Some(Inside::List(items)) => items.push(node),
-            Some(Inside::Map { entries, key }) => match key.take() {
+            Some(Inside::Map { entries, lines, key }) => match key.take() {
                 None => *key = Some((key_text(&node, self.report), node.at)),
-                Some((key, at)) => match entries.iter().find(|entry| entry.key == key) {
-                    None => entries.push(Entry { key, at, value: node }),
+                Some((key, at)) => match lines.get(&key) {
+                    None => {
+                        lines.insert(key.clone(), at.line);
+                        entries.push(Entry { key, at, value: node });
+                    }
                     Some(first) => {
-                        let text = format!("`{key}` is there twice; it first stands on line {}", first.at.line);
+                        let text = format!("`{key}` is there twice; it first stands on line {first}");
                         self.report.error(code::DUPLICATE_KEY, at, text);
                     }
                 },

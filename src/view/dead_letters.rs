@@ -27,42 +27,55 @@ pub mod header {
     pub const REINJECTED_FROM: &str = "consign-reinjected-from";
 }
 
-/// A dead letter: the original record as it stands on `dead-letters`.
+/// A dead letter.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DeadLetter(pub Record);
+pub struct DeadLetter {
+    /// The original record as it stands on `dead-letters`; a list leaves its value out.
+    pub record: Record,
+    /// Size of the original value in bytes; `None` for a tombstone.
+    pub value_size: Option<usize>,
+}
+
+impl From<Record> for DeadLetter {
+    fn from(record: Record) -> Self {
+        Self { value_size: record.value.as_ref().map(Vec::len), record }
+    }
+}
 
 impl DeadLetter {
     /// Its partition on `dead-letters`.
     pub fn partition(&self) -> i32 {
-        self.0.at.partition
+        self.record.at.partition
     }
 
     /// Its offset there.
     pub fn offset(&self) -> i64 {
-        self.0.offset
+        self.record.offset
     }
 
     /// When it was put there.
     pub fn at(&self) -> Timestamp {
-        self.0.timestamp
+        self.record.timestamp
     }
 
     /// A header as text, invalid UTF-8 replaced.
     pub fn header(&self, name: &str) -> Option<String> {
-        self.0.header(name).map(|value| String::from_utf8_lossy(value).into_owned())
+        self.record.header(name).map(|value| String::from_utf8_lossy(value).into_owned())
     }
 }
 
 impl View {
-    /// The newest dead letters, newest first, `limit` at most.
+    /// The newest dead letters without their values, newest first, `limit` at most.
     pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ScanError> {
         self.scan(move |cluster, _| {
             let partitions: Vec<_> = (0..cluster.partitions(Topic::DeadLetters)?).map(on_partition).collect();
-            let mut newest: VecDeque<Record> = VecDeque::new();
+            let mut newest = Vec::new();
             for at in partitions {
                 let mut newest_here = VecDeque::new();
                 scan_to_goal(cluster.reader(&[at])?.as_mut(), |record| {
-                    newest_here.push_back(record);
+                    let mut letter = DeadLetter::from(record);
+                    letter.record.value = None;
+                    newest_here.push_back(letter);
                     if newest_here.len() > limit {
                         newest_here.pop_front();
                     }
@@ -70,8 +83,7 @@ impl View {
                 })?;
                 newest.extend(newest_here);
             }
-            let mut newest: Vec<_> = newest.into_iter().map(DeadLetter).collect();
-            newest.sort_by_key(|l| std::cmp::Reverse((l.at(), l.partition(), l.offset())));
+            newest.sort_by_key(|l: &DeadLetter| std::cmp::Reverse((l.at(), l.partition(), l.offset())));
             newest.truncate(limit);
             Ok(newest)
         })
@@ -88,7 +100,7 @@ impl View {
             scan_to_goal(cluster.reader(&[on_partition(partition)])?.as_mut(), |record| {
                 let passed = record.offset >= offset;
                 if record.offset == offset {
-                    found = Some(DeadLetter(record));
+                    found = Some(DeadLetter::from(record));
                 }
                 Ok(!passed)
             })?;

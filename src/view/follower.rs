@@ -34,8 +34,12 @@ impl Follower {
     pub(super) fn run(mut self) {
         while !self.stopping() {
             let followed = match self.cluster.follow(&[Topic::FileState, Topic::Controls]) {
-                Ok(mut reader) => self.follow(reader.as_mut()),
-                Err(e) => self.back_off(e.to_string()),
+                Ok(mut reader) => {
+                    // It reads from the beginning, and what is new comes last.
+                    self.shared.progress.write().expect("not poisoned").caught_up = false;
+                    self.follow(reader.as_mut())
+                }
+                Err(e) => self.back_off(&e.to_string()),
             };
             if followed.is_err() {
                 return;
@@ -52,8 +56,8 @@ impl Follower {
                     self.take_in(records)?;
                     self.note_progress(reader, drained);
                 }
-                Err(e @ LogError::Away(_)) => self.back_off(e.to_string())?,
-                Err(e) => return self.back_off(e.to_string()),
+                Err(e @ LogError::Away(_)) => self.back_off(&e.to_string())?,
+                Err(e) => return self.back_off(&e.to_string()),
             }
         }
         Err(Stopped)
@@ -111,7 +115,8 @@ impl Follower {
                 None => return Ok(()),
             },
         };
-        self.shared.controls.write().expect("nobody panics while reading").apply(name, control);
+        let mut controls = self.shared.controls.write().expect("nobody panics while reading");
+        Arc::make_mut(&mut controls).apply(name, control);
         Ok(())
     }
 
@@ -125,7 +130,7 @@ impl Follower {
                     self.note_undecodable(record, &why);
                     return Ok(None);
                 }
-                Err(e @ DecodeError::RegistryAway(_)) => self.back_off(e.to_string())?,
+                Err(e @ DecodeError::RegistryAway(_)) => self.back_off(&e.to_string())?,
             }
         }
     }
@@ -151,10 +156,10 @@ impl Follower {
         }
     }
 
-    fn back_off(&self, why: String) -> Result<(), Stopped> {
+    fn back_off(&self, why: &str) -> Result<(), Stopped> {
         let news = {
             let mut progress = self.shared.progress.write().expect("not poisoned");
-            progress.trouble.replace(why.clone()).is_none()
+            progress.trouble.replace(why.to_owned()).is_none()
         };
         if news {
             tracing::warn!(why, "the view can't read on and tries again");

@@ -68,7 +68,7 @@ pub struct Freshness {
 /// What the follower writes and everyone else reads.
 struct Shared {
     index: RwLock<index::Index>,
-    controls: RwLock<Controls>,
+    controls: RwLock<Arc<Controls>>,
     progress: RwLock<Progress>,
     /// Rises whenever something changed; waiters look again.
     changes: watch::Sender<u64>,
@@ -135,8 +135,8 @@ impl View {
     }
 
     /// What the group obeys.
-    pub fn controls(&self) -> Controls {
-        read(&self.shared.controls).clone()
+    pub fn controls(&self) -> Arc<Controls> {
+        Arc::clone(&read(&self.shared.controls))
     }
 
     /// How many home partitions the group has, once the view has read it.

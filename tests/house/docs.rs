@@ -95,8 +95,7 @@ fn links_lead_somewhere() {
         let folder = Path::new(&text.path).parent().unwrap_or(Path::new("")).to_owned();
         for target in links(&text.content) {
             let (path, fragment) = target.split_once('#').unwrap_or((&target, ""));
-            let place =
-                if path.is_empty() { PathBuf::from(&text.path) } else { normal(&folder.join(path)) };
+            let place = if path.is_empty() { PathBuf::from(&text.path) } else { normal(&folder.join(path)) };
             if !root().join(&place).exists() {
                 wrong.push(format!("{}: {target}: there is no {}", text.path, place.display()));
             } else if !fragment.is_empty() && !anchors(&read(&place.to_string_lossy())).contains(fragment) {

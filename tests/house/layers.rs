@@ -59,9 +59,7 @@ fn named_modules(line: &str) -> Vec<String> {
     let is_word = |c: char| c.is_ascii_lowercase() || c == '_';
     ["crate::", "consign::"]
         .into_iter()
-        .flat_map(|root| {
-            words_after(code, root, is_word).into_iter().map(move |word| word[root.len()..].to_owned())
-        })
+        .flat_map(|root| words_after(code, root, is_word).into_iter().map(move |word| word[root.len()..].to_owned()))
         .filter(|module| !module.is_empty())
         .collect()
 }

@@ -1,5 +1,18 @@
 //! What the client commands print: JSON against committed schemas, or text for people.
 
+pub mod schema;
+pub mod text;
+
+/// How a command answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum OutputFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON value, or one a line where the command follows something; its schema stands under docs/api/output.
+    Json,
+}
+
 #[cfg(test)]
 pub(crate) fn assert_generated(path: &str, content: &str) {
     let full = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

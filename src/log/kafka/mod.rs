@@ -1,1 +1,163 @@
 //! The log on Kafka.
+//!
+//! Everything here is driven by plain calls on the caller's thread; librdkafka's own threads do the rest. Nothing
+//! reaches into librdkafka past rdkafka's safe interface.
+
+mod admin;
+mod appender;
+mod client;
+mod controls;
+mod offsets;
+mod producer;
+mod reader;
+mod rebalance;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+pub use admin::{Applied, Difference, TopicOptions, TopicSpec, plan_topics};
+pub use offsets::Misplaced;
+
+use self::client::{REQUEST, Tracing, ends_seen_by, plain_consumer, triage};
+use self::reader::KafkaReader;
+use self::worker::KafkaLog;
+use super::{Appender, Cluster, ControlsChange, Ends, Log, LogError, Reader, TopicPartition};
+use crate::record::{Topic, TopicNames};
+
+/// How to reach a cluster, and as whom.
+#[derive(Debug, Clone)]
+pub struct KafkaOptions {
+    /// Brokers to begin with, as `host:port,host:port`.
+    pub bootstrap: String,
+    /// The names of consign's topics.
+    pub names: TopicNames,
+    /// The consumer group of the workers.
+    pub group: String,
+    /// Further librdkafka properties for every client, security above all. Those on which correctness rests (identities,
+    /// isolation, commits, acks, the partitioner) can't be set here: consign's own win.
+    pub client: BTreeMap<String, String>,
+    /// After how long without a heartbeat a worker's partitions go to another. A worker is a static member: they stay
+    /// its own for that long also when it leaves in good order, so that a restart moves nothing.
+    pub session_timeout: Duration,
+    /// How long a transaction may take, and with it a send. Should outlast an election of partition leaders.
+    pub transaction_timeout: Duration,
+}
+
+impl KafkaOptions {
+    /// Options with a session time-out of 10 s and a transaction time-out of 30 s.
+    pub fn new(bootstrap: impl Into<String>, names: TopicNames, group: impl Into<String>) -> Self {
+        Self {
+            bootstrap: bootstrap.into(),
+            names,
+            group: group.into(),
+            client: BTreeMap::new(),
+            session_timeout: Duration::from_secs(10),
+            transaction_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// [`Cluster`] on Kafka.
+pub struct KafkaCluster {
+    options: Arc<KafkaOptions>,
+    probe: Arc<Probe>,
+}
+
+impl KafkaCluster {
+    /// Prepares the clients; asks nothing of the brokers yet. `Fatal` for settings that librdkafka doesn't take.
+    pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
+        let probe =
+            Probe { consumer: plain_consumer(&options, "read_uncommitted", "error")?, names: options.names.clone() };
+        Ok(Self { options: Arc::new(options), probe: Arc::new(probe) })
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &KafkaOptions {
+        &self.options
+    }
+
+    /// Where the offsets of these partitions begin and end, open transactions included.
+    pub fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<Ends>, LogError> {
+        self.probe.ends(partitions)
+    }
+}
+
+impl Cluster for KafkaCluster {
+    fn worker(&self, identity: &str) -> Result<Box<dyn Log>, LogError> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        if identity.is_empty() || identity.len() > 200 || !identity.bytes().all(legal) {
+            return Err(LogError::Fatal(format!("the identity {identity:?} is not 1 to 200 of [A-Za-z0-9._-]")));
+        }
+        if identity == controls::IDENTITY {
+            return Err(LogError::Fatal(format!("the identity {identity:?} is that of changes to controls")));
+        }
+        Ok(Box::new(KafkaLog::open(Arc::clone(&self.options), Arc::clone(&self.probe), identity)?))
+    }
+
+    fn appender(&self) -> Result<Arc<dyn Appender>, LogError> {
+        Ok(Arc::new(appender::KafkaAppender::open(Arc::clone(&self.options))?))
+    }
+
+    fn follow(&self, topics: &[Topic]) -> Result<Box<dyn Reader>, LogError> {
+        let mut partitions = Vec::new();
+        for topic in topics {
+            partitions
+                .extend((0..self.partitions(*topic)?).map(|partition| TopicPartition { topic: *topic, partition }));
+        }
+        self.reader(&partitions)
+    }
+
+    fn reader(&self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError> {
+        Ok(Box::new(KafkaReader::open(&self.options, &self.probe, partitions)?))
+    }
+
+    fn partitions(&self, topic: Topic) -> Result<i32, LogError> {
+        self.probe.partition_count(topic)
+    }
+
+    fn change_controls(&self, change: &mut ControlsChange<'_>) -> Result<(), LogError> {
+        controls::change(&self.options, &self.probe, change)
+    }
+}
+
+/// A read-uncommitted client for questions about the log's ends, shared by all parts of a process.
+struct Probe {
+    consumer: BaseConsumer<Tracing>,
+    names: TopicNames,
+}
+
+impl Probe {
+    fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<Ends>, LogError> {
+        ends_seen_by(&self.consumer, &self.names, partitions)
+    }
+
+    fn partition_count(&self, topic: Topic) -> Result<i32, LogError> {
+        let name = self.names.name(topic);
+        let count = self.partition_counts(&[&name])?.remove(&name);
+        count.ok_or_else(|| LogError::Fatal(format!("the topic {name} is missing: `consign topics apply` creates it")))
+    }
+
+    /// The partition counts of those of these topics that are there.
+    fn partition_counts(&self, names: &[&str]) -> Result<BTreeMap<String, i32>, LogError> {
+        let mut counts = BTreeMap::new();
+        for name in names {
+            let metadata = self.consumer.fetch_metadata(Some(name), REQUEST).map_err(|e| triage(&e))?;
+            for topic in metadata.topics().iter().filter(|t| t.name() == *name) {
+                match topic.error().map(Code::from) {
+                    None => {
+                        let count = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+                        counts.insert((*name).to_owned(), count);
+                    }
+                    Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {}
+                    Some(code) => return Err(triage(&KafkaError::MetadataFetch(code))),
+                }
+            }
+        }
+        Ok(counts)
+    }
+}

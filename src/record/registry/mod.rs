@@ -1,5 +1,9 @@
 //! Where schemas come from: a schema registry, or the binary itself when the log is in process.
 
+mod http;
+
+pub use http::{HttpRegistry, Registered, RegistryAuth, SchemaDifference};
+
 use super::Topic;
 
 /// Why a schema can't be had.

@@ -1,4 +1,4 @@
-//! What is asked of an expression before it is taken in, and what is put into it so that its costs are counted.
+//! What is asked of an expression before it is taken in.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,6 @@ use cel::{Context, IdedExpr};
 use super::Scope;
 use crate::routing::diagnostic::nearest;
 use crate::routing::table::Table;
-
-/// Stands around the range of every comprehension. No source can spell it.
-pub(super) const ITEMS: &str = "@items";
-/// Stands around every `+`. No source can spell it.
-pub(super) const SUM: &str = "@sum";
 
 /// How deeply an expression may nest.
 const MAX_DEPTH: usize = 64;
@@ -128,11 +123,9 @@ impl<'a> Checker<'a> {
 
     fn select(&mut self, select: &'a SelectExpr) -> Result<(), String> {
         match &select.operand.expr {
-            Expr::Ident(name) if name == "file" => {
-                if !FILE_FIELDS.contains(&select.field.as_str()) {
-                    let nearest = nearest_one(&select.field, FILE_FIELDS.iter().copied());
-                    return Err(format!("`file` has no `{}`{nearest}", select.field));
-                }
+            Expr::Ident(name) if name == "file" && !FILE_FIELDS.contains(&select.field.as_str()) => {
+                let nearest = nearest_one(&select.field, FILE_FIELDS.iter().copied());
+                return Err(format!("`file` has no `{}`{nearest}", select.field));
             }
             Expr::Call(call) if call.func_name == "lookup" => {
                 if let Some((name, table)) = self.table_of(call)
@@ -178,12 +171,11 @@ impl<'a> Checker<'a> {
             let nearest = nearest_one(name, legal.chain(MACROS.iter().copied()));
             return Err(format!("there is no function `{name}` here{nearest}"));
         };
-        let (wanted, other) = if call.target.is_some() { (as_method, as_function) } else { (as_function, as_method) };
-        match wanted {
+        match if call.target.is_some() { as_method } else { as_function } {
             Some(arity) if *arity == call.args.len() => Ok(()),
-            Some(arity) => Err(format!("`{name}` takes {arity} arguments here, not {}", call.args.len())),
+            Some(arity) => Err(format!("`{name}` stands here with {} arguments and takes {arity}", call.args.len())),
             None if call.target.is_some() => Err(format!("`{name}` is called as `{name}(…)`")),
-            None => Err(format!("`{name}` is called as `x.{name}(…)` with {} arguments", other.unwrap_or(0))),
+            None => Err(format!("`{name}` is called as `x.{name}(…)`")),
         }
     }
 
@@ -249,7 +241,8 @@ impl<'a> Checker<'a> {
 }
 
 fn nearest_one<'s>(wrong: &str, legal: impl IntoIterator<Item = &'s str>) -> String {
-    nearest(wrong, legal).map_or_else(String::new, |word| format!("; the nearest that is: `{word}`"))
+    let alike = nearest(wrong, legal).filter(|word| strsim::normalized_damerau_levenshtein(wrong, word) >= 0.4);
+    alike.map_or_else(String::new, |word| format!("; the nearest that is: `{word}`"))
 }
 
 fn is_operator(name: &str) -> bool {
@@ -276,47 +269,4 @@ fn is_operator(name: &str) -> bool {
         op::NOT_STRICTLY_FALSE,
     ]
     .contains(&name)
-}
-
-/// Puts [`ITEMS`] around the range of every comprehension and [`SUM`] around every `+` of the source.
-pub(super) fn count_costs(tree: &mut IdedExpr) {
-    match &mut tree.expr {
-        Expr::Call(call) => {
-            call.target.iter_mut().for_each(|target| count_costs(target));
-            call.args.iter_mut().for_each(count_costs);
-            if call.func_name == operators::ADD && !adds_to_an_accumulator(call) {
-                wrap(tree, SUM);
-            }
-        }
-        Expr::Select(select) => count_costs(&mut select.operand),
-        Expr::List(list) => list.elements.iter_mut().for_each(count_costs),
-        Expr::Map(map) => {
-            for entry in &mut map.entries {
-                if let EntryExpr::MapEntry(entry) = &mut entry.expr {
-                    count_costs(&mut entry.key);
-                    count_costs(&mut entry.value);
-                }
-            }
-        }
-        Expr::Comprehension(comprehension) => {
-            count_costs(&mut comprehension.iter_range);
-            count_costs(&mut comprehension.loop_cond);
-            count_costs(&mut comprehension.loop_step);
-            count_costs(&mut comprehension.result);
-            wrap(&mut comprehension.iter_range, ITEMS);
-        }
-        Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified => {}
-    }
-}
-
-/// `map` and `filter` collect with a `+` of their own, which the interpreter recognises by its shape.
-fn adds_to_an_accumulator(call: &CallExpr) -> bool {
-    matches!(call.args.first().map(|arg| &arg.expr), Some(Expr::Ident(name)) if name.starts_with('@'))
-}
-
-fn wrap(tree: &mut IdedExpr, function: &str) {
-    let id = tree.id;
-    let inner = std::mem::take(tree);
-    let call = CallExpr { func_name: function.to_owned(), target: None, args: vec![inner] };
-    *tree = IdedExpr { id, expr: Expr::Call(call) };
 }

@@ -2,31 +2,29 @@
 //!
 //! What the language leaves open is closed here. JSON numbers are ints where their value is integral and fits 64 bits,
 //! else doubles. A comprehension over a map goes through its keys in order. Names and functions are checked when the
-//! document is loaded. Comprehensions don't nest, and what they and `+` may produce is counted.
+//! document is loaded. Comprehensions don't nest, and the items that they go
+//! through, the bytes that `+` produces and those that `in` and `contains` search are counted.
 
 mod check;
+mod cost;
 mod response;
 mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use cel::{Context, Env, ExecutionError, IdedExpr, Value};
 use serde_json::Value as Json;
 
+pub use cost::{MAX_ITEMS, MAX_SEARCHED_BYTES, MAX_SUM_BYTES};
 pub use response::{Response, Rule, response_rule};
 
 use super::table::Table;
+use cost::Spent;
 
 /// Longest source of an expression, in bytes.
 pub const MAX_SOURCE: usize = 4096;
-/// Items that the comprehensions of one evaluation may go through.
-pub const MAX_ITEMS: usize = 10_000;
-/// Bytes that the `+` operators of one evaluation may produce, list items counted as eight each.
-pub const MAX_SUM_BYTES: usize = 4 * 1024 * 1024;
-
 /// The standard library and nothing else; CEL's optional values are left out.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));
 
@@ -66,7 +64,7 @@ impl Expression {
         let program = ENV.compile(source).map_err(|errors| parse_error(&errors))?;
         let mut tree = program.expression().clone();
         check::check(&tree, scope, tables)?;
-        check::count_costs(&mut tree);
+        cost::count_costs(&mut tree);
         Ok(Self { source: source.into(), tree: Arc::new(tree) })
     }
 
@@ -76,14 +74,28 @@ impl Expression {
     }
 }
 
+/// Longest part of an expression that a message shows, in characters.
+const MAX_SHOWN: usize = 120;
+
+/// An expression as messages show it: on one line, and not all of a long one.
+pub(super) fn shown(source: &str) -> String {
+    let line = source.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 fn parse_error(errors: &cel::ParseErrors) -> String {
     errors.errors.first().map_or_else(
         || "the expression can't be read".to_owned(),
-        |error| format!("the expression can't be read at character {}: {}", error.pos.1.max(1), one_line(&error.msg)),
+        |error| format!("the expression can't be read at character {}: {}", error.pos.1.max(1), syntax(&error.msg)),
     )
 }
 
-fn one_line(text: &str) -> String {
+/// The parser's words on one line, without its list of all that could have stood there.
+fn syntax(text: &str) -> String {
+    let text = text.split(" expecting ").next().unwrap_or(text);
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
@@ -94,25 +106,6 @@ pub(crate) enum Leaf {
     Value(Json),
     /// `omit()`: the key isn't there.
     Omitted,
-}
-
-/// What one evaluation may still cost.
-#[derive(Debug, Default)]
-struct Spent {
-    items: AtomicUsize,
-    sum_bytes: AtomicUsize,
-}
-
-impl Spent {
-    fn reset(&self) {
-        self.items.store(0, Ordering::Relaxed);
-        self.sum_bytes.store(0, Ordering::Relaxed);
-    }
-
-    fn spend(counter: &AtomicUsize, amount: usize, limit: usize, what: &str) -> Result<(), ExecutionError> {
-        let spent = counter.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
-        if spent > limit { Err(ExecutionError::function_error(what, format!("more than {limit}"))) } else { Ok(()) }
-    }
 }
 
 /// The names that expressions see, with their values, for one file or one response.
@@ -132,26 +125,14 @@ impl Evaluator {
         for (name, json) in variables {
             context.add_variable_from_value(name, value::from_json(json)?);
         }
-        let declared = [
-            context.add_function("omit", value::omit),
-            context.add_function("lookup", move |table: Arc<String>, key: Value| value::lookup(&tables, &table, &key)),
-            context.add_function(check::ITEMS, {
-                let spent = Arc::clone(&spent);
-                move |range: Value| {
-                    let items = value::items(range)?;
-                    Spent::spend(&spent.items, items.len(), MAX_ITEMS, LIMIT_ITEMS)?;
-                    Ok::<Value, ExecutionError>(Value::List(items))
-                }
-            }),
-            context.add_function(check::SUM, {
-                let spent = Arc::clone(&spent);
-                move |sum: Value| {
-                    Spent::spend(&spent.sum_bytes, value::weight(&sum), MAX_SUM_BYTES, LIMIT_SUM)?;
-                    Ok::<Value, ExecutionError>(sum)
-                }
-            }),
-        ];
-        declared.into_iter().collect::<Result<(), _>>().map_err(|error| error.to_string())?;
+        context
+            .add_function("omit", value::omit)
+            .and_then(|()| {
+                context
+                    .add_function("lookup", move |table: Arc<String>, key: Value| value::lookup(&tables, &table, &key))
+            })
+            .and_then(|()| cost::declare(&mut context, &spent))
+            .map_err(|error| error.to_string())?;
         Ok(Self { context, spent })
     }
 
@@ -161,44 +142,43 @@ impl Evaluator {
         if value::is_omit(&result) {
             return Ok(Leaf::Omitted);
         }
-        value::to_json(&result).map(Leaf::Value).map_err(|why| format!("`{}`: {why}", expression.source))
+        value::to_json(&result).map(Leaf::Value).map_err(|why| format!("`{}`: {why}", shown(&expression.source)))
     }
 
     /// Whether a condition holds.
     pub(crate) fn holds(&self, expression: &Expression) -> Result<bool, String> {
         match self.evaluate(expression)? {
             Value::Bool(holds) => Ok(holds),
-            other => Err(format!("`{}` gives {}, not a boolean", expression.source, value::type_name(&other))),
+            other => Err(format!("`{}` gives {}, not a boolean", shown(&expression.source), value::type_name(&other))),
         }
     }
 
     fn evaluate(&self, expression: &Expression) -> Result<Value, String> {
         self.spent.reset();
         Value::resolve(&expression.tree, &self.context)
-            .map_err(|error| format!("`{}`: {}", expression.source, explain(&error)))
+            .map_err(|error| format!("`{}`: {}", shown(&expression.source), explain(&error, &expression.source)))
     }
 }
 
-const LIMIT_ITEMS: &str = "items in comprehensions";
-const LIMIT_SUM: &str = "bytes from `+`";
-
-/// An error in words that are the same in every process: CEL's own would print maps in any order, and the file's data.
-fn explain(error: &ExecutionError) -> String {
+/// An error in words that are the same in every process: CEL's own would print maps in any order, and the file's
+/// data, which a failure must not carry into records and logs.
+fn explain(error: &ExecutionError, source: &str) -> String {
     match error {
-        ExecutionError::NoSuchKey(key) => format!("there is no `{key}`"),
+        ExecutionError::NoSuchKey(key) if source.contains(key.as_str()) => format!("there is no `{key}`"),
+        ExecutionError::NoSuchKey(_) => "the key that it computes isn't there".to_owned(),
         ExecutionError::NoSuchOverload(overload) => {
             format!("`{}` doesn't take ({})", overload.function(), overload.argument_types().join(", "))
         }
-        ExecutionError::UnexpectedType { got, want } if got.len() < 32 => format!("a {got} stands where a {want} must"),
-        ExecutionError::FunctionError { function, message } if function == LIMIT_ITEMS || function == LIMIT_SUM => {
-            format!("{message} {function}")
-        }
+        ExecutionError::UnexpectedType { got, want } if got.len() < 32 => format!("{want} is needed, not {got}"),
+        ExecutionError::FunctionError { function, message } if function == cost::LIMIT => message.clone(),
         ExecutionError::FunctionError { function, message } if function == value::LOOKUP => {
             format!("`lookup` {message}")
         }
         ExecutionError::FunctionError { function, .. } => format!("`{function}` fails"),
         ExecutionError::UndeclaredReference(name) => format!("`{name}` is not declared"),
-        ExecutionError::UnsupportedBinaryOperator(operator, ..) => format!("`{operator}` doesn't take these types"),
+        ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {
+            format!("`{operator}` doesn't take {} and {}", value::type_name(left), value::type_name(right))
+        }
         ExecutionError::ValuesNotComparable(..) => "values of these types can't be compared".to_owned(),
         ExecutionError::UnsupportedIndex(..) | ExecutionError::UnsupportedKeyType(_) => {
             "a value of this type is no index".to_owned()

@@ -108,7 +108,7 @@ pub(super) fn items(range: Value) -> Result<Arc<Vec<Value>>, ExecutionError> {
             keys.sort();
             Ok(Arc::new(keys.into_iter().map(Value::from).collect()))
         }
-        other => Err(ExecutionError::UnexpectedType { got: type_name(&other).to_owned(), want: "list".to_owned() }),
+        other => Err(ExecutionError::UnexpectedType { got: other.type_of().to_string(), want: "list".to_owned() }),
     }
 }
 

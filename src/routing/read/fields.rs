@@ -39,17 +39,17 @@ impl<'n> Fields<'n> {
     }
 
     /// Where the mapping begins.
-    pub(super) const fn at(&self) -> At {
+    pub(super) const fn at(self) -> At {
         self.node.at
     }
 
     /// The value of a key. A key without a value is as good as absent.
-    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+    pub(super) fn get(self, key: &str) -> Option<&'n Node> {
         self.node.field(key).filter(|node| !matches!(node.kind, Kind::Null))
     }
 
     /// The value of a key that must be there.
-    pub(super) fn required(&self, key: &str, report: &mut Report) -> Option<&'n Node> {
+    pub(super) fn required(self, key: &str, report: &mut Report) -> Option<&'n Node> {
         let value = self.get(key);
         if value.is_none() {
             report.error(code::MISSING_KEY, self.node.at, format!("`{key}` is missing"));
@@ -58,7 +58,7 @@ impl<'n> Fields<'n> {
     }
 
     /// The text of a key.
-    pub(super) fn text(&self, key: &str, report: &mut Report) -> Option<&'n str> {
+    pub(super) fn text(self, key: &str, report: &mut Report) -> Option<&'n str> {
         self.get(key).and_then(|node| text(node, report))
     }
 }

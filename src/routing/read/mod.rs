@@ -18,7 +18,7 @@ use super::canonical::{canonical_json, sha256_digest};
 use super::code;
 use super::diagnostic::Report;
 use super::document::{Document, FileType};
-use super::expression::{Expression, Scope};
+use super::expression::{Expression, Scope, shown};
 use super::node::{At, Entry, Node, parse};
 use super::schema::Schema;
 use super::sources::{Sources, is_file_name};
@@ -175,7 +175,7 @@ impl Loader<'_> {
         match Expression::compile(source, scope, &self.tables) {
             Ok(expression) => Some(expression),
             Err(why) => {
-                self.report.error(code::EXPRESSION, at, format!("`{source}`: {why}"));
+                self.report.error(code::EXPRESSION, at, format!("`{}`: {why}", shown(source)));
                 None
             }
         }

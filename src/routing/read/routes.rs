@@ -1,6 +1,6 @@
 //! `routes`: which files a target receives, and as what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Loader;
 use super::fields::{self, Fields};
@@ -106,6 +106,7 @@ impl Loader<'_> {
 
     /// Checks that what a route waits for has a route, and that no target waits for itself.
     fn check_after(&mut self, routes: &[Route], places: &BTreeMap<TargetName, At>) {
+        let after_by_target: AfterByTarget<'_> = routes.iter().map(|route| (&route.to, &route.after[..])).collect();
         for route in routes {
             let at = places.get(&route.to).copied().unwrap_or(At::START);
             for name in &route.after {
@@ -114,26 +115,26 @@ impl Loader<'_> {
                     self.report.error(code::UNDEFINED_NAME, at, text);
                 }
             }
-            if waits_for_itself(&route.to, routes) {
+            if waits_for_itself(&route.to, &after_by_target) {
                 self.report.error(code::CYCLE, at, format!("`{}` waits for itself", route.to));
             }
         }
     }
 }
 
-fn waits_for_itself(start: &TargetName, routes: &[Route]) -> bool {
-    let waits_for = |name: &TargetName| {
-        routes.iter().filter(|route| route.to == *name).flat_map(|route| &route.after).collect::<Vec<_>>()
-    };
-    let mut seen: Vec<&TargetName> = Vec::new();
-    let mut open = waits_for(start);
+type AfterByTarget<'r> = BTreeMap<&'r TargetName, &'r [TargetName]>;
+
+fn waits_for_itself(start: &TargetName, after_by_target: &AfterByTarget<'_>) -> bool {
+    let mut seen: BTreeSet<&TargetName> = BTreeSet::new();
+    let mut open = vec![start];
     while let Some(name) = open.pop() {
-        if name == start {
-            return true;
-        }
-        if !seen.contains(&name) {
-            seen.push(name);
-            open.extend(waits_for(name));
+        for waited_for in after_by_target.get(name).copied().unwrap_or_default() {
+            if waited_for == start {
+                return true;
+            }
+            if seen.insert(waited_for) {
+                open.push(waited_for);
+            }
         }
     }
     false

@@ -44,17 +44,12 @@ impl Loader<'_> {
         let fields = Fields::read(&entry.value, &legal, &LATER, &mut self.report)?;
         fields.text("description", &mut self.report);
         let owner = self.owner(entry, fields);
-        let is_later = LATER.iter().any(|key| entry.value.field(key).is_some());
-        let http = match fields.get("http") {
-            Some(node) => self.http(node),
-            None => {
-                if !is_later {
-                    let text = format!("`{}` has no `http`: it can't be reached", entry.key);
-                    self.report.error(code::MISSING_KEY, entry.at, text);
-                }
-                None
-            }
-        };
+        let http = fields.get("http");
+        if http.is_none() && !LATER.iter().any(|key| entry.value.field(key).is_some()) {
+            let text = format!("`{}` has no `http`: it can't be reached", entry.key);
+            self.report.error(code::MISSING_KEY, entry.at, text);
+        }
+        let http = http.and_then(|node| self.http(node));
         let confirmed_by = self.confirmed_by(fields)?;
         let policy = self.policy(fields, defaults, confirmed_by);
         Some(Target { owner: owner?, http: http?, policy })

@@ -9,7 +9,7 @@ use super::targets::Targets;
 use crate::record::Retry;
 use crate::routing::code;
 use crate::routing::document::{Content, DEFAULT_DEADLINE_MS, FileType, Payload, Route};
-use crate::routing::node::Entry;
+use crate::routing::node::{Entry, Node};
 
 impl Loader<'_> {
     pub(super) fn check_whole(
@@ -20,7 +20,7 @@ impl Loader<'_> {
         targets: &Targets,
         routes: &[Route],
     ) {
-        let entries = |section: &str| sections.get(section).map(|node| node.entries()).unwrap_or_default();
+        let entries = |section: &str| sections.get(section).map(Node::entries).unwrap_or_default();
         self.warn_of_unused_payloads(entries("payloads"), payloads, routes);
         for entry in entries("targets") {
             if !routes.iter().any(|route| route.to.as_str() == entry.key) {

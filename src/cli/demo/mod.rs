@@ -1,0 +1,254 @@
+//! `consign demo`: the whole product, its receivers and its examples, in half a minute.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::client::{Api, Globals};
+use super::exit::Exit;
+use super::stage::{Bed, Stage};
+use crate::record::{FileId, FileState, Status};
+use crate::view::View;
+
+pub(in crate::cli) mod examples;
+mod screen;
+
+use examples::{Example, Expectation, Then};
+
+/// The demo ends by itself within this time, whatever happens.
+const BOUND: Duration = Duration::from_secs(25);
+/// How often the picture is drawn.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// Arguments of `demo`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  consign demo
+  consign demo --plain
+  consign demo --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8081
+
+Ends with 0 only if every file ended as its example under config/examples/ says it must.")]
+pub struct DemoArgs {
+    /// Plain lines instead of a live table; the default where the output is no terminal.
+    #[arg(long)]
+    pub plain: bool,
+    #[command(flatten)]
+    pub bed: Bed,
+}
+
+/// One example under way.
+struct Run {
+    example: Example,
+    /// The file that counts: the example's, or its successor.
+    file_id: FileId,
+    expect: Expectation,
+    then: Option<Then>,
+    done: bool,
+}
+
+/// What became of one example, for `--output json`.
+#[derive(Debug, Serialize)]
+struct Ended {
+    file_id: String,
+    about: String,
+    as_expected: bool,
+    differences: Vec<String>,
+    requests: BTreeMap<String, usize>,
+    file: Option<Arc<FileState>>,
+}
+
+/// Runs the demo.
+pub async fn run(args: DemoArgs, globals: &Globals) -> Exit {
+    let stage = match Stage::set(&args.bed, 0, None).await {
+        Ok(stage) => stage,
+        Err(failure) => {
+            eprintln!("consign: {failure}");
+            return failure.exit();
+        }
+    };
+    let json = globals.output == super::output::OutputFormat::Json;
+    let live = !json && !args.plain && std::io::stdout().is_terminal();
+    let mut screen = screen::Screen::new(live, json);
+    screen.say(&format!(
+        "consign demo: {}, receivers on http://{}, gateway on http://{}.\nBack-offs are compressed to fractions of a \
+         second; in production they are minutes.\n",
+        stage.place(),
+        stage.receivers.addr(),
+        stage.gateway()
+    ));
+    let ended = play(&stage, &mut screen).await;
+    let exit = report(&stage, &ended, json);
+    stage.strike().await;
+    exit
+}
+
+async fn play(stage: &Stage, screen: &mut screen::Screen) -> Vec<Ended> {
+    let api = api_of(stage);
+    let view = stage.view();
+    let mut runs: Vec<Run> = examples::all()
+        .into_iter()
+        .map(|example| Run {
+            file_id: FileId::trusted(example.file_id()),
+            expect: example.expect.clone(),
+            then: example.then.clone(),
+            done: false,
+            example,
+        })
+        .collect();
+    let mut trouble = Vec::new();
+    for run in &runs {
+        if let Err(e) = submit(&api, &run.example).await {
+            trouble.push(format!("{}: {e}", run.file_id));
+        }
+    }
+    let until = Instant::now() + BOUND;
+    let mut shown: Vec<FileId> = runs.iter().map(|r| r.file_id.clone()).collect();
+    while Instant::now() < until && !runs.iter().all(|run| run.done) {
+        tokio::time::sleep(FRAME).await;
+        for run in runs.iter_mut().filter(|run| !run.done) {
+            let Some(state) = view.file(&run.file_id) else { continue };
+            if !differences(stage, &run.expect, &state).is_empty() {
+                continue;
+            }
+            match run.then.take() {
+                None => run.done = true,
+                Some(then) => {
+                    screen.say(&act_words(run, &then));
+                    if let Err(e) = act(&api, &state, &then).await {
+                        trouble.push(format!("{}: {e}", run.file_id));
+                    }
+                    if let Some(successor) = &then.successor {
+                        run.file_id = FileId::trusted(successor);
+                        shown.push(run.file_id.clone());
+                    }
+                    run.expect = then.expect;
+                }
+            }
+        }
+        screen.draw(view, &shown);
+    }
+    screen.draw(view, &shown);
+    for line in trouble {
+        screen.say(&format!("{line}\n"));
+    }
+    runs.into_iter().map(|run| end_of(stage, view, run)).collect()
+}
+
+fn api_of(stage: &Stage) -> Api {
+    let globals =
+        Globals { url: format!("http://{}", stage.gateway()), token: None, output: super::output::OutputFormat::Json };
+    Api::new(&globals).unwrap_or_else(|_| unreachable!("a loopback address makes a URL"))
+}
+
+async fn submit(api: &Api, example: &Example) -> Result<(), String> {
+    let answer = api.post::<Value>(&["files"], &[], &example.manifest, Duration::ZERO).await;
+    answer.map(drop).map_err(|failure| failure.message)
+}
+
+async fn act(api: &Api, state: &FileState, then: &Then) -> Result<(), String> {
+    let id = state.file_id.as_str();
+    let wait = Duration::from_secs(10);
+    let query = [("wait", "10s".to_owned())];
+    let judged = if let Some(intervene) = &then.intervene {
+        let dispatch = state.dispatches.iter().find(|d| d.target.as_str() == intervene.target);
+        let body = json!({
+            "action": intervene.kind,
+            "reason": intervene.reason,
+            "seen_version": dispatch.map(|d| d.version),
+        });
+        let path = ["files", id, "dispatches", intervene.target.as_str(), "interventions"];
+        api.post::<Value>(&path, &query, &body, wait).await
+    } else if let Some(resubmit) = &then.resubmit {
+        let body = json!({"action": "resubmit", "reason": resubmit.reason, "seen_version": state.version});
+        api.post::<Value>(&["files", id, "interventions"], &query, &body, wait).await
+    } else {
+        return Err("`then` says neither intervene nor resubmit".into());
+    };
+    match judged {
+        Ok(answer) if answer.value["judgement"] == "applied" => Ok(()),
+        Ok(answer) => Err(format!("the intervention was not applied: {}", answer.value)),
+        Err(failure) => Err(failure.message),
+    }
+}
+
+fn act_words(run: &Run, then: &Then) -> String {
+    match (&then.intervene, &then.resubmit) {
+        (Some(i), _) => format!("» a person intervenes: {} {} at {}: {}\n", i.kind, run.file_id, i.target, i.reason),
+        (_, Some(r)) => format!("» a person resubmits {}: {}\n", run.file_id, r.reason),
+        _ => String::new(),
+    }
+}
+
+/// What of a file is not as expected, in words.
+fn differences(stage: &Stage, expect: &Expectation, state: &FileState) -> Vec<String> {
+    let mut differences = Vec::new();
+    if state.state != expect.state {
+        differences.push(format!("it is {}, not {}", state.state, expect.state));
+    }
+    let reason = state.reason.as_ref().map(|r| r.code.as_str());
+    if expect.reason.is_some() && reason != expect.reason.as_deref() {
+        differences.push(format!("its reason is {reason:?}, not {:?}", expect.reason));
+    }
+    let there: BTreeMap<&str, Status> = state.dispatches.iter().map(|d| (d.target.as_str(), d.status)).collect();
+    if there.keys().ne(expect.dispatches.keys().map(String::as_str).collect::<Vec<_>>().iter()) {
+        differences.push(format!("its targets are {:?}", there.keys()));
+    }
+    for (target, expected) in &expect.dispatches {
+        let status = there.get(target.as_str());
+        if status != Some(&expected.status) {
+            differences.push(format!("{target} is {status:?}, not {}", expected.status));
+        }
+        let requests = stage.requests(&state.file_id, target);
+        if requests != expected.requests {
+            differences.push(format!("{target} received {requests} requests, not {}", expected.requests));
+        }
+    }
+    differences
+}
+
+fn end_of(stage: &Stage, view: &View, run: Run) -> Ended {
+    let file = view.file(&run.file_id);
+    let mut wrong = file
+        .as_ref()
+        .map_or_else(|| vec!["nothing is known of it".into()], |state| differences(stage, &run.expect, state));
+    if run.then.is_some() {
+        wrong.push("the person's turn never came".into());
+    }
+    let targets = file.iter().flat_map(|f| &f.dispatches);
+    let requests = targets.map(|d| (d.target.to_string(), stage.requests(&run.file_id, d.target.as_str()))).collect();
+    Ended {
+        file_id: run.file_id.to_string(),
+        about: run.example.about,
+        as_expected: wrong.is_empty(),
+        differences: wrong,
+        requests,
+        file,
+    }
+}
+
+fn report(stage: &Stage, ended: &[Ended], json: bool) -> Exit {
+    let all_as_expected = ended.iter().all(|e| e.as_expected);
+    let exit = if all_as_expected { Exit::Ok } else { Exit::No };
+    if json {
+        let document = json!({"files": ended, "as_expected": all_as_expected});
+        println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());
+        return exit;
+    }
+    let mut out = std::io::stdout().lock();
+    for one in ended {
+        // A closed pipe ends the report, not the demo.
+        let _ = writeln!(out, "{}", screen::story(&one.file_id, &one.about, one.file.as_deref(), &one.requests));
+        for difference in &one.differences {
+            let _ = writeln!(out, "    NOT AS EXPECTED: {difference}");
+        }
+    }
+    let good = ended.iter().filter(|e| e.as_expected).count();
+    let _ = writeln!(out, "\n{good} of {} files ended as their examples say.\n", ended.len());
+    let _ = writeln!(out, "{}", screen::next_steps(stage.place()));
+    exit
+}

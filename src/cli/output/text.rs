@@ -1,0 +1,365 @@
+//! Text for a person at three in the morning: what is the matter, whose turn it is, what happens next and when.
+//!
+//! Pure: the time is an argument. Whatever came from outside is cleaned of control characters, so that a file's name
+//! can't move the cursor or forge a line.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::gateway::{DeadLetterAnswer, DeadLetterSummary, Judged, TargetChange, TargetView};
+use crate::metrics::{is_settled, is_terminal};
+use crate::record::{
+    Accountable, DispatchState, FileState, HeldBecause, Judgement, NextEvent, NextEventKind, State, Status, Timestamp,
+};
+use crate::view::{Entry, HistoryEntry};
+
+/// A text without control characters.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A length of time in its two largest units: `3h 12m`.
+fn length(millis: i64) -> String {
+    let seconds = millis.unsigned_abs().div_euclid(1000);
+    let rounded = match seconds {
+        0..=59 => seconds,
+        60..=86_399 => seconds - seconds % if seconds < 3600 { 1 } else { 60 },
+        _ => seconds - seconds % 3600,
+    };
+    if rounded == 0 { "0s".to_owned() } else { humantime::format_duration(Duration::from_secs(rounded)).to_string() }
+}
+
+/// When something was, or will be, seen from `now`.
+fn when(now: Timestamp, at: Timestamp) -> String {
+    match at.millis_since(now) {
+        past if past <= 0 => format!("{} ago", length(past)),
+        future => format!("in {}", length(future)),
+    }
+}
+
+/// A moment: the time in UTC and how far away it is.
+fn moment(now: Timestamp, at: Timestamp) -> String {
+    format!("{at} ({})", when(now, at))
+}
+
+fn accountable(now: Timestamp, accountable: Option<&Accountable>) -> String {
+    accountable.map_or_else(|| "nobody".to_owned(), |a| format!("{} since {}", clean(&a.party), moment(now, a.since)))
+}
+
+fn next(now: Timestamp, next: &NextEvent) -> String {
+    let what = match next.what {
+        NextEventKind::Attempt => "the next attempt",
+        NextEventKind::AttemptDeadline => "the attempt's fate counts as unknown",
+        NextEventKind::ConfirmationDeadline => "the confirmation is overdue",
+        NextEventKind::FileDeadline => "the file is overdue",
+        NextEventKind::Escalation => "it escalates",
+    };
+    let target = next.target.as_ref().map(|t| format!(" at {t}")).unwrap_or_default();
+    format!("{what}{target}, {} ({})", when(now, next.at), next.at)
+}
+
+/// Why a dispatch is HELD, in words.
+fn held(because: HeldBecause) -> &'static str {
+    match because {
+        HeldBecause::FateUnknown => "nobody knows whether the target processed the request",
+        HeldBecause::BudgetSpent => "its automatic attempts are spent",
+        HeldBecause::ConfirmationOverdue => "the target accepted it and never confirmed it",
+        HeldBecause::FileOverdue => "the file's deadline has passed",
+        HeldBecause::Refused => "the target refused our credentials or certificate too often",
+    }
+}
+
+/// A file and all of its dispatches.
+pub fn file(file: &FileState, now: Timestamp) -> String {
+    let mut text = String::new();
+    let overdue = if file.overdue && !is_terminal(file.state) { ", OVERDUE" } else { "" };
+    line(&mut text, 0, &format!("{}: {}{overdue} (version {})", file.file_id, file.state, file.version));
+    line(
+        &mut text,
+        2,
+        &format!("{} ({}) from {}", clean(&file.name), clean(&file.file_type), clean(&file.produced_by)),
+    );
+    line(&mut text, 2, &format!("received: {}", moment(now, file.received_at)));
+    if let Some(predecessor) = &file.supersedes {
+        line(&mut text, 2, &format!("takes up: {predecessor}, which FAILED"));
+    }
+    if let Some(reason) = &file.reason {
+        line(&mut text, 2, &format!("reason: {} ({})", clean(&reason.text), clean(&reason.code)));
+    }
+    if file.accountable.is_some() {
+        line(&mut text, 2, &format!("accountable: {}", accountable(now, file.accountable.as_ref())));
+    }
+    if let Some(settled_at) = file.settled_at {
+        line(&mut text, 2, &format!("settled: {}", moment(now, settled_at)));
+    } else {
+        let next = file.next_event.as_ref().map_or_else(|| "nothing by itself".to_owned(), |n| next(now, n));
+        line(&mut text, 2, &format!("next: {next}"));
+        line(&mut text, 2, &format!("deadline: {}", moment(now, file.deadline)));
+    }
+    for dispatch in &file.dispatches {
+        text.push_str(&dispatch_lines(file, dispatch, now));
+    }
+    if file.state == State::Failed && !file.dispatches.is_empty() {
+        line(
+            &mut text,
+            2,
+            &format!("to send it again to its unsuccessful targets: consign resubmit {} --reason TEXT", file.file_id),
+        );
+    }
+    text
+}
+
+/// One dispatch: where it stands and, while it is open, whose turn it is and what comes next.
+pub fn dispatch_lines(file: &FileState, dispatch: &DispatchState, now: Timestamp) -> String {
+    let mut text = String::new();
+    let since = if is_settled(dispatch.status) {
+        when(now, dispatch.since)
+    } else {
+        format!("for {}", length(now.millis_since(dispatch.since)))
+    };
+    let mut first = format!("{}: {} {since}", dispatch.target, dispatch.status);
+    if let Some(by) = dispatch.settled_by {
+        let _ = write!(first, ", settled by {by}");
+    }
+    if let Some(because) = dispatch.held_because.filter(|_| dispatch.status == Status::Held) {
+        let _ = write!(first, ": {} ({because})", held(because));
+    }
+    line(&mut text, 2, &first);
+    let mut attempts = format!(
+        "attempts: {} made, {} left, {} more if an operator asks",
+        dispatch.attempts, dispatch.budget.attempts, dispatch.budget.operator_attempts
+    );
+    if let Some(last) = &dispatch.last_outcome {
+        let _ = write!(attempts, "; last report: {} {} {}", last.kind, clean(&last.code), when(now, last.at));
+    }
+    line(&mut text, 6, &attempts);
+    if is_settled(dispatch.status) {
+        return text;
+    }
+    let owner = dispatch.accountable.as_ref();
+    line(&mut text, 6, &format!("accountable: {} (owner {})", accountable(now, owner), clean(&dispatch.owner)));
+    if let Some(event) = &dispatch.next_event {
+        line(&mut text, 6, &format!("next: {}", next(now, event)));
+    }
+    if dispatch.status == Status::Held {
+        let command =
+            format!("consign intervene {} {} retry|confirm|fail --reason TEXT", file.file_id, dispatch.target);
+        line(&mut text, 6, &format!("to decide: {command}"));
+    }
+    text
+}
+
+/// Files as a table, oldest first.
+pub fn files<'a>(files: impl IntoIterator<Item = &'a FileState>, now: Timestamp) -> String {
+    let mut rows = vec![["FILE", "STATE", "RECEIVED", "ACCOUNTABLE", "OPEN AT", "NEXT"].map(str::to_owned)];
+    for file in files {
+        let open: Vec<String> = file
+            .dispatches
+            .iter()
+            .filter(|d| !is_settled(d.status))
+            .map(|d| format!("{} {}", d.target, d.status))
+            .collect();
+        let overdue = if file.overdue && !is_terminal(file.state) { " OVERDUE" } else { "" };
+        rows.push([
+            file.file_id.to_string(),
+            format!("{}{overdue}", file.state),
+            when(now, file.received_at),
+            file.accountable.as_ref().map_or_else(|| "-".to_owned(), |a| clean(&a.party)),
+            if open.is_empty() { "-".to_owned() } else { open.join(", ") },
+            file.next_event.as_ref().map_or_else(|| "-".to_owned(), |n| format!("{} {}", n.what, when(now, n.at))),
+        ]);
+    }
+    if rows.len() == 1 {
+        return "no file matches\n".to_owned();
+    }
+    table(&rows)
+}
+
+/// A file's history, a line for each entry.
+pub fn history(entries: &[HistoryEntry]) -> String {
+    let rows: Vec<[String; 4]> = entries
+        .iter()
+        .map(|entry| {
+            let target = entry.target.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+            [format!("v{}", entry.version), entry.at.to_string(), target, happened(&entry.entry)]
+        })
+        .collect();
+    table(&rows)
+}
+
+fn happened(entry: &Entry) -> String {
+    match entry {
+        Entry::Arrival(arrival) => {
+            let from = &arrival.cause;
+            let predecessor = arrival.supersedes.as_ref().map(|s| format!(", takes up {s}")).unwrap_or_default();
+            format!(
+                "accepted from {} ({} {}/{}){predecessor}",
+                clean(&arrival.manifest.produced_by),
+                from.topic,
+                from.partition,
+                from.offset
+            )
+        }
+        Entry::Plan(plan) => {
+            let after: Vec<&str> = plan.after.iter().map(crate::record::TargetName::as_str).collect();
+            let after = if after.is_empty() { String::new() } else { format!(", after {}", after.join(" and ")) };
+            format!(
+                "planned, {} of {}: {} by {}{after}",
+                plan.ordinal + 1,
+                plan.of,
+                clean(&plan.request.destination),
+                plan.transport
+            )
+        }
+        Entry::Attempt(attempt) => format!(
+            "attempt {} authorized by {} ({} left), deadline {}",
+            attempt.attempt, attempt.authorized_by, attempt.attempts_left, attempt.deadline
+        ),
+        Entry::Event(event) => judged_event(event),
+    }
+}
+
+fn judged_event(event: &crate::record::HistoryEvent) -> String {
+    let mut text = String::new();
+    if let Some(outcome) = &event.outcome {
+        if let Some(timer) = &outcome.timer {
+            let _ = write!(text, "{} fell due at {}", timer.what, timer.due);
+        } else {
+            let attempt = outcome.attempt.map(|n| format!(" on attempt {n}")).unwrap_or_default();
+            let _ = write!(text, "{} {}{attempt} from {}", outcome.kind, clean(&outcome.code), outcome.reporter);
+            if let Some(detail) = &outcome.detail {
+                let _ = write!(text, ": {}", clean(detail));
+            }
+        }
+    }
+    if let Some(asked) = &event.intervention {
+        let _ = write!(text, "{} asked for {}: {}", clean(&asked.actor), asked.action, clean(&asked.reason));
+    }
+    if let Some(failure) = &event.failure {
+        let _ = write!(text, "failed: {} ({})", clean(&failure.text), clean(&failure.code));
+    }
+    let code = event.code.as_deref().map(|c| format!(" ({})", clean(c))).unwrap_or_default();
+    match event.judgement {
+        Judgement::Applied => text,
+        other => format!("{text} -> {other}{code}"),
+    }
+}
+
+/// What became of an intervention.
+pub fn judged(judged: &Judged, now: Timestamp) -> String {
+    let code = judged.code.as_deref().map(|c| format!(" ({})", clean(c))).unwrap_or_default();
+    let mut text = match judged.judgement {
+        None => format!(
+            "not judged yet. It stands on the log as intervention {}; the file's history will show it\n",
+            clean(&judged.intervention_id)
+        ),
+        Some(Judgement::Applied) => "applied\n".to_owned(),
+        Some(other) => format!("{other}{code}: nothing changed\n"),
+    };
+    if let Some(successor) = &judged.successor {
+        let _ = writeln!(text, "the file that takes it up: {successor}");
+    }
+    text.push_str(&file(&judged.file, now));
+    text
+}
+
+/// Dead letters as a table.
+pub fn dead_letters(letters: &[DeadLetterSummary], now: Timestamp) -> String {
+    if letters.is_empty() {
+        return "no dead letters\n".to_owned();
+    }
+    let mut rows = vec![["PLACE", "WHEN", "REASON", "FROM", "KEY", "SIZE", "DETAIL"].map(str::to_owned)];
+    rows.extend(letters.iter().map(|letter| dead_letter_row(letter, now)));
+    table(&rows)
+}
+
+fn dead_letter_row(letter: &DeadLetterSummary, now: Timestamp) -> [String; 7] {
+    let or_dash = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), clean);
+    let from = match (&letter.topic, letter.from_partition, letter.from_offset) {
+        (Some(topic), Some(partition), Some(offset)) => format!("{} {partition}/{offset}", clean(topic)),
+        (topic, ..) => or_dash(topic),
+    };
+    [
+        format!("{}/{}", letter.partition, letter.offset),
+        when(now, letter.at),
+        or_dash(&letter.reason),
+        from,
+        or_dash(&letter.key),
+        letter.value_size.map_or_else(|| "-".to_owned(), |size| size.to_string()),
+        or_dash(&letter.detail),
+    ]
+}
+
+/// One dead letter, opened.
+pub fn dead_letter(letter: &DeadLetterAnswer, now: Timestamp) -> String {
+    let mut text = dead_letters(std::slice::from_ref(&letter.dead_letter), now);
+    text.push_str("headers:\n");
+    for (name, value) in &letter.headers {
+        line(&mut text, 2, &format!("{}: {}", clean(name), clean(value)));
+    }
+    match (&letter.value_text, &letter.value_base64) {
+        (Some(value), _) => line(&mut text, 0, &format!("value: {}", clean(value))),
+        (None, Some(value)) => line(&mut text, 0, &format!("value (base64): {value}")),
+        (None, None) => line(&mut text, 0, "no value (a tombstone)"),
+    }
+    text
+}
+
+/// Targets, each with its pauses.
+pub fn targets<'a>(targets: impl IntoIterator<Item = &'a TargetView>, now: Timestamp) -> String {
+    let mut text = String::new();
+    for target in targets {
+        let owner = target.owner.as_deref().map(|o| format!(" (owner {})", clean(o))).unwrap_or_default();
+        let paused = if target.paused { "PAUSED" } else { "running" };
+        line(&mut text, 0, &format!("{}{owner}: {paused}", target.target));
+        for pause in &target.pauses {
+            let code = pause.code.as_deref().map(|c| format!(" ({})", clean(c))).unwrap_or_default();
+            let said = format!("by {} {}: {}{code}", pause.by, clean(&pause.actor), clean(&pause.reason));
+            line(&mut text, 2, &format!("paused {said}, {}", moment(now, pause.since)));
+        }
+        let counts: Vec<String> = target.dispatches.iter().map(|(status, n)| format!("{n} {status}")).collect();
+        if !counts.is_empty() {
+            line(&mut text, 2, &format!("dispatches: {}", counts.join(", ")));
+        }
+        if let Some(oldest) = target.oldest_open {
+            line(&mut text, 2, &format!("oldest open file: received {}", moment(now, oldest)));
+        }
+        if target.paused {
+            line(&mut text, 2, &format!("to go on: consign targets resume {} --reason TEXT", target.target));
+        }
+    }
+    if text.is_empty() { "no targets\n".to_owned() } else { text }
+}
+
+/// What pauses or resumes did.
+pub fn changes(changes: &[TargetChange], now: Timestamp) -> String {
+    let mut text = String::new();
+    for change in changes {
+        text.push_str(if change.changed { "changed; " } else { "was so already; " });
+        text.push_str(&targets([&change.target], now));
+    }
+    text
+}
+
+fn line(text: &mut String, indent: usize, content: &str) {
+    let _ = writeln!(text, "{:indent$}{content}", "");
+}
+
+/// Rows in columns as wide as their widest cell; the last one ragged.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+use super::*;
+use crate::record::{LastOutcome, OutcomeKind, TargetName};
+use crate::view::testing;
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+fn ago(millis: i64) -> Timestamp {
+    NOW.plus_millis(-millis)
+}
+
+fn held_file() -> FileState {
+    let mut file = testing::file("inv-17", State::Distributing, ago(3 * 3_600_000).0);
+    let mut dispatch = testing::dispatch("billing", Status::Held);
+    dispatch.since = ago(2 * 3_600_000);
+    dispatch.held_because = Some(HeldBecause::FateUnknown);
+    dispatch.accountable = Some(Accountable { party: "team-billing".into(), since: ago(7_200_000) });
+    dispatch.next_event = Some(NextEvent {
+        what: NextEventKind::Escalation,
+        at: NOW.plus_millis(720_000),
+        target: Some(TargetName::trusted("billing")),
+    });
+    dispatch.last_outcome =
+        Some(LastOutcome { kind: OutcomeKind::Unknown, code: "http_502".into(), at: ago(7_200_000), attempt: Some(1) });
+    file.accountable.clone_from(&dispatch.accountable);
+    file.next_event.clone_from(&dispatch.next_event);
+    file.deadline = NOW.plus_millis(86_400_000 * 2);
+    file.dispatches = vec![dispatch];
+    file
+}
+
+#[test]
+fn a_held_file_says_whose_turn_it_is_and_what_comes_next() {
+    assert_eq!(
+        file(&held_file(), NOW),
+        "\
+inv-17: DISTRIBUTING (version 1)
+  inv-17.pdf (invoice) from shop
+  received: 2023-11-14T19:13:20.000Z (3h ago)
+  accountable: team-billing since 2023-11-14T20:13:20.000Z (2h ago)
+  next: it escalates at billing, in 12m (2023-11-14T22:25:20.000Z)
+  deadline: 2023-11-16T22:13:20.000Z (in 2days)
+  billing: HELD for 2h: nobody knows whether the target processed the request (fate_unknown)
+      attempts: 1 made, 2 left, 3 more if an operator asks; last report: UNKNOWN http_502 2h ago
+      accountable: team-billing since 2023-11-14T20:13:20.000Z (2h ago) (owner team-billing)
+      next: it escalates at billing, in 12m (2023-11-14T22:25:20.000Z)
+      to decide: consign intervene inv-17 billing retry|confirm|fail --reason TEXT
+"
+    );
+}
+
+#[test]
+fn a_list_is_a_table() {
+    assert_eq!(
+        files([&held_file()], NOW),
+        "\
+FILE    STATE         RECEIVED  ACCOUNTABLE   OPEN AT       NEXT
+inv-17  DISTRIBUTING  3h ago    team-billing  billing HELD  escalation in 12m
+"
+    );
+    assert_eq!(files([], NOW), "no file matches\n");
+}
+
+#[test]
+fn what_came_from_outside_can_not_steer_the_terminal() {
+    let mut hostile = held_file();
+    hostile.name = "a\u{1b}[2J\nb: COMPLETED".into();
+    let text = file(&hostile, NOW);
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    assert!(text.contains("a\u{fffd}[2J\u{fffd}b: COMPLETED (invoice)"), "{text:?}");
+}
+
+#[test]
+fn lengths_have_two_units() {
+    for (millis, text) in
+        [(900, "0s"), (61_000, "1m 1s"), (3_661_000, "1h 1m"), (90_061_000, "1day 1h"), (-5_000, "5s")]
+    {
+        assert_eq!(length(millis), text);
+    }
+}

@@ -1,0 +1,217 @@
+//! A transactional producer driven from one thread, and the triage of what can go wrong with a transaction.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
+
+use super::KafkaOptions;
+use super::client::{is_refusal, log_error, log_line, owned_headers, producer_settings, triage};
+use crate::log::{Append, LogError};
+use crate::record::TopicNames;
+
+/// How long one attempt at a transactional request may take; it is repeated while the transaction may live.
+const STEP: Duration = Duration::from_secs(5);
+/// The shortest wait between two looks at the deliveries.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Keeps the first delivery that failed since it was asked.
+#[derive(Default)]
+struct Deliveries {
+    first_failure: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(|| error.clone());
+        }
+    }
+}
+
+/// A producer under a transactional id. Its creation fences whoever had the id before and ends that one's transaction.
+pub(super) struct Transactions {
+    producer: BaseProducer<Deliveries>,
+    names: TopicNames,
+    timeout: Duration,
+}
+
+impl Transactions {
+    /// Creates the producer and takes the id over. `Away` when the coordinator doesn't answer within `wait`.
+    pub(super) fn begin_under(options: &KafkaOptions, id: &str, wait: Duration) -> Result<Self, LogError> {
+        let timeout = options.transaction_timeout.as_millis().to_string();
+        let fixed = [("transactional.id", id), ("transaction.timeout.ms", &timeout), ("message.timeout.ms", &timeout)];
+        let producer: BaseProducer<Deliveries> =
+            producer_settings(options, &fixed).create_with_context(Deliveries::default()).map_err(|e| triage(&e))?;
+        let this = Self { producer, names: options.names.clone(), timeout: options.transaction_timeout };
+        let deadline = Instant::now() + wait;
+        this.repeat(deadline, |left| this.producer.init_transactions(left)).map_err(|e| match this.judge(&e) {
+            Verdict::Fenced(text) => LogError::ProducerFenced(text),
+            Verdict::Refused(text) => LogError::Fatal(text),
+            Verdict::Abort(text) | Verdict::Silent(text) => LogError::Away(text),
+        })?;
+        Ok(this)
+    }
+
+    /// One transaction. `offsets`, where given, are sent with the group metadata of this moment.
+    ///
+    /// Errors say what became of it: `Aborted` and `Fatal` leave nothing behind, `Undecided` and `ProducerFenced` may.
+    pub(super) fn transact(
+        &self,
+        appends: &[Append],
+        offsets: Option<(&TopicPartitionList, &dyn Fn() -> Option<ConsumerGroupMetadata>)>,
+    ) -> Result<(), LogError> {
+        let deadline = Instant::now() + self.timeout;
+        self.producer.begin_transaction().map_err(|e| match self.judge(&e) {
+            Verdict::Fenced(text) => LogError::ProducerFenced(text),
+            Verdict::Refused(text) => LogError::Fatal(text),
+            // Nothing was begun, so nothing can be left behind.
+            Verdict::Abort(text) | Verdict::Silent(text) => LogError::Aborted(text),
+        })?;
+        self.fill(appends, offsets, deadline).or_else(|error| self.abort(&error))?;
+        let committed = self.repeat(deadline, |left| self.producer.commit_transaction(left));
+        committed.or_else(|error| match self.judge(&error) {
+            Verdict::Silent(text) => Err(LogError::Undecided(text)),
+            _ => self.abort(&error),
+        })
+    }
+
+    fn fill(
+        &self,
+        appends: &[Append],
+        offsets: Option<(&TopicPartitionList, &dyn Fn() -> Option<ConsumerGroupMetadata>)>,
+        deadline: Instant,
+    ) -> Result<(), KafkaError> {
+        self.take_failure();
+        for append in appends {
+            self.produce(append, deadline)?;
+        }
+        self.drain(deadline)?;
+        if let Some((list, group)) = offsets {
+            // The generation may have changed without a callback: what was cached at the assignment may be stale.
+            let group = group().ok_or(KafkaError::Canceled)?;
+            self.repeat(deadline, |left| self.producer.send_offsets_to_transaction(list, &group, left))?;
+        }
+        Ok(())
+    }
+
+    fn produce(&self, append: &Append, deadline: Instant) -> Result<(), KafkaError> {
+        let name = self.names.name(append.topic);
+        let mut record = BaseRecord::<[u8], [u8]>::to(&name).key(&append.key);
+        record.partition = append.partition;
+        record.payload = append.value.as_deref();
+        record.headers = owned_headers(&append.headers);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) if Instant::now() < deadline => {
+                    record = back;
+                    self.producer.poll(TICK);
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until every record is delivered or has failed. Committing with records under way would wait in steps of
+    /// 100 ms instead.
+    fn drain(&self, deadline: Instant) -> Result<(), KafkaError> {
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(TICK);
+            if Instant::now() >= deadline {
+                return Err(KafkaError::MessageProduction(Code::MessageTimedOut));
+            }
+        }
+        self.take_failure().map_or(Ok(()), Err)
+    }
+
+    /// Makes sure that nothing of the transaction becomes visible, and says so; or says that this isn't sure.
+    fn abort(&self, cause: &KafkaError) -> Result<(), LogError> {
+        let verdict = self.judge(cause);
+        if let Verdict::Fenced(text) = verdict {
+            return Err(LogError::ProducerFenced(text));
+        }
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        // An abort with deliveries unread would wait for someone to poll.
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(TICK);
+        }
+        let aborted = self.repeat(Instant::now() + self.timeout, |left| self.producer.abort_transaction(left));
+        self.take_failure();
+        match (aborted.map_err(|e| self.judge(&e)), verdict) {
+            (Ok(()), Verdict::Refused(text)) => Err(LogError::Fatal(text)),
+            (Ok(()), Verdict::Abort(text) | Verdict::Silent(text) | Verdict::Fenced(text)) => {
+                Err(LogError::Aborted(text))
+            }
+            (Err(Verdict::Fenced(text)), _) => Err(LogError::ProducerFenced(text)),
+            (Err(Verdict::Refused(text) | Verdict::Abort(text) | Verdict::Silent(text)), _) => {
+                Err(LogError::Undecided(format!("{cause}; then, aborting: {text}")))
+            }
+        }
+    }
+
+    /// Repeats a transactional request while its error says that it may be, until the deadline. The last error stands.
+    fn repeat(&self, deadline: Instant, call: impl Fn(Duration) -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).min(STEP).max(TICK);
+            match call(left) {
+                Err(KafkaError::Transaction(e)) if e.is_retriable() && Instant::now() < deadline => {
+                    self.producer.poll(TICK);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn take_failure(&self) -> Option<KafkaError> {
+        self.producer.context().first_failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn judge(&self, error: &KafkaError) -> Verdict {
+        let code = error.rdkafka_error_code();
+        let text = match error {
+            KafkaError::Transaction(e) => e.string(),
+            other => other.to_string(),
+        };
+        if let Some((code, text)) = self.producer.client().fatal_error() {
+            return if is_refusal(code) { Verdict::Refused(text) } else { Verdict::Fenced(text) };
+        }
+        match (error, code) {
+            (_, Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)) => Verdict::Fenced(text),
+            (_, Some(code)) if is_refusal(code) => Verdict::Refused(text),
+            (KafkaError::Transaction(e), _) if e.txn_requires_abort() => Verdict::Abort(text),
+            (KafkaError::Transaction(_), _) => Verdict::Silent(text),
+            _ => Verdict::Abort(text),
+        }
+    }
+}
+
+/// What an error of a transactional call says.
+enum Verdict {
+    /// This producer is dead: another one has its id, or its transaction outlived its time at the broker.
+    Fenced(String),
+    /// The same again would fail again.
+    Refused(String),
+    /// The transaction must be aborted.
+    Abort(String),
+    /// No reply, so nothing is known.
+    Silent(String),
+}

@@ -1,0 +1,150 @@
+//! Readers outside any group.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{Tracing, plain_consumer, record, triage};
+use super::{KafkaOptions, Probe};
+use crate::log::{LogError, Reader, Record, TopicPartition};
+use crate::record::TopicNames;
+
+/// How long nothing may come before the reader asks whether what it waits for was deleted meanwhile.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// A read-committed reader of some partitions, from their beginning and then on.
+pub(super) struct KafkaReader {
+    consumer: BaseConsumer<Tracing>,
+    probe: Arc<Probe>,
+    names: TopicNames,
+    goals: BTreeMap<TopicPartition, Goal>,
+    last_record: Instant,
+}
+
+struct Goal {
+    low: i64,
+    /// The end when the reader was created.
+    goal: i64,
+    position: i64,
+}
+
+impl KafkaReader {
+    pub(super) fn open(
+        options: &KafkaOptions,
+        probe: &Arc<Probe>,
+        partitions: &[TopicPartition],
+    ) -> Result<Self, LogError> {
+        // Only what is deleted while it is being read can be out of range, and then the rest is to be read.
+        let consumer = plain_consumer(options, "read_committed", "earliest")?;
+        let ends = probe.ends(partitions)?;
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (at, ends) in partitions.iter().zip(&ends) {
+            list.add_partition_offset(&options.names.name(at.topic), at.partition, Offset::Offset(ends.low))
+                .map_err(|e| triage(&e))?;
+        }
+        // With the topics known the first fetch leaves at once, and not after the next refresh of metadata.
+        if let Some(at) = partitions.first() {
+            consumer
+                .fetch_metadata(Some(&options.names.name(at.topic)), super::client::REQUEST)
+                .map_err(|e| triage(&e))?;
+        }
+        consumer.assign(&list).map_err(|e| triage(&e))?;
+        let goals = partitions
+            .iter()
+            .zip(ends)
+            .map(|(at, ends)| (*at, Goal { low: ends.low, goal: ends.high, position: ends.low }))
+            .collect();
+        Ok(Self {
+            consumer,
+            probe: Arc::clone(probe),
+            names: options.names.clone(),
+            goals,
+            last_record: Instant::now(),
+        })
+    }
+
+    /// The consumer's position, not the last record's offset, tells how far it is: markers and aborted records have
+    /// offsets too, and are never delivered.
+    fn note_positions(&mut self) -> Result<(), LogError> {
+        for element in self.consumer.position().map_err(|e| triage(&e))?.elements() {
+            let Some(topic) = self.names.topic(element.topic()) else { continue };
+            let at = TopicPartition { topic, partition: element.partition() };
+            if let (Some(goal), Offset::Offset(position)) = (self.goals.get_mut(&at), element.offset()) {
+                goal.position = goal.position.max(position);
+            }
+        }
+        Ok(())
+    }
+
+    /// Retention may delete what is still to be read, and then no position ever gets there.
+    fn skip_deleted(&mut self) -> Result<(), LogError> {
+        let open: Vec<TopicPartition> =
+            self.goals.iter().filter(|(_, g)| g.position < g.goal).map(|(at, _)| *at).collect();
+        let ends = self.probe.ends(&open)?;
+        for (at, ends) in open.iter().zip(ends) {
+            if let Some(goal) = self.goals.get_mut(at) {
+                goal.position = goal.position.max(ends.low);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reader for KafkaReader {
+    fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>, LogError> {
+        let deadline = Instant::now() + wait;
+        let mut records = Vec::new();
+        while records.len() < max {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Short steps while the goal is ahead: markers at the end of a partition move the position silently.
+            let step = match (records.is_empty(), self.at_goal()) {
+                (true, true) => left,
+                (true, false) => left.min(Duration::from_millis(5)),
+                (false, _) => Duration::ZERO,
+            };
+            match self.consumer.poll(step) {
+                Some(Ok(message)) => records.extend(record(&self.names, &message)),
+                Some(Err(error)) => match triage(&error) {
+                    LogError::Away(text) => tracing::debug!("reader: {text}"),
+                    // What was collected is handed out first; the error comes again.
+                    other if records.is_empty() => return Err(other),
+                    _ => break,
+                },
+                None if !records.is_empty() => break,
+                None => {
+                    if !self.at_goal() {
+                        self.note_positions()?;
+                        if self.at_goal() {
+                            break;
+                        }
+                    }
+                    if Instant::now() >= deadline {
+                        break;
+                    }
+                }
+            }
+        }
+        if !records.is_empty() {
+            self.last_record = Instant::now();
+        }
+        if !self.at_goal() {
+            self.note_positions()?;
+            if self.last_record.elapsed() > IDLE {
+                self.skip_deleted()?;
+                self.last_record = Instant::now();
+            }
+        }
+        Ok(records)
+    }
+
+    fn at_goal(&self) -> bool {
+        self.goals.values().all(|g| g.position >= g.goal)
+    }
+
+    fn progress(&self) -> (i64, i64) {
+        self.goals.values().fold((0, 0), |(read, all), g| (read + g.position.min(g.goal) - g.low, all + g.goal - g.low))
+    }
+}

@@ -1,0 +1,305 @@
+//! A worker's connection: one member of the group and one transactional producer under a stable identity.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{
+    ASK_AGAIN, FETCH, REQUEST, ends_seen_by, partition_list, plain_consumer, position_list, record, settings, triage,
+};
+use super::producer::Transactions;
+use super::reader::KafkaReader;
+use super::rebalance::Rebalances;
+use super::{KafkaOptions, Probe};
+use crate::log::{
+    Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, Record, TopicPartition,
+};
+use crate::record::Topic;
+
+/// How long taking over the transactional id may take.
+const TAKE_OVER: Duration = Duration::from_secs(30);
+
+/// [`Log`] on Kafka.
+pub(super) struct KafkaLog {
+    options: Arc<KafkaOptions>,
+    probe: Arc<Probe>,
+    identity: String,
+    /// `None` only once the log is closed, or while a rebuild has failed.
+    clients: Option<Clients>,
+    /// Assigned partitions, each with the offset of the next record to deliver, or `None` while it mustn't deliver.
+    assigned: BTreeMap<TopicPartition, Option<i64>>,
+    /// What a poll had collected before it failed.
+    kept: Batch,
+}
+
+/// The two clients of one life of a worker. The producer is dropped first.
+struct Clients {
+    transactions: Transactions,
+    consumer: BaseConsumer<Rebalances>,
+}
+
+impl KafkaLog {
+    pub(super) fn open(options: Arc<KafkaOptions>, probe: Arc<Probe>, identity: &str) -> Result<Self, LogError> {
+        let mut this = Self {
+            options,
+            probe,
+            identity: identity.to_owned(),
+            clients: None,
+            assigned: BTreeMap::new(),
+            kept: Batch::default(),
+        };
+        this.rebuild()?;
+        Ok(this)
+    }
+
+    fn connect(&self) -> Result<Clients, LogError> {
+        // First the producer: a transaction that an earlier life left open ends before anything is read.
+        let id = format!("{}{}", self.options.names.prefix(), self.identity);
+        let transactions = Transactions::begin_under(&self.options, &id, TAKE_OVER)?;
+        let session = self.options.session_timeout.as_millis().to_string();
+        let heartbeat = (self.options.session_timeout.as_millis() / 3).clamp(1, 3000).to_string();
+        let fixed = [
+            ("group.id", self.options.group.as_str()),
+            ("group.instance.id", &self.identity),
+            ("group.protocol", "classic"),
+            ("partition.assignment.strategy", "range"),
+            ("session.timeout.ms", &session),
+            ("heartbeat.interval.ms", &heartbeat),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("isolation.level", "read_committed"),
+            ("auto.offset.reset", "error"),
+        ];
+        let consumer: BaseConsumer<Rebalances> = settings(&self.options, &FETCH, &fixed)
+            .create_with_context(Rebalances::new(self.options.names.clone()))
+            .map_err(|e| triage(&e))?;
+        let inputs: Vec<String> = Topic::INPUTS.iter().map(|t| self.options.names.name(*t)).collect();
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        consumer.subscribe(&inputs).map_err(|e| triage(&e))?;
+        Ok(Clients { transactions, consumer })
+    }
+
+    fn clients(&self) -> Result<&Clients, LogError> {
+        self.clients.as_ref().ok_or_else(|| LogError::Away("this connection is closed; rebuild it".into()))
+    }
+
+    fn take_in_changes(&mut self) {
+        let Some(clients) = &self.clients else { return };
+        for change in clients.consumer.context().take() {
+            match &change {
+                AssignmentChange::Assigned(partitions) => {
+                    self.assigned.extend(partitions.iter().map(|at| (*at, None)));
+                }
+                AssignmentChange::Revoked(partitions) => {
+                    self.assigned.retain(|at, _| !partitions.contains(at));
+                    self.kept.records.retain(|r| !partitions.contains(&r.at));
+                }
+            }
+            self.kept.changes.push(change);
+        }
+    }
+
+    fn poll_once(&mut self, wait: Duration) -> Result<(), LogError> {
+        let clients = self.clients()?;
+        let polled = match clients.consumer.poll(wait) {
+            None => Ok(None),
+            Some(Ok(message)) => Ok(record(&self.options.names, &message)),
+            Some(Err(error)) => clients.judge(&error).map_or(Ok(None), Err),
+        };
+        // Whatever changed did so before the record was read.
+        self.take_in_changes();
+        if let Some(record) = polled? {
+            self.take_in(record);
+        }
+        Ok(())
+    }
+
+    /// Takes a record in, unless its partition isn't started, or not there.
+    fn take_in(&mut self, record: Record) {
+        if let Some(Some(next)) = self.assigned.get_mut(&record.at)
+            && record.offset >= *next
+        {
+            *next = record.offset + 1;
+            self.kept.records.push(record);
+        }
+    }
+
+    /// Has librdkafka fetch the started partitions, each from its next offset, and no others.
+    ///
+    /// Seeking and pausing would spare the refetch, but a seek that meets an offset look-up under way can be undone by
+    /// its reply, and what lies between is never delivered.
+    fn fetch_started(&self) -> Result<(), LogError> {
+        let started: Vec<Position> = self.assigned.iter().filter_map(|(at, next)| Some((*at, (*next)?))).collect();
+        let list = position_list(&self.options.names, &started)?;
+        self.clients()?.consumer.assign(&list).map_err(|e| LogError::Away(e.to_string()))
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        self.consumer.context().closing();
+    }
+}
+
+impl Clients {
+    /// What an error that a poll brought means, if anything.
+    fn judge(&self, error: &KafkaError) -> Option<LogError> {
+        if let Some(fatal) = self.fatal() {
+            return Some(fatal);
+        }
+        match triage(error) {
+            // librdkafka finds its way back by itself, and a poll without records says as much.
+            LogError::Away(text) => {
+                tracing::debug!("poll: {text}");
+                None
+            }
+            other => Some(other),
+        }
+    }
+
+    fn fatal(&self) -> Option<LogError> {
+        let (code, text) = self.consumer.client().fatal_error()?;
+        Some(match code {
+            Code::FencedInstanceId | Code::UnreleasedInstanceId => LogError::InstanceFenced(text),
+            _ => LogError::Fatal(text),
+        })
+    }
+}
+
+impl Log for KafkaLog {
+    fn poll(&mut self, max: usize, wait: Duration) -> Result<Batch, LogError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let idle = self.kept.records.is_empty() && self.kept.changes.is_empty();
+            let before = self.kept.records.len();
+            let left = if idle { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            self.poll_once(left)?;
+            let over = !idle && self.kept.records.len() == before || Instant::now() >= deadline;
+            if over || self.kept.records.len() >= max {
+                return Ok(std::mem::take(&mut self.kept));
+            }
+        }
+    }
+
+    fn start(&mut self, positions: &[Position]) -> Result<(), LogError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        for (at, offset) in positions {
+            let next = self.assigned.get_mut(at);
+            *next.unwrap_or_else(|| panic!("{at} is started but not assigned")) = Some(*offset);
+        }
+        self.kept.records.retain(|r| !positions.iter().any(|(at, _)| *at == r.at));
+        self.fetch_started()
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        let mut changed = false;
+        for at in partitions {
+            changed |= self.assigned.get_mut(at).is_some_and(|next| next.take().is_some());
+        }
+        self.kept.records.retain(|r| !partitions.contains(&r.at));
+        if changed { self.fetch_started() } else { Ok(()) }
+    }
+
+    fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        let list = partition_list(&self.options.names, partitions);
+        stable_offsets(&self.clients()?.consumer, list)
+    }
+
+    fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        let list = self.clients()?.consumer.position().map_err(|e| triage(&e))?;
+        let position_of = |at: &TopicPartition| {
+            let next = (*self.assigned.get(at)?)?;
+            // A record that was collected and not handed out yet is still to come.
+            if let Some(kept) = self.kept.records.iter().find(|r| r.at == *at) {
+                return Some(kept.offset);
+            }
+            match list.find_partition(&self.options.names.name(at.topic), at.partition)?.offset() {
+                Offset::Offset(position) => Some(position.max(next)),
+                _ => Some(next),
+            }
+        };
+        Ok(partitions.iter().map(position_of).collect())
+    }
+
+    fn partitions(&mut self, topic: Topic) -> Result<i32, LogError> {
+        self.probe.partition_count(topic)
+    }
+
+    fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
+        match isolation {
+            Isolation::ReadCommitted => ends_seen_by(&self.clients()?.consumer, &self.options.names, partitions),
+            Isolation::ReadUncommitted => self.probe.ends(partitions),
+        }
+    }
+
+    fn reader(&mut self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError> {
+        Ok(Box::new(KafkaReader::open(&self.options, &self.probe, partitions)?))
+    }
+
+    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError> {
+        assert!(!positions.is_empty(), "a transaction without positions would not fence");
+        let list = position_list(&self.options.names, positions)?;
+        let clients = self.clients()?;
+        let group = || clients.consumer.group_metadata();
+        clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {
+            // The consumer knows better than the producer who it is that has the identity.
+            clients.fatal().unwrap_or(error)
+        })
+    }
+
+    fn rebuild(&mut self) -> Result<(), LogError> {
+        self.close();
+        self.clients = Some(self.connect()?);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.clients = None;
+        self.assigned.clear();
+        self.kept = Batch::default();
+    }
+}
+
+/// Committed offsets after every transaction that is still being committed: the consumer is read-committed, and then
+/// librdkafka asks for stable offsets only.
+pub(super) fn stable_offsets<C: rdkafka::consumer::ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    list: TopicPartitionList,
+) -> Result<Vec<Option<i64>>, LogError> {
+    if list.count() == 0 {
+        return Ok(Vec::new());
+    }
+    let deadline = Instant::now() + REQUEST;
+    let found = loop {
+        match consumer.committed_offsets(list.clone(), deadline.saturating_duration_since(Instant::now())) {
+            Ok(found) => break found,
+            // A transaction of this group hasn't ended yet.
+            Err(KafkaError::MetadataFetch(Code::UnstableOffsetCommit)) if Instant::now() < deadline => {
+                std::thread::sleep(ASK_AGAIN);
+            }
+            Err(e) => return Err(triage(&e)),
+        }
+    };
+    found
+        .elements()
+        .iter()
+        .map(|element| {
+            element.error().map_err(|e| triage(&e))?;
+            Ok(match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            })
+        })
+        .collect()
+}
+
+/// A read-committed consumer that asks for the group's offsets without being a member.
+pub(super) fn group_observer(options: &KafkaOptions) -> Result<BaseConsumer<super::client::Tracing>, LogError> {
+    plain_consumer(options, "read_committed", "error")
+}

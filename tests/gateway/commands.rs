@@ -1,0 +1,235 @@
+//! The client commands against a gateway: what they print is what the committed schemas say, and how they end.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use consign::cli::exit::Exit;
+use consign::record::{FileManifest, HistoryEvent, Intervention, Judgement, State, Topic};
+use serde_json::Value;
+
+use crate::world::{Ran, World, accept, event, file, held};
+
+/// Checks one printed value against the committed schema.
+#[track_caller]
+fn check(schema: &str, text: &str) -> Value {
+    let path = format!("{}/docs/api/output/{schema}.schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
+    value
+}
+
+fn manifest_file(file_id: &str, name: &str) -> tempfile::NamedTempFile {
+    let mut manifest = tempfile::NamedTempFile::new().unwrap();
+    write!(
+        manifest,
+        r#"{{"file_id": "{file_id}", "schema_version": 1, "file_type": "t", "name": "{name}", "data": {{"a": 1.10}}}}"#
+    )
+    .unwrap();
+    manifest
+}
+
+/// Judges every intervention that reaches the log, as an engine would, until the world ends.
+fn judge(world: &Arc<World>, judgement: Judgement, code: Option<&'static str>) -> tokio::task::JoinHandle<()> {
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        let mut judged = 0;
+        loop {
+            let asked: Vec<Intervention> = world.appended(Topic::Interventions);
+            for asked in asked.into_iter().skip(judged) {
+                judged += 1;
+                let mut after = held(asked.file_id.as_str());
+                after.version = 3 + i64::try_from(judged).unwrap();
+                let judged = HistoryEvent {
+                    intervention: Some(asked.clone()),
+                    code: code.map(str::to_owned),
+                    ..event(after.version, judgement)
+                };
+                world.event(asked.file_id.as_str(), after.version - 3, judged);
+                world.state(&after).await;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn submit_says_where_the_file_stands() {
+    let world = Arc::new(World::start().await);
+    let manifest = manifest_file("inv-1", "a.pdf");
+    let path = manifest.path().to_str().unwrap();
+    let ran = world.cli(&["submit", path, "--output", "json"]).await;
+    assert_eq!(ran.exit, Exit::Unfinished, "{ran:?}");
+    let submitted = check("submit", &ran.out);
+    assert_eq!((&submitted["files"][0]["file_id"], &submitted["files"][0]["file"]), (&"inv-1".into(), &Value::Null));
+    let submitted: FileManifest = world.appended(Topic::Manifests).remove(0);
+    assert_eq!(submitted.data.as_deref(), Some(r#"{"a": 1.10}"#));
+    accept(&world, &submitted, State::Completed);
+    let ran = world.cli(&["submit", path, "--wait", "60s", "--output", "json"]).await;
+    assert_eq!((ran.exit, &check("submit", &ran.out)["files"][0]["file"]["state"]), (Exit::Ok, &"COMPLETED".into()));
+    assert!(world.cli(&["submit", path]).await.out.starts_with("inv-1: COMPLETED"));
+}
+
+#[tokio::test]
+async fn submit_of_several_ends_with_the_worst() {
+    let world = Arc::new(World::start().await);
+    world.state(&file("done", State::Completed, 1)).await;
+    let (good, taken) = (manifest_file("new", "a.pdf"), manifest_file("done", "b.pdf"));
+    let paths = [good.path(), taken.path()].map(|p| p.to_str().unwrap());
+    let ran = world.cli(&["submit", paths[0], paths[1], "/nowhere.json", "--output", "json"]).await;
+    assert_eq!(ran.exit, Exit::Usage, "a file that can't be read");
+    let files = check("submit", &ran.out)["files"].clone();
+    assert_eq!(files[0]["failure"], Value::Null);
+    assert_eq!(files[1]["failure"]["code"], "CG330");
+    assert_eq!(files[2]["failure"]["exit"], 2);
+    assert_eq!(world.cli(&["submit", paths[1]]).await.exit, Exit::No, "taken by other content");
+}
+
+#[tokio::test]
+async fn submit_waits_for_several_at_once() {
+    let world = Arc::new(World::start().await);
+    let manifests = [manifest_file("a", "n"), manifest_file("b", "n")];
+    let paths = manifests.each_ref().map(|m| m.path().to_str().unwrap());
+    let engine = async {
+        while world.cluster.dump(Topic::Manifests).len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        for manifest in world.appended::<FileManifest>(Topic::Manifests) {
+            let state = if manifest.file_id.as_str() == "a" { State::Completed } else { State::Failed };
+            accept(&world, &manifest, state);
+        }
+    };
+    let words = ["submit", paths[0], paths[1], "--wait", "60s"];
+    let (ran, ()) = tokio::join!(world.cli(&words), engine);
+    assert_eq!(ran.exit, Exit::No, "{ran:?}");
+    assert!(ran.out.contains("a: COMPLETED") && ran.out.contains("b: FAILED"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn status_ends_by_where_the_file_stands() {
+    let world = World::start().await;
+    for (id, state, exit) in [
+        ("a", State::Completed, Exit::Ok),
+        ("b", State::Failed, Exit::No),
+        ("c", State::Distributing, Exit::Unfinished),
+    ] {
+        world.state(&file(id, state, 1)).await;
+        let ran = world.cli(&["status", id, "--output", "json"]).await;
+        assert_eq!(ran.exit, exit);
+        check("status", &ran.out);
+    }
+    let Ran { exit, out, err } = world.cli(&["status", "nothing", "--output", "json"]).await;
+    assert_eq!((exit, out.as_str()), (Exit::NotFound, ""));
+    assert_eq!(check("failure", &err)["code"], "CG320");
+}
+
+#[tokio::test]
+async fn watch_follows_the_file_to_its_end() {
+    let world = World::start().await;
+    world.state(&file("inv-1", State::Received, 1)).await;
+    let engine = async {
+        // Each version is seen before the next is written: the view keeps only the newest.
+        for (version, state) in [(2, State::Validated), (3, State::Distributing), (4, State::Completed)] {
+            world.state(&file("inv-1", state, version)).await;
+        }
+    };
+    let words = ["status", "inv-1", "--watch", "--output", "json"];
+    let (ran, ()) = tokio::join!(world.cli(&words), engine);
+    assert_eq!(ran.exit, Exit::Ok);
+    let versions: Vec<i64> = ran.out.lines().map(|line| check("status", line)["version"].as_i64().unwrap()).collect();
+    assert!(versions.is_sorted() && versions.last() == Some(&4), "{versions:?}");
+}
+
+#[tokio::test]
+async fn ls_and_history_print_what_the_schemas_say() {
+    let world = World::start().await;
+    for id in ["a", "b", "c"] {
+        world.state(&held(id)).await;
+    }
+    let ran = world.cli(&["ls", "--held", "--limit", "2", "--output", "json"]).await;
+    let list = check("ls", &ran.out);
+    assert_eq!((ran.exit, list["files"].as_array().unwrap().len()), (Exit::Ok, 2));
+    let rest = world.cli(&["ls", "--held", "--after", list["next"].as_str().unwrap(), "--output", "json"]).await;
+    assert_eq!(check("ls", &rest.out)["files"][0]["file_id"], "c");
+    let text = world.cli(&["ls", "--target", "billing"]).await.out;
+    assert!(text.contains("billing HELD"), "{text}");
+    assert_eq!(world.cli(&["ls", "--state", "DONE"]).await.exit, Exit::Usage);
+
+    world.event("a", 1, event(2, Judgement::Late));
+    let manifest = manifest_file("h", "n");
+    world.cli(&["submit", manifest.path().to_str().unwrap()]).await;
+    accept(&world, &world.appended(Topic::Manifests)[0], State::Received);
+    for id in ["a", "h"] {
+        let ran = world.cli(&["history", id, "--output", "json"]).await;
+        assert_eq!(ran.exit, Exit::Ok);
+        check("history", &ran.out);
+    }
+    assert!(world.cli(&["history", "h"]).await.out.contains("accepted from local"));
+}
+
+#[tokio::test]
+async fn intervene_asks_with_the_version_that_it_showed_and_prints_the_judgement() {
+    let world = Arc::new(World::start().await);
+    world.state(&held("inv-1")).await;
+    let engine = judge(&world, Judgement::Applied, None);
+    let confirm = ["intervene", "inv-1", "billing", "confirm", "--reason", "seen", "--wait", "30s"];
+    let ran = world.cli(&confirm).await;
+    assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
+    assert!(ran.out.contains("billing: HELD") && ran.out.contains("\napplied\n"), "{}", ran.out);
+    let asked: Vec<Intervention> = world.appended(Topic::Interventions);
+    assert_eq!(asked[0].seen_version, Some(3), "the dispatch's version");
+    let ran =
+        world.cli(&["intervene", "inv-1", "cancel", "--reason", "r", "--seen-version", "2", "--output", "json"]).await;
+    assert_eq!((ran.exit, &check("intervene", &ran.out)["judgement"]), (Exit::Ok, &"applied".into()));
+    assert_eq!(world.appended::<Intervention>(Topic::Interventions)[1].seen_version, Some(2));
+    let ran = world.cli(&["resubmit", "inv-1", "--reason", "repaired", "--output", "json"]).await;
+    assert_eq!((ran.exit, &check("resubmit", &ran.out)["successor"]), (Exit::Ok, &"inv-1~1".into()));
+    engine.abort();
+}
+
+#[tokio::test]
+async fn a_refused_intervention_ends_with_1_and_one_not_judged_with_5() {
+    let world = Arc::new(World::start().await);
+    world.state(&held("inv-1")).await;
+    let ask = ["intervene", "inv-1", "billing", "retry", "--reason", "r"];
+    let short = [ask.as_slice(), &["--wait", "1ms", "--output", "json"]].concat();
+    let ran = world.cli(&short).await;
+    assert_eq!((ran.exit, &check("intervene", &ran.out)["judgement"]), (Exit::Unfinished, &Value::Null));
+    let engine = judge(&world, Judgement::Refused, Some("stale"));
+    let ran = world.cli(&[ask.as_slice(), &["--wait", "30s"]].concat()).await;
+    assert_eq!(ran.exit, Exit::No);
+    assert!(ran.out.contains("refused (stale): nothing changed"), "{}", ran.out);
+    engine.abort();
+    let ran = world.cli(&["intervene", "inv-1", "ledger", "retry", "--reason", "r"]).await;
+    assert_eq!(ran.exit, Exit::NotFound);
+    assert!(ran.err.contains("its targets: billing"), "{}", ran.err);
+    assert_eq!(world.cli(&["intervene", "inv-1", "billing", "--reason", "r"]).await.exit, Exit::Usage);
+}
+
+#[tokio::test]
+async fn targets_and_dead_letters_print_what_the_schemas_say() {
+    let world = World::start().await;
+    world.state(&held("inv-1")).await;
+    let ran = world.cli(&["targets", "pause", "--all", "--reason", "storm", "--output", "json"]).await;
+    assert_eq!((ran.exit, &check("targets-change", &ran.out)["changes"][0]["changed"]), (Exit::Ok, &true.into()));
+    let ran = world.cli(&["targets", "ls", "--output", "json"]).await;
+    assert_eq!(check("targets-ls", &ran.out)["targets"][0]["pauses"][0]["reason"], "storm");
+    let text = world.cli(&["targets", "ls"]).await.out;
+    assert!(text.contains("billing: PAUSED") && text.contains("by operator local: storm"), "{text}");
+    let ran = world.cli(&["targets", "resume", "billing", "--reason", "over"]).await;
+    assert!(ran.out.starts_with("changed; billing: running"), "{}", ran.out);
+
+    let from = [("consign-reason", "undecodable"), ("consign-topic", "consign.manifests")];
+    world.dead_letter(Some(b"x"), Some(b"junk"), &from);
+    check("dead-letters-ls", &world.cli(&["dead-letters", "ls", "--output", "json"]).await.out);
+    check("dead-letters-show", &world.cli(&["dead-letters", "show", "0/0", "--output", "json"]).await.out);
+    let text = world.cli(&["dead-letters", "show", "0/0"]).await.out;
+    assert!(text.contains("undecodable") && text.contains("value: junk"), "{text}");
+    let ran = world.cli(&["dead-letters", "reinject", "0/0", "--reason", "mended", "--output", "json"]).await;
+    assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
+    check("dead-letters-reinject", &ran.out);
+    assert_eq!(world.cli(&["dead-letters", "show", "0/9"]).await.exit, Exit::NotFound);
+    assert_eq!(world.cli(&["dead-letters", "show", "nine"]).await.exit, Exit::Usage);
+}

@@ -1,0 +1,13 @@
+//! Tests against a real broker and a real schema registry; `make test` starts both.
+
+mod admin;
+mod appending;
+mod bed;
+mod controls;
+mod delivery;
+mod offsets;
+mod python;
+mod reading;
+mod rebalance;
+mod schemas;
+mod transactions;

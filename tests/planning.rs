@@ -1,0 +1,18 @@
+//! Planning as a user sees it: the shipped document and examples, every expression, the same bytes in every process.
+
+#[path = "planning/determinism.rs"]
+mod determinism;
+#[path = "planning/examples.rs"]
+mod examples;
+#[path = "planning/expressions.rs"]
+mod expressions;
+#[path = "planning/failures.rs"]
+mod failures;
+#[path = "planning/mutations.rs"]
+mod mutations;
+#[path = "planning/pages.rs"]
+mod pages;
+#[path = "planning/refusals.rs"]
+mod refusals;
+#[path = "planning/support.rs"]
+mod support;

@@ -1,0 +1,322 @@
+//! Every refusal and every warning of the routing document: the code, the line, and words that a person would look for.
+
+use std::collections::BTreeMap;
+
+use consign::record::{Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, Timeouts};
+use consign::routing::{Diagnostic, MAX_DOCUMENT_BYTES, Sources, code, load};
+
+use super::support;
+
+/// A document without fault, to which each test does one wrong.
+const BASE: &str = "\
+file_types:
+  invoice: {schema: invoice.json, deadline: 2d}
+tables:
+  accounts: accounts.csv
+payloads:
+  one: {body: {id: \"=data.id\", tier: \"=lookup('accounts', data.id).tier\"}, schema: one.json}
+  two: {from: one, remove: [/tier], set: {/channel: partner}}
+target_defaults: {concurrency: 8}
+targets:
+  a: {owner: team-a, http: {url: \"https://a.example/in\"}, confirmed_by: {response: \"status == 200\"}}
+  b: {owner: team-b, http: {url: \"https://b.example/in\"}, confirmed_by: {acks: 1h}}
+routes:
+  - {to: a, when: \"file.type == 'invoice'\", payload: one}
+  - {to: b, after: [a], payload: [{when: \"has(attributes.x)\", use: one}, {use: two}]}
+";
+
+fn sources(document: &str) -> Sources {
+    let files = [
+        ("invoice.json", r#"{"type": "object"}"#),
+        ("one.json", r#"{"required": ["id"]}"#),
+        ("accounts.csv", "id,tier\na,gold\n"),
+        ("twice.csv", "id,tier\na,gold\na,silver\n"),
+        ("broken.json", "{"),
+        ("remote.json", r#"{"$ref": "https://schemas.example/x.json"}"#),
+    ];
+    let files: BTreeMap<String, String> =
+        files.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+    Sources { name: "routing.yaml".to_owned(), document: document.to_owned(), files }
+}
+
+fn errors(document: &str) -> Vec<Diagnostic> {
+    load(&sources(document)).err().unwrap_or_default()
+}
+
+fn edited(from: &str, to: &str) -> String {
+    assert!(BASE.contains(from), "{from}");
+    BASE.replacen(from, to, 1)
+}
+
+#[test]
+fn the_base_is_without_fault() {
+    let loaded = load(&sources(BASE)).unwrap_or_else(|errors| panic!("{}", support::lines(&errors)));
+    assert_eq!(support::lines(&loaded.warnings), "");
+}
+
+/// What is edited, into what, the code, the line, and words of the message.
+type Case = (&'static str, &'static str, &'static str, usize, &'static str);
+
+const STRUCTURE: &[Case] = &[
+    ("routes:\n", "routes: [\n", code::SYNTAX, 13, ""),
+    ("deadline: 2d", "deadline: 2d, deadline: 3d", code::DUPLICATE_KEY, 2, "`deadline` is there twice"),
+    ("deadline: 2d", "dead_line: 2d", code::UNKNOWN_KEY, 2, "nearest legal one is `deadline`"),
+    ("target_defaults:", "defaults:", code::UNKNOWN_KEY, 8, "nearest legal one is `target_defaults`"),
+    ("owner: team-a, ", "", code::MISSING_KEY, 10, "`a` has no `owner`"),
+    ("http: {url: \"https://a.example/in\"}, ", "", code::MISSING_KEY, 10, "no `http`"),
+    ("url: \"https://a.example/in\"", "method: PUT", code::MISSING_KEY, 10, "`url` is missing"),
+    ("to: a, ", "", code::MISSING_KEY, 13, "`to` is missing"),
+    (", payload: one}", "}", code::MISSING_KEY, 13, "`payload` is missing"),
+    ("from: one, ", "", code::MISSING_KEY, 7, "either `body` or `from`"),
+    ("deadline: 2d", "deadline: soon", code::ILLEGAL_VALUE, 2, "a duration stands here"),
+    ("deadline: 2d", "deadline: 0s", code::ILLEGAL_VALUE, 2, "from 1ms"),
+    ("deadline: 2d", "deadline: 20y", code::ILLEGAL_VALUE, 2, "ten years"),
+    ("concurrency: 8", "concurrency: 0", code::ILLEGAL_VALUE, 8, "from 1 to 10000"),
+    ("concurrency: 8", "on_unknown: maybe", code::ILLEGAL_VALUE, 8, "`maybe` is none of hold, retry"),
+    ("concurrency: 8", "operator_confirm: often", code::ILLEGAL_VALUE, 8, "`true` or `false`"),
+    ("concurrency: 8", "retry: {schedule: []}", code::ILLEGAL_VALUE, 8, "1 to 64 durations"),
+    ("concurrency: 8", "retry: {attempts: 0}", code::ILLEGAL_VALUE, 8, "from 1"),
+    ("concurrency: 8", "retry: {jitter: 101}", code::ILLEGAL_VALUE, 8, "from 0 to 100"),
+    ("concurrency: 8", "retry: often", code::ILLEGAL_VALUE, 8, "a mapping stands here, not a text"),
+    ("concurrency: 8", "escalation: {first: 2h, max: 1h}", code::ILLEGAL_VALUE, 8, "`max` is shorter"),
+    ("concurrency: 8", "timeouts: {request: 0s}", code::ILLEGAL_VALUE, 8, "from 1ms"),
+    ("concurrency: 8", "owner: all", code::UNKNOWN_KEY, 8, "`owner` is no key here"),
+    ("remove: [/tier]", "remove: [tier]", code::ILLEGAL_VALUE, 7, "no JSON Pointer"),
+    ("remove: [/tier]", "remove: [/teir]", code::ILLEGAL_VALUE, 7, "nothing at `/teir`"),
+    ("set: {/channel: partner}", "set: {channel: partner}", code::ILLEGAL_VALUE, 7, "no JSON Pointer"),
+    ("from: one", "from: one, body: {}", code::ILLEGAL_VALUE, 7, "either `body` or `from`"),
+    ("schema: one.json", "set: {/x: 1}", code::ILLEGAL_VALUE, 6, "`set` goes with `from`"),
+    ("{use: two}", "{use: two}, {use: one}", code::ILLEGAL_VALUE, 14, "never reached"),
+    ("payload: one}", "payload: []}", code::ILLEGAL_VALUE, 13, "the list of payloads is empty"),
+    ("after: [a]", "after: a", code::ILLEGAL_VALUE, 14, "a list stands here"),
+    ("after: [a]", "after: [a, a]", code::ILLEGAL_VALUE, 14, "`a` is there twice"),
+];
+
+const NAMES: &[Case] = &[
+    ("  a: {", "  A_1: {", code::ILLEGAL_NAME, 10, "target name `A_1`"),
+    ("  invoice:", "  \"in voice\":", code::ILLEGAL_NAME, 2, "the name `in voice`"),
+    ("owner: team-a", "owner: \"\"", code::ILLEGAL_NAME, 10, "an owner is"),
+    ("accounts: accounts.csv", "accounts: ../accounts.csv", code::ILLEGAL_NAME, 4, "no file beside the document"),
+    ("accounts: accounts.csv", "accounts: gone.csv", code::UNDEFINED_NAME, 4, "there is no file `gone.csv`"),
+    ("schema: invoice.json", "schema: gone.json", code::UNDEFINED_NAME, 2, "there is no file `gone.json`"),
+    ("{to: a,", "{to: aa,", code::UNDEFINED_NAME, 13, "there is no target `aa`"),
+    ("after: [a]", "after: [aa]", code::UNDEFINED_NAME, 14, "there is no target `aa`"),
+    ("payload: one", "payload: oen", code::UNDEFINED_NAME, 13, "the nearest legal one is `one`"),
+    ("{use: two}", "{use: tow}", code::UNDEFINED_NAME, 14, "there is no payload `tow`"),
+    ("from: one", "from: oen", code::UNDEFINED_NAME, 7, "there is no payload `oen`"),
+    ("schema: invoice.json", "schema: broken.json", code::SCHEMA, 2, "no JSON"),
+    ("schema: invoice.json", "schema: remote.json", code::SCHEMA, 2, "nothing is fetched"),
+    ("accounts: accounts.csv", "accounts: twice.csv", code::TABLE, 3, "the key `a` is there twice"),
+    ("{to: b, after: [a]", "{to: a, after: []", code::SECOND_ROUTE, 14, "has a route already, on line 13"),
+    ("{to: a, ", "{to: a, after: [b], ", code::CYCLE, 13, "`a` waits for itself"),
+    ("after: [a]", "after: [b]", code::CYCLE, 14, "`b` waits for itself"),
+    ("from: one", "from: two", code::CYCLE, 7, "`two` derives from itself"),
+];
+
+const EXPRESSIONS: &[Case] = &[
+    ("\"=data.id\"", "\"=dtaa.id\"", code::EXPRESSION, 6, "`dtaa` is not declared"),
+    ("file.type == 'invoice'", "=file.type == 'x'", code::EXPRESSION, 13, "without `=`"),
+    ("file.type == 'invoice'", "omit()", code::EXPRESSION, 13, "no function `omit` here"),
+    ("file.type == 'invoice'", "", code::EXPRESSION, 13, "is empty"),
+    ("has(attributes.x)", "has(attribute.x)", code::EXPRESSION, 14, "`attribute` is not declared"),
+    ("status == 200", "status == 200 && data.x", code::EXPRESSION, 10, "`data` is not declared"),
+    ("status == 200", "status ==", code::EXPRESSION, 10, "can't be read"),
+];
+
+const TARGETS: &[Case] = &[
+    (
+        "http: {url: \"https://a.example/in\"}",
+        "webhook: {url: x}",
+        code::NOT_IN_THIS_VERSION,
+        10,
+        "`webhook` is not in",
+    ),
+    ("http: {url: \"https://a.example/in\"}", "kafka: {topic: x}", code::NOT_IN_THIS_VERSION, 10, "`kafka` is not in"),
+    ("owner: team-a", "owner: x, envelope: cloudevents", code::NOT_IN_THIS_VERSION, 10, "`envelope` is not in"),
+    ("owner: team-a", "owner: x, content: file", code::NOT_IN_THIS_VERSION, 10, "`content` is not in"),
+    ("{acks: 1h}", "{callback: 2h}", code::NOT_IN_THIS_VERSION, 11, "callback is not in this version"),
+    ("\"https://a.example/in\"", "\"=data.url\"", code::NOT_IN_THIS_VERSION, 10, "an expression"),
+    (", confirmed_by: {acks: 1h}", "", code::CONFIRMED_BY, 11, "doesn't say by what its success is confirmed"),
+    ("{acks: 1h}", "{}", code::CONFIRMED_BY, 11, "isn't said what confirms"),
+    ("{acks: 1h}", "hope", code::CONFIRMED_BY, 11, "`hope` confirms nothing"),
+    ("{acks: 1h}", "{transport: false}", code::CONFIRMED_BY, 11, "confirms nothing"),
+    ("{acks: 1h}", "{acks: 1h, response: 'true'}", code::CONFIRMED_BY, 11, "response and acks"),
+    ("{acks: 1h}", "{acks: {within: 2h, limit: 1h}}", code::CONFIRMED_BY, 11, "`limit` is shorter"),
+    ("{acks: 1h}", "{acks: {limit: 1h}}", code::MISSING_KEY, 11, "`within` is missing"),
+    ("{acks: 1h}", "{acks: 1h, not_processed: [200]}", code::ILLEGAL_VALUE, 11, "from 300 to 599"),
+    ("{acks: 1h}", "{acks: 1h, not_processed: [503, 503]}", code::ILLEGAL_VALUE, 11, "503 is there twice"),
+    (
+        "{acks: 1h}",
+        "{acks: 1h, not_processed: [503], rejected_status: [503]}",
+        code::CONFIRMED_BY,
+        11,
+        "503 can't be both",
+    ),
+    (
+        "{response: \"status == 200\"}",
+        "{response: {rejected: 'true'}}",
+        code::MISSING_KEY,
+        10,
+        "`succeeded` is missing",
+    ),
+    (
+        "{response: \"status == 200\"}",
+        "{response: 'true', rejected: 'true'}",
+        code::CONFIRMED_BY,
+        10,
+        "only beside `acks`",
+    ),
+    ("concurrency: 8", "on_overdue: retry", code::UNSAFE_POLICY, 8, "`on_unknown: hold` forbids"),
+    ("https://a.example/in", "a.example/in", code::REQUEST, 10, "can't be read"),
+    ("https://a.example/in", "ftp://a.example/in", code::REQUEST, 10, "isn't http or https"),
+    ("https://a.example/in", "https://u:p@a.example/in", code::REQUEST, 10, "holds a secret"),
+    ("https://a.example/in", "https://a.example/in#x", code::REQUEST, 10, "fragment"),
+    ("example/in\"}", "example/in\", method: GET}", code::REQUEST, 10, "`GET` is none of POST"),
+    ("example/in\"}", "example/in\", headers: {Host: x}}", code::REQUEST, 10, "set by the transport alone"),
+    ("example/in\"}", "example/in\", headers: {content-length: '1'}}", code::REQUEST, 10, "set by the transport alone"),
+    (
+        "example/in\"}",
+        "example/in\", headers: {Transfer-Encoding: x}}",
+        code::REQUEST,
+        10,
+        "set by the transport alone",
+    ),
+    ("example/in\"}", "example/in\", headers: {connection: x}}", code::REQUEST, 10, "set by the transport alone"),
+    ("example/in\"}", "example/in\", headers: {Idempotency-Key: x}}", code::REQUEST, 10, "set by the transport alone"),
+    ("example/in\"}", "example/in\", headers: {consign-attempt: x}}", code::REQUEST, 10, "set by the transport alone"),
+    ("example/in\"}", "example/in\", headers: {webhook-id: x}}", code::REQUEST, 10, "set by the transport alone"),
+    ("example/in\"}", "example/in\", headers: {Authorization: x}}", code::REQUEST, 10, "a secret"),
+    ("example/in\"}", "example/in\", headers: {\"a b\": x}}", code::REQUEST, 10, "no header name"),
+    ("example/in\"}", "example/in\", headers: {x-a: \"1\\r\\nx-b: 2\"}}", code::REQUEST, 10, "line break"),
+    ("example/in\"}", "example/in\", headers: {x-a: x, X-A: y}}", code::REQUEST, 10, "is there twice"),
+    ("example/in\"}", "example/in\", headers: {x-a: =data.x}}", code::NOT_IN_THIS_VERSION, 10, "an expression"),
+];
+
+#[test]
+fn every_fault_is_refused_with_its_code_and_its_line() {
+    for (from, to, code, line, text) in [STRUCTURE, NAMES, EXPRESSIONS, TARGETS].concat() {
+        let errors = errors(&edited(from, to));
+        let found = errors.iter().any(|e| e.code == code && e.line == line && e.to_string().contains(text));
+        assert!(found, "{from} -> {to} should give {code} on line {line}:\n{}", support::lines(&errors));
+        // What is wrong is said once, and causes no other message but that something is unused or missing now.
+        assert!(errors.len() <= 3, "{from} -> {to}:\n{}", support::lines(&errors));
+    }
+}
+
+#[test]
+fn every_code_at_load_has_a_case() {
+    let cases = [STRUCTURE, NAMES, EXPRESSIONS, TARGETS].concat();
+    for code in code::ALL.iter().filter(|code| **code < code::MANIFEST && **code != code::DOCUMENT_SIZE) {
+        assert!(cases.iter().any(|case| case.2 == *code), "{code}");
+    }
+}
+
+#[test]
+fn all_errors_come_at_once_and_in_order() {
+    let document = BASE
+        .replace("deadline: 2d", "deadline: soon")
+        .replace("owner: team-a, ", "")
+        .replace("{to: b,", "{to: bb,")
+        .replace("=data.id", "=dat.id");
+    let lines: Vec<usize> = errors(&document).iter().map(|error| error.line).collect();
+    assert_eq!(lines, [2, 6, 10, 14]);
+    let first = errors(&document).remove(0).to_string();
+    assert!(first.starts_with("routing.yaml:2:45: CG105 "), "{first}");
+}
+
+#[test]
+fn a_document_of_more_than_4_mib_is_refused() {
+    let mut sources = sources(BASE);
+    sources.files.insert("large.csv".to_owned(), "x".repeat(MAX_DOCUMENT_BYTES));
+    let errors = load(&sources).unwrap_err();
+    assert_eq!(errors.iter().map(|e| e.code).collect::<Vec<_>>(), [code::DOCUMENT_SIZE]);
+}
+
+#[test]
+fn what_is_risky_is_warned_about() {
+    let warnings = |document: &str| load(&sources(document)).unwrap().warnings;
+    for (from, to, code, line, text) in [
+        ("{acks: 1h}", "transport", code::CONFIRMED_BY_TRANSPORT, 11, "delivery alone"),
+        ("{acks: 1h}", "{transport: true, rejected_status: [409]}", code::CONFIRMED_BY_TRANSPORT, 11, "delivery alone"),
+        ("{use: two}", "{use: one}", code::UNUSED, 7, "no route uses the payload `two`"),
+        ("{to: b, after: [a], payload:", "{to: a, payload:", code::UNUSED, 11, "no route leads to the target `b`"),
+        (
+            ", tier: \"=lookup('accounts', data.id).tier\"",
+            ", tier: x",
+            code::UNUSED,
+            4,
+            "no expression reads the table",
+        ),
+        ("deadline: 2d", "deadline: 10m", code::OUTLASTS_DEADLINE, 10, "longer than a file of type `invoice`"),
+    ] {
+        let mut document = edited(from, to);
+        if to.starts_with("{to: a") {
+            document = document.replace("  - {to: a, when: \"file.type == 'invoice'\", payload: one}\n", "");
+        }
+        let warnings = warnings(&document);
+        let found = warnings.iter().any(|w| w.code == code && w.line == line && w.text.contains(text));
+        assert!(found, "{from} -> {to}:\n{}", support::lines(&warnings));
+    }
+}
+
+#[test]
+fn the_digest_is_of_what_is_said_and_not_of_how() {
+    let digest = |sources: &Sources| load(sources).unwrap().document.digest().to_owned();
+    let base = digest(&sources(BASE));
+    let reordered = BASE.replace(
+        "{schema: invoice.json, deadline: 2d}",
+        "# a comment\n    {deadline: \"2d\",\n     schema: 'invoice.json'}",
+    );
+    assert_eq!(digest(&sources(&reordered)), base);
+    let mut spaced = sources(BASE);
+    spaced.files.insert("invoice.json".to_owned(), "{ \"type\":\n\"object\" }".to_owned());
+    assert_eq!(digest(&spaced), base);
+    assert_eq!(digest(&Sources { name: "other.yaml".to_owned(), ..sources(BASE) }), base);
+
+    let mut other_table = sources(BASE);
+    other_table.files.insert("accounts.csv".to_owned(), "id,tier\na,silver\n".to_owned());
+    let mut other_schema = sources(BASE);
+    other_schema.files.insert("one.json".to_owned(), "{}".to_owned());
+    let other_document = sources(&edited("concurrency: 8", "concurrency: 9"));
+    for other in [other_table, other_schema, other_document] {
+        assert_ne!(digest(&other), base);
+    }
+}
+
+#[test]
+fn targets_inherit_key_by_key() {
+    let document = BASE
+        .replace("{concurrency: 8}", "{concurrency: 8, on_unknown: retry, retry: {attempts: 5, jitter: 0}}")
+        .replace("owner: team-a,", "owner: team-a, concurrency: 2, retry: {jitter: 7},");
+    let document = load(&sources(&document)).unwrap().document;
+    let (a, b) = (document.target("a").unwrap(), document.target("b").unwrap());
+    assert_eq!((a.policy.concurrency, b.policy.concurrency), (2, 8));
+    assert_eq!((a.policy.retry.attempts, a.policy.retry.jitter_percent), (5, 7));
+    assert_eq!((b.policy.retry.attempts, b.policy.retry.jitter_percent), (5, 0));
+    assert_eq!(b.policy.retry.schedule_ms[..3], [1_000, 5_000, 30_000]);
+    assert_eq!(b.policy.confirmed_by.limit_ms, Some(3_600_000));
+    assert_eq!(document.targets()[0].owner, "team-a");
+}
+
+#[test]
+fn what_a_target_does_not_say_has_the_documented_default() {
+    let document = load(&sources(&edited("target_defaults: {concurrency: 8}\n", ""))).unwrap().document;
+    let policy = &document.target("a").unwrap().policy;
+    assert_eq!((policy.on_unknown, policy.on_overdue), (OnUnknown::Hold, OnOverdue::Hold));
+    assert_eq!((policy.on_exhausted, policy.on_failed), (OnExhausted::Hold, OnFailed::Settle));
+    let retry = Retry {
+        attempts: 8,
+        operator_attempts: 3,
+        refusals: 3,
+        schedule_ms: vec![1_000, 5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000],
+        jitter_percent: 20,
+        give_up_after_ms: None,
+        retry_after_max_ms: 3_600_000,
+    };
+    assert_eq!(policy.retry, retry);
+    let timeouts = Timeouts { send_within_ms: 30_000, request_ms: 30_000, max_clock_skew_ms: 5_000 };
+    assert_eq!(policy.timeouts, timeouts);
+    assert_eq!(policy.escalation, Escalation { first_ms: 3_600_000, max_ms: 86_400_000 });
+    assert!(policy.operator_confirm);
+    assert_eq!(policy.concurrency, 32);
+}
