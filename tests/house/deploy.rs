@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use consign::config::Config;
 use consign::metrics::metrics_page;
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
 
 use super::repository::{none, read, root, words_after};
 
@@ -58,6 +60,20 @@ fn what_the_compose_file_mounts_and_builds_exists() {
         }
     }
     none(&wrong, "what isn't there");
+}
+
+#[test]
+fn the_configuration_in_the_compose_file_loads() {
+    let compose = yaml(COMPOSE);
+    let content = compose["configs"]["consign"]["content"].as_str().expect("consign's configuration");
+    let config = Config::load(Some(content), []).expect("it loads");
+    assert!(!config.gateway.listen.ip().is_loopback(), "other containers reach the gateway");
+    let viewer = compose["configs"]["viewer-token"]["content"].as_str().expect("the token of Prometheus");
+    let digest = Sha256::digest(viewer.trim()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert!(
+        config.gateway.tokens.iter().any(|token| token.token_sha256 == digest && token.role == "viewer"),
+        "the gateway doesn't know the token that Prometheus brings"
+    );
 }
 
 #[test]
