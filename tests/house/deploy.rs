@@ -21,7 +21,7 @@ fn yaml(path: &str) -> Yaml<'static> {
 }
 
 fn texts_of(yaml: &Yaml<'_>) -> Vec<String> {
-    let of = |item: &Yaml<'_>| item.as_str().map(str::to_owned).unwrap_or_else(|| panic!("{item:?} is no text"));
+    let of = |item: &Yaml<'_>| item.as_str().map_or_else(|| panic!("{item:?} is no text"), str::to_owned);
     yaml.as_vec().map(|items| items.iter().map(of).collect()).unwrap_or_default()
 }
 
@@ -69,9 +69,13 @@ fn the_configuration_in_the_compose_file_loads() {
     let config = Config::load(Some(content), []).expect("it loads");
     assert!(!config.gateway.listen.ip().is_loopback(), "other containers reach the gateway");
     let viewer = compose["configs"]["viewer-token"]["content"].as_str().expect("the token of Prometheus");
-    let digest = Sha256::digest(viewer.trim()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest: Vec<u8> = Sha256::digest(viewer.trim()).to_vec();
+    let bytes_of = |hex: &str| -> Vec<u8> {
+        let pairs = (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16));
+        pairs.collect::<Result<_, _>>().expect("hexadecimal digits")
+    };
     assert!(
-        config.gateway.tokens.iter().any(|token| token.token_sha256 == digest && token.role == "viewer"),
+        config.gateway.tokens.iter().any(|token| bytes_of(&token.token_sha256) == digest && token.role == "viewer"),
         "the gateway doesn't know the token that Prometheus brings"
     );
 }
@@ -149,7 +153,7 @@ fn series() -> (BTreeSet<String>, BTreeSet<String>) {
     (names, labels)
 }
 
-/// What is wrong with an expression of PromQL, as far as names go.
+/// What is wrong with an expression of `PromQL`, as far as names go.
 fn faults(place: &str, expression: &str) -> Vec<String> {
     let (names, labels) = series();
     let used = words_after(expression, "consign_", |c| c.is_ascii_lowercase() || c == '_');
