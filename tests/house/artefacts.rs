@@ -6,7 +6,7 @@ use consign::config::{Config, DEFAULT};
 use consign::record::Topic;
 use serde_json::Value as Json;
 
-use super::repository::{none, read, texts, words_after};
+use super::repository::{fenced, none, read, texts, words_after};
 
 #[test]
 fn the_schemas_are_those_that_the_topics_embed() {
@@ -84,6 +84,18 @@ fn the_default_configuration_loads_and_explains_every_key() {
         before = line;
     }
     none(&wrong, "keys without a comment above them");
+}
+
+#[test]
+fn configurations_that_are_shown_load() {
+    let mut count = 0;
+    for text in texts("", ".md") {
+        for block in fenced(&text.content, "toml") {
+            Config::load(Some(&block), []).unwrap_or_else(|e| panic!("{}: {e}\n{block}", text.path));
+            count += 1;
+        }
+    }
+    assert!(count > 0, "the documentation shows configurations");
 }
 
 /// `CONSIGN_…` variables that the commands read themselves, and those of tests.

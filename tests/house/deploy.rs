@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use consign::config::Config;
 use consign::metrics::metrics_page;
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
 
 use super::repository::{none, read, root, words_after};
 
@@ -19,7 +21,7 @@ fn yaml(path: &str) -> Yaml<'static> {
 }
 
 fn texts_of(yaml: &Yaml<'_>) -> Vec<String> {
-    let of = |item: &Yaml<'_>| item.as_str().map(str::to_owned).unwrap_or_else(|| panic!("{item:?} is no text"));
+    let of = |item: &Yaml<'_>| item.as_str().map_or_else(|| panic!("{item:?} is no text"), str::to_owned);
     yaml.as_vec().map(|items| items.iter().map(of).collect()).unwrap_or_default()
 }
 
@@ -58,6 +60,24 @@ fn what_the_compose_file_mounts_and_builds_exists() {
         }
     }
     none(&wrong, "what isn't there");
+}
+
+#[test]
+fn the_configuration_in_the_compose_file_loads() {
+    let compose = yaml(COMPOSE);
+    let content = compose["configs"]["consign"]["content"].as_str().expect("consign's configuration");
+    let config = Config::load(Some(content), []).expect("it loads");
+    assert!(!config.gateway.listen.ip().is_loopback(), "other containers reach the gateway");
+    let viewer = compose["configs"]["viewer-token"]["content"].as_str().expect("the token of Prometheus");
+    let digest: Vec<u8> = Sha256::digest(viewer.trim()).to_vec();
+    let bytes_of = |hex: &str| -> Vec<u8> {
+        let pairs = (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16));
+        pairs.collect::<Result<_, _>>().expect("hexadecimal digits")
+    };
+    assert!(
+        config.gateway.tokens.iter().any(|token| bytes_of(&token.token_sha256) == digest && token.role == "viewer"),
+        "the gateway doesn't know the token that Prometheus brings"
+    );
 }
 
 #[test]
@@ -133,7 +153,7 @@ fn series() -> (BTreeSet<String>, BTreeSet<String>) {
     (names, labels)
 }
 
-/// What is wrong with an expression of PromQL, as far as names go.
+/// What is wrong with an expression of `PromQL`, as far as names go.
 fn faults(place: &str, expression: &str) -> Vec<String> {
     let (names, labels) = series();
     let used = words_after(expression, "consign_", |c| c.is_ascii_lowercase() || c == '_');

@@ -167,7 +167,11 @@ fn routing_examples_load() {
 
 /// A file that an example names: a schema that takes everything, or a table.
 fn stand_in(name: &str) -> String {
-    if name.ends_with(".csv") { "account_id,tier\nA-100,gold\n".to_owned() } else { "{}".to_owned() }
+    if Path::new(name).extension().is_some_and(|ending| ending == "csv") {
+        "account_id,tier\nA-100,gold\n".to_owned()
+    } else {
+        "{}".to_owned()
+    }
 }
 
 #[test]
