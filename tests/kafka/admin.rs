@@ -63,7 +63,7 @@ fn a_setting_that_differs_is_mended_and_others_are_kept() {
 #[test]
 fn the_number_of_partitions_never_changes() {
     let bed = Bed::new("admin-partitions", 2);
-    let retention = Duration::from_secs(60);
+    let retention = Duration::from_mins(1);
     let more = plan_topics(&TopicOptions { names: bed.names.clone(), partitions: 4, replication: 1, retention });
     let before = bed.cluster.check(&bed.specs).unwrap();
     for dry_run in [true, false] {

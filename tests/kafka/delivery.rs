@@ -87,8 +87,6 @@ fn a_position_outside_its_partition_names_the_repair() {
     let bed = bed_with_records("delivery-range");
     let mut worker = lone_worker(&bed, "w");
     worker.start(&[(at(Topic::Manifests, 0), 5000)]).unwrap();
-    let error = crate::bed::eventually("the refusal", || {
-        worker.poll(10, std::time::Duration::from_millis(100)).err()
-    });
+    let error = crate::bed::eventually("the refusal", || worker.poll(10, std::time::Duration::from_millis(100)).err());
     assert!(error.to_string().contains("consign offsets repair"), "{error}");
 }

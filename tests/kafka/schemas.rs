@@ -2,8 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use consign::record::registry::{HttpRegistry, RegistryAuth, RegistryError, SchemaDifference, SchemaSource};
 use consign::record::{Codec, Control, DecodeError, Timestamp, Topic, TopicNames};
@@ -39,7 +39,9 @@ fn registering_makes_what_check_misses_and_then_nothing() {
     let missing = registry.check().unwrap();
     assert_eq!(missing.len(), 10);
     assert!(missing.iter().all(|d| matches!(d, SchemaDifference::Missing { .. })));
-    assert!(matches!(registry.id_of(Topic::Plans), Err(RegistryError::Refused(text)) if text.contains("schemas register")));
+    assert!(
+        matches!(registry.id_of(Topic::Plans), Err(RegistryError::Refused(text)) if text.contains("schemas register"))
+    );
     let first = registry.register().unwrap();
     assert!(first.iter().all(|r| !r.already_there));
     assert_eq!(registry.check().unwrap(), []);

@@ -43,7 +43,9 @@ impl KafkaAppender {
 
 fn connect(options: &KafkaOptions) -> Result<Client, LogError> {
     let patience = PATIENCE.as_millis().to_string();
-    producer_settings(options, &[("message.timeout.ms", &patience)]).create_with_context(Tracing).map_err(|e| triage(&e))
+    producer_settings(options, &[("message.timeout.ms", &patience)])
+        .create_with_context(Tracing)
+        .map_err(|e| triage(&e))
 }
 
 impl Appender for KafkaAppender {

@@ -71,7 +71,8 @@ pub struct KafkaCluster {
 impl KafkaCluster {
     /// Prepares the clients; asks nothing of the brokers yet. `Fatal` for settings that librdkafka doesn't take.
     pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
-        let probe = Probe { consumer: plain_consumer(&options, "read_uncommitted", "error")?, names: options.names.clone() };
+        let probe =
+            Probe { consumer: plain_consumer(&options, "read_uncommitted", "error")?, names: options.names.clone() };
         Ok(Self { options: Arc::new(options), probe: Arc::new(probe) })
     }
 
@@ -105,7 +106,8 @@ impl Cluster for KafkaCluster {
     fn follow(&self, topics: &[Topic]) -> Result<Box<dyn Reader>, LogError> {
         let mut partitions = Vec::new();
         for topic in topics {
-            partitions.extend((0..self.partitions(*topic)?).map(|partition| TopicPartition { topic: *topic, partition }));
+            partitions
+                .extend((0..self.partitions(*topic)?).map(|partition| TopicPartition { topic: *topic, partition }));
         }
         self.reader(&partitions)
     }

@@ -2,6 +2,7 @@
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::groups::{GroupInfo, GroupMemberInfo};
 
 use super::KafkaCluster;
 use super::client::{REQUEST, partition_list, position_list, triage};
@@ -38,7 +39,7 @@ impl KafkaCluster {
             partitions.extend((0..self.partitions(topic)?).map(|partition| TopicPartition { topic, partition }));
         }
         let observer = group_observer(&self.options)?;
-        let committed = stable_offsets(&observer, partition_list(&self.options.names, &partitions))?;
+        let committed = stable_offsets(&observer, &partition_list(&self.options.names, &partitions))?;
         let ends = self.ends(&partitions)?;
         let all = partitions.into_iter().zip(committed).zip(ends);
         Ok(all
@@ -68,7 +69,7 @@ impl KafkaCluster {
         let group = &self.options.group;
         let groups = observer.fetch_group_list(Some(group), REQUEST).map_err(|e| triage(&e))?;
         let members: Vec<&str> =
-            groups.groups().iter().flat_map(|g| g.members()).map(|m| m.client_host()).collect();
+            groups.groups().iter().flat_map(GroupInfo::members).map(GroupMemberInfo::client_host).collect();
         if !members.is_empty() {
             return Err(LogError::Fatal(format!(
                 "the group {group} has {} members ({}): stop them first, and wait for the session time-out",
@@ -79,9 +80,7 @@ impl KafkaCluster {
         let list = position_list(&self.options.names, positions)?;
         // The broker itself refuses this too, should a member join meanwhile.
         observer.commit(&list, CommitMode::Sync).map_err(|e| match e {
-            KafkaError::ConsumerCommit(code) => {
-                LogError::Fatal(format!("the group {group} takes no offsets: {code}"))
-            }
+            KafkaError::ConsumerCommit(code) => LogError::Fatal(format!("the group {group} takes no offsets: {code}")),
             other => triage(&other),
         })
     }

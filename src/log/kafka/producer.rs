@@ -3,12 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
-use rdkafka::TopicPartitionList;
 
 use super::KafkaOptions;
 use super::client::{is_refusal, log_error, log_line, owned_headers, producer_settings, triage};
@@ -58,11 +58,9 @@ impl Transactions {
     /// Creates the producer and takes the id over. `Away` when the coordinator doesn't answer within `wait`.
     pub(super) fn begin_under(options: &KafkaOptions, id: &str, wait: Duration) -> Result<Self, LogError> {
         let timeout = options.transaction_timeout.as_millis().to_string();
-        let fixed =
-            [("transactional.id", id), ("transaction.timeout.ms", &timeout), ("message.timeout.ms", &timeout)];
-        let producer: BaseProducer<Deliveries> = producer_settings(options, &fixed)
-            .create_with_context(Deliveries::default())
-            .map_err(|e| triage(&e))?;
+        let fixed = [("transactional.id", id), ("transaction.timeout.ms", &timeout), ("message.timeout.ms", &timeout)];
+        let producer: BaseProducer<Deliveries> =
+            producer_settings(options, &fixed).create_with_context(Deliveries::default()).map_err(|e| triage(&e))?;
         let this = Self { producer, names: options.names.clone(), timeout: options.transaction_timeout };
         let deadline = Instant::now() + wait;
         this.repeat(deadline, |left| this.producer.init_transactions(left)).map_err(|e| match this.judge(&e) {

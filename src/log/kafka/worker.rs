@@ -208,14 +208,12 @@ impl Log for KafkaLog {
 
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         let list = partition_list(&self.options.names, partitions);
-        stable_offsets(&self.clients()?.consumer, list)
+        stable_offsets(&self.clients()?.consumer, &list)
     }
 
     fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
         match isolation {
-            Isolation::ReadCommitted => {
-                ends_seen_by(&self.clients()?.consumer, &self.options.names, partitions)
-            }
+            Isolation::ReadCommitted => ends_seen_by(&self.clients()?.consumer, &self.options.names, partitions),
             Isolation::ReadUncommitted => self.probe.ends(partitions),
         }
     }
@@ -252,7 +250,7 @@ impl Log for KafkaLog {
 /// librdkafka asks for stable offsets only.
 pub(super) fn stable_offsets<C: rdkafka::consumer::ConsumerContext>(
     consumer: &BaseConsumer<C>,
-    list: TopicPartitionList,
+    list: &TopicPartitionList,
 ) -> Result<Vec<Option<i64>>, LogError> {
     if list.count() == 0 {
         return Ok(Vec::new());

@@ -360,7 +360,7 @@ mod tests {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let _ = stream.read(&mut [0; 65536]);
+                let _ = stream.read(&mut [0; 8192]);
                 let _ = stream.write_all(reply.as_bytes());
             }
         });
