@@ -350,8 +350,8 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
 
     /// Answers every request with the same bytes; gives its URL.
     fn answering(reply: &'static str) -> String {
@@ -360,11 +360,24 @@ mod tests {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let _ = stream.read(&mut [0; 8192]);
+                read_request(&mut stream);
                 let _ = stream.write_all(reply.as_bytes());
             }
         });
         url
+    }
+
+    /// All of it: a connection that is closed with bytes unread is reset, and the reply may be lost.
+    fn read_request(stream: &mut TcpStream) {
+        let mut reader = BufReader::new(stream);
+        let (mut line, mut length) = (String::new(), 0);
+        while reader.read_line(&mut line).unwrap() > 2 {
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        reader.read_exact(&mut vec![0; length]).unwrap();
     }
 
     fn ask<T>(url: &str, question: impl FnOnce(&HttpRegistry) -> T) -> T {
