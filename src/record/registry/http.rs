@@ -221,11 +221,22 @@ impl HttpRegistry {
         Ok(found.and_then(|f| f["compatibilityLevel"].as_str().map(str::to_owned)))
     }
 
+    /// Sets the subject's level. Of several who do so at once, some registries refuse all but the first with a conflict.
     fn demand_full_compatibility(&self, subject: &str) -> Result<(), RegistryError> {
-        let body = json!({"compatibility": LEVEL});
-        match self.ask(Method::PUT, &format!("config/{subject}"), Some(body))? {
-            Some(_) => Ok(()),
-            None => Err(RegistryError::Refused(format!("{subject}: the registry takes no compatibility level for it"))),
+        let mut again = true;
+        loop {
+            let refused =
+                match self.ask(Method::PUT, &format!("config/{subject}"), Some(json!({"compatibility": LEVEL}))) {
+                    Ok(Some(_)) => return Ok(()),
+                    Ok(None) => {
+                        RegistryError::Refused(format!("{subject}: the registry takes no compatibility level for it"))
+                    }
+                    Err(RegistryError::Refused(_)) if self.level(subject)?.as_deref() == Some(LEVEL) => return Ok(()),
+                    Err(error) => error,
+                };
+            if !std::mem::take(&mut again) {
+                return Err(refused);
+            }
         }
     }
 
