@@ -347,7 +347,24 @@ impl KafkaCluster {
         for result in wait_for(self.admin()?.alter_configs([&change], &limits()))? {
             result.map_err(|(_, code)| named(&spec.name, code))?;
         }
-        Ok(())
+        self.await_alteration(spec)
+    }
+
+    /// As with a creation, the brokers learn of it a moment later.
+    fn await_alteration(&self, spec: &TopicSpec) -> Result<(), LogError> {
+        let deadline = Instant::now() + REQUEST;
+        loop {
+            let described = self.describe(&[spec])?;
+            let entries = described.get(&spec.name);
+            let is = |key: &str| entries.and_then(|e| e.get(key)).map(|e| &e.value);
+            if spec.configs.iter().all(|(key, must)| is(key) == Some(must)) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(LogError::Away(format!("the new settings of {} don't show yet", spec.name)));
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
     }
 
     fn admin(&self) -> Result<AdminClient<Tracing>, LogError> {
