@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use std::time::Duration;
 
-use crate::bed::{BY, Bed, local_codec};
+use crate::bed::{BY, Bed, eventually, local_codec};
 
 fn alter(bed: &Bed, topic: Topic, configs: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> =
@@ -48,7 +48,9 @@ fn a_setting_that_differs_is_mended_and_others_are_kept() {
     drifted.push(("min.compaction.lag.ms", "5"));
     drifted.push(("flush.messages", "77"));
     alter(&bed, Topic::Outcomes, &drifted);
-    let found = bed.cluster.check(&bed.specs).unwrap();
+    // The broker that is asked learns of it a moment after the one that was told.
+    let found =
+        eventually("the drift", || Some(bed.cluster.check(&bed.specs).unwrap()).filter(|found| !found.is_empty()));
     let [Difference::Config { topic, key, is, .. }] = &found[..] else { panic!("{found:?}") };
     assert_eq!((topic, key.as_str(), is.as_deref()), (&spec.name, "min.compaction.lag.ms", Some("5")));
     assert_eq!(bed.cluster.apply(&bed.specs, &local_codec(), BY, false).unwrap().mended, found);
@@ -63,7 +65,7 @@ fn a_setting_that_differs_is_mended_and_others_are_kept() {
 #[test]
 fn the_number_of_partitions_never_changes() {
     let bed = Bed::new("admin-partitions", 2);
-    let retention = Duration::from_secs(60);
+    let retention = Duration::from_mins(1);
     let more = plan_topics(&TopicOptions { names: bed.names.clone(), partitions: 4, replication: 1, retention });
     let before = bed.cluster.check(&bed.specs).unwrap();
     for dry_run in [true, false] {

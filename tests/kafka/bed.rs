@@ -13,7 +13,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 /// Longer than anything here takes on a busy machine: only a failing test waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 pub const BY: (&str, &str, Timestamp) = ("tests", "test bed", Timestamp(1));
 
 /// A server's address from the environment. Without it no test can say anything: one line, and the whole run ends.
@@ -53,7 +53,7 @@ impl Bed {
         let mut options =
             KafkaOptions::new(server("KAFKA_BOOTSTRAP"), names.clone(), format!("{}engine", names.prefix()));
         options.session_timeout = Duration::from_secs(3);
-        let retention = Duration::from_secs(30 * 24 * 3600);
+        let retention = Duration::from_hours(30 * 24);
         let specs = plan_topics(&TopicOptions { names: names.clone(), partitions, replication: 1, retention });
         let cluster = KafkaCluster::new(options.clone()).unwrap();
         Self { names, options, cluster, specs }

@@ -91,9 +91,9 @@ fn nothing_is_lost_and_nothing_done_twice_when_workers_come_and_go() {
     });
     for partition in 0..PARTITIONS {
         let records = bed.read(&[at(Topic::Arrivals, partition)]);
-        let copies: Vec<i64> =
+        let numbers: Vec<i64> =
             records.iter().map(|r| String::from_utf8_lossy(r.key.as_ref().unwrap()).parse().unwrap()).collect();
-        assert_eq!(copies, (0..EACH).collect::<Vec<_>>(), "partition {partition}");
+        assert_eq!(numbers, (0..EACH).collect::<Vec<_>>(), "partition {partition}");
         assert!(!offsets_of(&records, at(Topic::Arrivals, partition)).is_empty());
     }
 }

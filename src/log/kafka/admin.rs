@@ -9,6 +9,7 @@ use rdkafka::admin::{
 };
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::MetadataTopic;
 
 use super::client::{ASK_AGAIN, MAX_RECORD_BYTES, REQUEST, Tracing, settings, triage};
 use super::{KafkaCluster, controls};
@@ -16,9 +17,9 @@ use crate::log::{Append, Cluster, LogError};
 use crate::record::registry::RegistryError;
 use crate::record::{CleanUp, Codec, Control, HOME_PARTITIONS, Timestamp, Topic, TopicNames};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 /// How much longer than the retention an inbox keeps its records, and how long tombstones stay.
-const MARGIN: Duration = Duration::from_secs(7 * 24 * 3600);
+const MARGIN: Duration = Duration::from_hours(7 * 24);
 /// The largest record that a producer, a target or a person may append.
 const MAX_INBOX_BYTES: usize = 1 << 20;
 /// The engine wraps what came in: an arrival holds a manifest, a dead letter whatever it was.
@@ -278,7 +279,7 @@ impl KafkaCluster {
     /// The fewest replicas of any partition.
     fn replicas(&self, spec: &TopicSpec) -> Result<i32, LogError> {
         let metadata = self.probe.consumer.fetch_metadata(Some(&spec.name), REQUEST).map_err(|e| triage(&e))?;
-        let fewest = metadata.topics().iter().flat_map(|t| t.partitions()).map(|p| p.replicas().len()).min();
+        let fewest = metadata.topics().iter().flat_map(MetadataTopic::partitions).map(|p| p.replicas().len()).min();
         Ok(fewest.map_or(0, |n| i32::try_from(n).unwrap_or(i32::MAX)))
     }
 
@@ -346,7 +347,24 @@ impl KafkaCluster {
         for result in wait_for(self.admin()?.alter_configs([&change], &limits()))? {
             result.map_err(|(_, code)| named(&spec.name, code))?;
         }
-        Ok(())
+        self.await_alteration(spec)
+    }
+
+    /// As with a creation, the brokers learn of it a moment later.
+    fn await_alteration(&self, spec: &TopicSpec) -> Result<(), LogError> {
+        let deadline = Instant::now() + REQUEST;
+        loop {
+            let described = self.describe(&[spec])?;
+            let entries = described.get(&spec.name);
+            let is = |key: &str| entries.and_then(|e| e.get(key)).map(|e| &e.value);
+            if spec.configs.iter().all(|(key, must)| is(key) == Some(must)) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(LogError::Away(format!("the new settings of {} don't show yet", spec.name)));
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
     }
 
     fn admin(&self) -> Result<AdminClient<Tracing>, LogError> {

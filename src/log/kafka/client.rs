@@ -201,14 +201,14 @@ pub(super) fn ends_seen_by<C: rdkafka::consumer::ConsumerContext>(
     partitions: &[TopicPartition],
 ) -> Result<Vec<Ends>, LogError> {
     let deadline = Instant::now() + REQUEST;
-    partitions.iter().map(|at| ends_of(consumer, &names.name(at.topic), at, deadline)).collect()
+    partitions.iter().map(|at| ends_of(consumer, &names.name(at.topic), *at, deadline)).collect()
 }
 
 /// Asks again while the partition has no leader, as between its creation and its first election.
 fn ends_of<C: rdkafka::consumer::ConsumerContext>(
     consumer: &BaseConsumer<C>,
     name: &str,
-    at: &TopicPartition,
+    at: TopicPartition,
     deadline: Instant,
 ) -> Result<Ends, LogError> {
     loop {
@@ -220,7 +220,7 @@ fn ends_of<C: rdkafka::consumer::ConsumerContext>(
     }
 }
 
-fn with_place(error: LogError, at: &TopicPartition) -> LogError {
+fn with_place(error: LogError, at: TopicPartition) -> LogError {
     match error {
         LogError::Fatal(text) => LogError::Fatal(format!("{at}: {text}")),
         LogError::Away(text) => LogError::Away(format!("{at}: {text}")),

@@ -18,7 +18,7 @@ pub(super) const IDENTITY: &str = "controls";
 /// The header that tells one party's records from another's with the same content.
 const MARK: &str = "consign-change";
 /// How long one party tries to get its turn while others change controls too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// See [`crate::log::Cluster::change_controls`].
 ///

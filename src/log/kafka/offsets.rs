@@ -2,6 +2,7 @@
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::groups::{GroupInfo, GroupMemberInfo};
 
 use super::KafkaCluster;
 use super::client::{REQUEST, partition_list, position_list, triage};
@@ -38,7 +39,7 @@ impl KafkaCluster {
             partitions.extend((0..self.partitions(topic)?).map(|partition| TopicPartition { topic, partition }));
         }
         let observer = group_observer(&self.options)?;
-        let committed = stable_offsets(&observer, partition_list(&self.options.names, &partitions))?;
+        let committed = stable_offsets(&observer, &partition_list(&self.options.names, &partitions))?;
         let ends = self.ends(&partitions)?;
         let all = partitions.into_iter().zip(committed).zip(ends);
         Ok(all
@@ -67,7 +68,8 @@ impl KafkaCluster {
         let observer = group_observer(&self.options)?;
         let group = &self.options.group;
         let groups = observer.fetch_group_list(Some(group), REQUEST).map_err(|e| triage(&e))?;
-        let members: Vec<&str> = groups.groups().iter().flat_map(|g| g.members()).map(|m| m.client_host()).collect();
+        let members: Vec<&str> =
+            groups.groups().iter().flat_map(GroupInfo::members).map(GroupMemberInfo::client_host).collect();
         if !members.is_empty() {
             return Err(LogError::Fatal(format!(
                 "the group {group} has {} members ({}): stop them first, and wait for the session time-out",

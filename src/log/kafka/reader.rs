@@ -27,7 +27,7 @@ pub(super) struct KafkaReader {
 struct Goal {
     low: i64,
     /// The end when the reader was created.
-    goal: i64,
+    end: i64,
     position: i64,
 }
 
@@ -55,7 +55,7 @@ impl KafkaReader {
         let goals = partitions
             .iter()
             .zip(ends)
-            .map(|(at, ends)| (*at, Goal { low: ends.low, goal: ends.high, position: ends.low }))
+            .map(|(at, ends)| (*at, Goal { low: ends.low, end: ends.high, position: ends.low }))
             .collect();
         Ok(Self {
             consumer,
@@ -82,7 +82,7 @@ impl KafkaReader {
     /// Retention may delete what is still to be read, and then no position ever gets there.
     fn skip_deleted(&mut self) -> Result<(), LogError> {
         let open: Vec<TopicPartition> =
-            self.goals.iter().filter(|(_, g)| g.position < g.goal).map(|(at, _)| *at).collect();
+            self.goals.iter().filter(|(_, g)| g.position < g.end).map(|(at, _)| *at).collect();
         let ends = self.probe.ends(&open)?;
         for (at, ends) in open.iter().zip(ends) {
             if let Some(goal) = self.goals.get_mut(at) {
@@ -141,10 +141,10 @@ impl Reader for KafkaReader {
     }
 
     fn at_goal(&self) -> bool {
-        self.goals.values().all(|g| g.position >= g.goal)
+        self.goals.values().all(|g| g.position >= g.end)
     }
 
     fn progress(&self) -> (i64, i64) {
-        self.goals.values().fold((0, 0), |(read, all), g| (read + g.position.min(g.goal) - g.low, all + g.goal - g.low))
+        self.goals.values().fold((0, 0), |(read, all), g| (read + g.position.min(g.end) - g.low, all + g.end - g.low))
     }
 }

@@ -25,11 +25,13 @@ pub(super) struct Rebalances {
     names: TopicNames,
     noted: Mutex<Vec<AssignmentChange>>,
     closing: AtomicBool,
+    /// Whether a revocation was answered since.
+    answered: AtomicBool,
 }
 
 impl Rebalances {
     pub(super) fn new(names: TopicNames) -> Self {
-        Self { names, noted: Mutex::default(), closing: AtomicBool::new(false) }
+        Self { names, noted: Mutex::default(), closing: AtomicBool::default(), answered: AtomicBool::default() }
     }
 
     /// The changes noted since the last call.
@@ -67,7 +69,10 @@ impl ConsumerContext for Rebalances {
             }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
                 self.note(AssignmentChange::Revoked(partitions_of(&self.names, list)));
-                log_failure("unassign", &consumer.unassign());
+                let again = self.closing.load(Ordering::Relaxed) && self.answered.swap(true, Ordering::Relaxed);
+                if !(again && closes(consumer)) {
+                    log_failure("unassign", &consumer.unassign());
+                }
             }
             other => {
                 tracing::warn!("rebalance: {}", RDKafkaErrorCode::from(other));
@@ -87,8 +92,9 @@ impl Rebalances {
 
 /// Whether a consumer that is being closed has closed before long.
 ///
-/// An assignment that arrives while librdkafka ends its place in the group must not be answered: nobody is left to take
-/// the answer, and the call would never return. One that came before waits for its answer, and then it isn't closed.
+/// An assignment or a second revocation that arrives while librdkafka ends its place in the group must not be answered:
+/// nobody is left to take the answer, and the call never returns. One that came before waits for its answer, and then
+/// the consumer isn't closed.
 fn closes(consumer: &BaseConsumer<Rebalances>) -> bool {
     let deadline = Instant::now() + LAST_ASSIGNMENT;
     while !consumer.closed() && Instant::now() < deadline {

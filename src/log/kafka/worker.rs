@@ -1,7 +1,7 @@
 //! A worker's connection: one member of the group and one transactional producer under a stable identity.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -20,6 +20,8 @@ use crate::log::{
 };
 use crate::record::Topic;
 
+/// How long the end of a consumer may take before it is left to itself.
+const LEAVE: Duration = Duration::from_secs(10);
 /// How long taking over the transactional id may take.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 
@@ -36,10 +38,11 @@ pub(super) struct KafkaLog {
     kept: Batch,
 }
 
-/// The two clients of one life of a worker. The producer is dropped first.
+/// The two clients of one life of a worker.
 struct Clients {
     transactions: Transactions,
-    consumer: BaseConsumer<Rebalances>,
+    /// Taken when it is dropped.
+    consumer: Option<BaseConsumer<Rebalances>>,
 }
 
 impl KafkaLog {
@@ -80,7 +83,7 @@ impl KafkaLog {
         let inputs: Vec<String> = Topic::INPUTS.iter().map(|t| self.options.names.name(*t)).collect();
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         consumer.subscribe(&inputs).map_err(|e| triage(&e))?;
-        Ok(Clients { transactions, consumer })
+        Ok(Clients { transactions, consumer: Some(consumer) })
     }
 
     fn clients(&self) -> Result<&Clients, LogError> {
@@ -89,7 +92,7 @@ impl KafkaLog {
 
     fn take_in_changes(&mut self) {
         let Some(clients) = &self.clients else { return };
-        for change in clients.consumer.context().take() {
+        for change in clients.consumer().context().take() {
             match &change {
                 AssignmentChange::Assigned(partitions) => {
                     self.assigned.extend(partitions.iter().map(|at| (*at, None)));
@@ -105,7 +108,7 @@ impl KafkaLog {
 
     fn poll_once(&mut self, wait: Duration) -> Result<(), LogError> {
         let clients = self.clients()?;
-        let polled = match clients.consumer.poll(wait) {
+        let polled = match clients.consumer().poll(wait) {
             None => Ok(None),
             Some(Ok(message)) => Ok(record(&self.options.names, &message)),
             Some(Err(error)) => clients.judge(&error).map_or(Ok(None), Err),
@@ -135,17 +138,38 @@ impl KafkaLog {
     fn fetch_started(&self) -> Result<(), LogError> {
         let started: Vec<Position> = self.assigned.iter().filter_map(|(at, next)| Some((*at, (*next)?))).collect();
         let list = position_list(&self.options.names, &started)?;
-        self.clients()?.consumer.assign(&list).map_err(|e| LogError::Away(e.to_string()))
+        self.clients()?.consumer().assign(&list).map_err(|e| LogError::Away(e.to_string()))
     }
 }
 
 impl Drop for Clients {
+    /// Ends the consumer on a thread of its own: librdkafka may drop the answer to a last rebalance on the floor, and
+    /// then the consumer's end never comes. Its place in the group has ended by then, and nothing else hangs on it.
     fn drop(&mut self) {
-        self.consumer.context().closing();
+        let Some(consumer) = self.consumer.take() else { return };
+        consumer.context().closing();
+        let (ended, end) = mpsc::channel();
+        let leave = move || {
+            drop(consumer);
+            // Nobody listens any more once the wait is over.
+            let _ = ended.send(());
+        };
+        match std::thread::Builder::new().name("consign-leave".into()).spawn(leave) {
+            Ok(_) => {
+                if end.recv_timeout(LEAVE).is_err() {
+                    tracing::warn!("a consumer doesn't end; it is left behind");
+                }
+            }
+            Err(e) => tracing::warn!("no thread to end a consumer on: {e}"),
+        }
     }
 }
 
 impl Clients {
+    fn consumer(&self) -> &BaseConsumer<Rebalances> {
+        self.consumer.as_ref().expect("only dropping takes it")
+    }
+
     /// What an error that a poll brought means, if anything.
     fn judge(&self, error: &KafkaError) -> Option<LogError> {
         if let Some(fatal) = self.fatal() {
@@ -162,7 +186,7 @@ impl Clients {
     }
 
     fn fatal(&self) -> Option<LogError> {
-        let (code, text) = self.consumer.client().fatal_error()?;
+        let (code, text) = self.consumer().client().fatal_error()?;
         Some(match code {
             Code::FencedInstanceId | Code::UnreleasedInstanceId => LogError::InstanceFenced(text),
             _ => LogError::Fatal(text),
@@ -208,7 +232,7 @@ impl Log for KafkaLog {
 
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         let list = partition_list(&self.options.names, partitions);
-        stable_offsets(&self.clients()?.consumer, list)
+        stable_offsets(self.clients()?.consumer(), &list)
     }
 
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
@@ -233,7 +257,7 @@ impl Log for KafkaLog {
 
     fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
         match isolation {
-            Isolation::ReadCommitted => ends_seen_by(&self.clients()?.consumer, &self.options.names, partitions),
+            Isolation::ReadCommitted => ends_seen_by(self.clients()?.consumer(), &self.options.names, partitions),
             Isolation::ReadUncommitted => self.probe.ends(partitions),
         }
     }
@@ -246,7 +270,7 @@ impl Log for KafkaLog {
         assert!(!positions.is_empty(), "a transaction without positions would not fence");
         let list = position_list(&self.options.names, positions)?;
         let clients = self.clients()?;
-        let group = || clients.consumer.group_metadata();
+        let group = || clients.consumer().group_metadata();
         clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {
             // The consumer knows better than the producer who it is that has the identity.
             clients.fatal().unwrap_or(error)
@@ -270,7 +294,7 @@ impl Log for KafkaLog {
 /// librdkafka asks for stable offsets only.
 pub(super) fn stable_offsets<C: rdkafka::consumer::ConsumerContext>(
     consumer: &BaseConsumer<C>,
-    list: TopicPartitionList,
+    list: &TopicPartitionList,
 ) -> Result<Vec<Option<i64>>, LogError> {
     if list.count() == 0 {
         return Ok(Vec::new());

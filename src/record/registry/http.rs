@@ -221,11 +221,22 @@ impl HttpRegistry {
         Ok(found.and_then(|f| f["compatibilityLevel"].as_str().map(str::to_owned)))
     }
 
+    /// Sets the subject's level. Of several who do so at once, some registries refuse all but the first with a conflict.
     fn demand_full_compatibility(&self, subject: &str) -> Result<(), RegistryError> {
-        let body = json!({"compatibility": LEVEL});
-        match self.ask(Method::PUT, &format!("config/{subject}"), Some(body))? {
-            Some(_) => Ok(()),
-            None => Err(RegistryError::Refused(format!("{subject}: the registry takes no compatibility level for it"))),
+        let mut again = true;
+        loop {
+            let refused =
+                match self.ask(Method::PUT, &format!("config/{subject}"), Some(json!({"compatibility": LEVEL}))) {
+                    Ok(Some(_)) => return Ok(()),
+                    Ok(None) => {
+                        RegistryError::Refused(format!("{subject}: the registry takes no compatibility level for it"))
+                    }
+                    Err(RegistryError::Refused(_)) if self.level(subject)?.as_deref() == Some(LEVEL) => return Ok(()),
+                    Err(error) => error,
+                };
+            if !std::mem::take(&mut again) {
+                return Err(refused);
+            }
         }
     }
 
@@ -350,8 +361,8 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
 
     /// Answers every request with the same bytes; gives its URL.
     fn answering(reply: &'static str) -> String {
@@ -360,11 +371,24 @@ mod tests {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let _ = stream.read(&mut [0; 65536]);
+                read_request(&mut stream);
                 let _ = stream.write_all(reply.as_bytes());
             }
         });
         url
+    }
+
+    /// All of it: a connection that is closed with bytes unread is reset, and the reply may be lost.
+    fn read_request(stream: &mut TcpStream) {
+        let mut reader = BufReader::new(stream);
+        let (mut line, mut length) = (String::new(), 0);
+        while reader.read_line(&mut line).unwrap() > 2 {
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        reader.read_exact(&mut vec![0; length]).unwrap();
     }
 
     fn ask<T>(url: &str, question: impl FnOnce(&HttpRegistry) -> T) -> T {

@@ -1,0 +1,38 @@
+# What a contributor and CI run. Everything is built in the release profile (with debug assertions), so that the C
+# libraries are compiled once, and from Cargo.lock as it stands.
+
+CARGO_FLAGS := --release --locked
+TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))
+QUICK_TESTS := $(addprefix --test ,$(filter-out kafka,$(TESTS)))
+PHASE := @scripts/phase
+
+.DEFAULT_GOAL := help
+.PHONY: help tools test test-quick test-kafka testbed fmt
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "test-kafka uses the servers in KAFKA_BOOTSTRAP and SCHEMA_REGISTRY_URL where both are set, else the test bed."
+
+test: tools ## everything: test-quick, then test-kafka
+	@$(MAKE) --no-print-directory test-quick
+	@$(MAKE) --no-print-directory test-kafka
+
+tools: ## check for what the tests need, and say how to install it
+	@scripts/check-tools
+
+test-quick: ## format, lints and the tests that need neither a broker nor Java
+	$(PHASE) "format" cargo fmt --check
+	$(PHASE) "lints" cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	$(PHASE) "tests" cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
+
+test-kafka: ## the tests against a real broker and a real schema registry
+	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) --test kafka --no-run
+	$(PHASE) "python environment" scripts/python-env
+	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) --test kafka
+
+testbed: ## download and verify the test bed's broker and registry (scripts/testbed starts them)
+	$(PHASE) "test bed" scripts/testbed fetch
+
+fmt: ## format the code
+	cargo fmt
