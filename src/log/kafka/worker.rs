@@ -236,7 +236,7 @@ impl Log for KafkaLog {
     }
 
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-        let list = self.clients()?.consumer.position().map_err(|e| triage(&e))?;
+        let list = self.clients()?.consumer().position().map_err(|e| triage(&e))?;
         let position_of = |at: &TopicPartition| {
             let next = (*self.assigned.get(at)?)?;
             // A record that was collected and not handed out yet is still to come.
