@@ -90,7 +90,7 @@ pub(super) fn check_key(record: &Record, expected: &str) -> Result<(), Unfit> {
 }
 
 /// Where a forwarded record first stood, by its headers.
-pub(super) fn origin_of(record: &Record) -> Option<Origin> {
+pub(crate) fn origin_of(record: &Record) -> Option<Origin> {
     let text = |name| std::str::from_utf8(record.header(name)?).ok();
     Some(Origin {
         topic: text(ORIGIN_TOPIC)?.to_owned(),

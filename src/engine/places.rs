@@ -1,6 +1,7 @@
 //! Which partitions are this worker's, and how a home partition comes to work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Unwell;
 use super::home::Home;
@@ -65,7 +66,7 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn restore_step(&mut self, now: Timestamp) -> Result<(), LogError> {
+    pub(super) fn restore_step(&mut self, now: Timestamp, wait: Duration) -> Result<(), LogError> {
         let begun: Vec<i32> =
             self.places.iter().filter(|(_, p)| matches!(p, Place::Assigned)).map(|(p, _)| *p).collect();
         for partition in begun {
@@ -83,7 +84,7 @@ impl Worker {
         let mut at_goal = Vec::new();
         for (partition, place) in &mut self.places {
             let Place::Restoring(restore) = place else { continue };
-            match restore.step(&codec, self.options.max_batch) {
+            match restore.step(&codec, self.options.max_batch, wait) {
                 Ok(false) => {}
                 Ok(true) => at_goal.push(*partition),
                 Err(RestoreError::Refused(code, text)) => *place = Place::Refused(code, text),

@@ -20,6 +20,12 @@ pub(super) const FAILURES_BEFORE_PAUSE: u32 = 3;
 /// How often what waits under a pause is looked at, in milliseconds.
 pub(super) const PAUSE_SCAN_MS: i64 = 1_000;
 
+/// How long a poll waits at most before `controls` is read to its end.
+const NOT_READY_WAIT: Duration = Duration::from_millis(10);
+
+/// How long a restore waits at most for its next records.
+const RESTORE_WAIT: Duration = Duration::from_millis(20);
+
 /// Where a home partition stands with this worker.
 pub(super) enum Place {
     /// Assigned; the restore begins at the next step.
@@ -159,8 +165,8 @@ impl Worker {
     fn turn(&mut self, wait: Duration, clock: &dyn Fn() -> Timestamp) -> Result<(), LogError> {
         self.rewind_if_needed()?;
         let ready = self.read_controls()?;
-        let wait = if ready { self.patience(wait, clock()) } else { Duration::from_millis(10) };
-        let batch = self.log.poll(self.options.max_batch, wait)?;
+        let patience = if ready { self.patience(wait, clock()) } else { wait.min(NOT_READY_WAIT) };
+        let batch = self.log.poll(self.options.max_batch, patience)?;
         for change in batch.changes {
             self.reassign(change);
         }
@@ -170,7 +176,7 @@ impl Worker {
         }
         let now = clock();
         self.start_what_is_assigned()?;
-        self.restore_step(now)?;
+        self.restore_step(now, wait.min(RESTORE_WAIT))?;
         self.resume_stalled(now)?;
         let records: Vec<Record> = batch.records.into_iter().filter(|r| self.is_wanted(r)).collect();
         self.work(&records, now)

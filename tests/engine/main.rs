@@ -1,0 +1,3 @@
+//! The engine in the simulated world: scenarios and seeds.
+
+mod seeds;
