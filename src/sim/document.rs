@@ -17,7 +17,7 @@ payloads:
 target_defaults:
   retry: {attempts: 4, operator_attempts: 2, refusals: 2, schedule: [1s, 4s], jitter: 50, retry_after_max: 60s}
   timeouts: {send_within: 5s, request: 5s, max_clock_skew: 1s}
-  escalation: {first: 2m, max: 8m}
+  escalation: {first: 2m, max: 2h}
 targets:
   fast: {owner: team-f, http: {url: "http://targets.invalid/fast"}, confirmed_by: {response: "status == 200"}, on_unknown: retry}
   strict: {owner: team-s, http: {url: "http://targets.invalid/strict"}, confirmed_by: {response: "status == 200"}, on_unknown: hold}
@@ -69,7 +69,7 @@ payloads:
 target_defaults:
   retry: {attempts: 3, operator_attempts: 2, refusals: 2, schedule: [2s], jitter: 0, retry_after_max: 60s}
   timeouts: {send_within: 5s, request: 5s, max_clock_skew: 1s}
-  escalation: {first: 2m, max: 8m}
+  escalation: {first: 2m, max: 2h}
 targets:
   fast: {owner: team-f, http: {url: "http://targets.invalid/fast"}, confirmed_by: {response: "status == 200"}, on_unknown: retry}
   strict: {owner: team-s, http: {url: "http://targets.invalid/strict"}, confirmed_by: {response: "status == 200"}, on_unknown: hold}

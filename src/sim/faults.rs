@@ -10,6 +10,7 @@ use crate::log::memory::{Fault, FaultPoint, Faults};
 struct Quiver {
     transactions: BTreeMap<String, VecDeque<Fault>>,
     reads: BTreeMap<String, u32>,
+    rebuilds: BTreeMap<String, u32>,
     struck: BTreeMap<String, u64>,
 }
 
@@ -47,11 +48,32 @@ impl Aimed {
         self.lock().reads.insert(identity.to_owned(), count);
     }
 
+    /// The worker's next rebuilds, so many, find the log away.
+    pub fn rebuilds(&self, identity: &str, count: u32) {
+        self.lock().rebuilds.insert(identity.to_owned(), count);
+    }
+
+    /// Whether a rebuild that is about to happen finds the log away.
+    pub(super) fn take_rebuild(&self, identity: &str) -> bool {
+        let struck = match self.lock().rebuilds.get_mut(identity) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        };
+        if struck {
+            self.count("rebuild_away");
+        }
+        struck
+    }
+
     /// Takes back what has not struck.
     pub fn clear(&self) {
         let mut quiver = self.lock();
         quiver.transactions.clear();
         quiver.reads.clear();
+        quiver.rebuilds.clear();
     }
 
     /// How often each kind of fault struck.

@@ -12,6 +12,7 @@ use crate::record::registry::{LocalRegistry, RegistryError, SchemaSource};
 pub struct SimRegistry {
     away: Arc<AtomicBool>,
     others: Arc<Mutex<BTreeMap<u32, String>>>,
+    broken: Arc<AtomicBool>,
 }
 
 impl SimRegistry {
@@ -25,6 +26,14 @@ impl SimRegistry {
         self.others.lock().unwrap_or_else(PoisonError::into_inner).insert(id, schema.to_owned());
     }
 
+    /// Whether looking up [`SimRegistry::BREAKING_ID`] panics: the stand-in for a broken invariant while a record is folded.
+    pub fn set_broken(&self, broken: bool) {
+        self.broken.store(broken, Ordering::SeqCst);
+    }
+
+    /// See [`SimRegistry::set_broken`].
+    pub const BREAKING_ID: u32 = 666;
+
     fn check(&self) -> Result<(), RegistryError> {
         if self.away.load(Ordering::SeqCst) { Err(RegistryError::Away("it was sent away".into())) } else { Ok(()) }
     }
@@ -33,6 +42,7 @@ impl SimRegistry {
 impl SchemaSource for SimRegistry {
     fn schema(&self, id: u32) -> Result<String, RegistryError> {
         self.check()?;
+        assert!(id != Self::BREAKING_ID || !self.broken.load(Ordering::SeqCst), "an invariant is broken on purpose");
         let other = self.others.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         other.map_or_else(|| LocalRegistry.schema(id), Ok)
     }

@@ -74,7 +74,7 @@ impl Run {
             self.storm.restart_the_stopped();
             let delivered = self.storm.deliver_everything();
             idle = if delivered || self.storm.world.progress() != before { 0 } else { idle + 1 };
-            if idle < 3 {
+            if idle < self.storm.world.patience() {
                 continue;
             }
             match next_due(&mut self.storm.world) {
@@ -83,8 +83,7 @@ impl Run {
                     self.storm.world.advance(if ahead > 0 { ahead } else { 60 });
                     idle = 0;
                 }
-                None if idle >= 8 => return,
-                None => {}
+                None => return,
             }
         }
         let unwell = self.storm.world.unwell();

@@ -49,9 +49,10 @@ enum Move {
     ExpireTransactions,
     Route,
     ReadsAway,
+    RebuildAway,
 }
 
-const MOVES: [(usize, Move); 21] = [
+const MOVES: [(usize, Move); 22] = [
     (300, Move::Step),
     (70, Move::Advance),
     (40, Move::Submit),
@@ -73,6 +74,7 @@ const MOVES: [(usize, Move); 21] = [
     (5, Move::ExpireTransactions),
     (2, Move::Route),
     (4, Move::ReadsAway),
+    (3, Move::RebuildAway),
 ];
 
 /// A world in a storm.
@@ -156,7 +158,7 @@ impl Storm {
         let after = (self.world.progress(), self.world.stops.len());
         if after != before {
             let news: Vec<String> =
-                self.world.observed().iter().skip(before.0.0).map(|o| format!("{o:?}")).collect();
+                self.world.observed().iter().skip(before.0.observed).map(|o| format!("{o:?}")).collect();
             self.say(format!("{identity} steps: {}", news.join(", ")));
         }
         for (who, stop) in self.world.stops.iter().skip(before.1).cloned().collect::<Vec<_>>() {
@@ -441,6 +443,11 @@ impl Storm {
             Move::ReadsAway => {
                 self.world.aimed.reads(identity, 3);
                 "reads_aimed"
+            }
+            Move::RebuildAway => {
+                self.world.aimed.rebuilds(identity, 2);
+                self.world.aimed.transaction(identity, Fault::LeftOpen);
+                "rebuild_away_aimed"
             }
             other => unreachable!("{other:?} is handled by its own function"),
         };

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::log::{
-    Append, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition,
-};
+use super::faults::Aimed;
+use crate::log::{Append, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
 use crate::record::{
     DispatchAttempt, FileId, Outcome, OutcomeKind, PlannedDispatch, Reporter, TargetName, Timestamp, Topic,
     attempt_key,
@@ -88,6 +87,7 @@ pub(super) struct State {
     confirmed: BTreeSet<String>,
     /// Attempts that were handed over before their commit was confirmed.
     pub premature: Vec<String>,
+    pub largest_transaction: usize,
 }
 
 /// The wire of a world. Clones share it.
@@ -127,6 +127,8 @@ impl Transport for WireTransport {
 pub(super) struct WatchedLog {
     pub inner: Box<dyn Log>,
     pub wire: Wire,
+    pub aimed: Aimed,
+    pub identity: String,
 }
 
 impl Log for WatchedLog {
@@ -168,12 +170,18 @@ impl Log for WatchedLog {
             .filter(|a| a.topic == Topic::Attempts && a.value.is_some())
             .map(|a| String::from_utf8_lossy(&a.key).into_owned())
             .collect();
+        let bytes = appends.iter().map(|a| a.key.len() + a.value.as_ref().map_or(0, Vec::len)).sum();
         self.inner.transact(appends, positions)?;
-        self.wire.lock().confirmed.extend(attempts);
+        let mut wire = self.wire.lock();
+        wire.confirmed.extend(attempts);
+        wire.largest_transaction = wire.largest_transaction.max(bytes);
         Ok(())
     }
 
     fn rebuild(&mut self) -> Result<(), LogError> {
+        if self.aimed.take_rebuild(&self.identity) {
+            return Err(LogError::Away("the broker is away while the producer begins".to_owned()));
+        }
         self.inner.rebuild()
     }
 

@@ -72,6 +72,14 @@ pub fn manifest(file_id: &str, file_type: &str) -> FileManifest {
     }
 }
 
+/// How far a world has come.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Progress {
+    pub observed: usize,
+    taken: u64,
+    unwell: Vec<Unwell>,
+}
+
 /// A simulated world.
 pub struct World {
     /// The log.
@@ -169,7 +177,7 @@ impl World {
             ..WorkerOptions::new(identity, names)
         };
         let inner = self.cluster.worker(identity).expect("the identity is no reserved one");
-        let log = WatchedLog { inner, wire: self.wire.clone() };
+        let log = WatchedLog { inner, wire: self.wire.clone(), aimed: self.aimed.clone(), identity: identity.to_owned() };
         let transport = WireTransport { wire: self.wire.clone(), worker: identity.to_owned() };
         let codec = Arc::new(Codec::new(Arc::new(self.registry.clone())));
         let observed = Arc::clone(&self.observed);
@@ -206,7 +214,7 @@ impl World {
             let identities: Vec<String> = self.workers.keys().cloned().collect();
             identities.iter().for_each(|identity| self.step(identity));
             idle = if self.progress() == before { idle + 1 } else { 0 };
-            if idle >= 6 {
+            if idle >= self.patience() {
                 return;
             }
         }
@@ -223,10 +231,17 @@ impl World {
         }
     }
 
-    /// A number that rises with everything that the workers do.
-    pub(super) fn progress(&self) -> (usize, u64) {
+    /// Changes with everything that the workers do.
+    pub(super) fn progress(&self) -> Progress {
         let observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner).len();
-        (observed, self.wire.lock().taken)
+        // How far a restore has come stands in its text.
+        Progress { observed, taken: self.wire.lock().taken, unwell: self.unwell() }
+    }
+
+    /// Turns without progress after which the workers are at rest: many while one of them is only beginning.
+    pub(super) fn patience(&self) -> usize {
+        let begins = |u: &Unwell| matches!(u.code, "CG206" | "CG207" | "CG214");
+        if self.unwell().iter().any(begins) { 60 } else { 6 }
     }
 
     /// What keeps the workers from their work.
@@ -351,6 +366,11 @@ impl World {
             self.report(number, answer);
         }
         true
+    }
+
+    /// The most bytes of keys and values that one transaction appended.
+    pub fn largest_transaction(&self) -> usize {
+        self.wire.lock().largest_transaction
     }
 
     /// What the targets received, in order.

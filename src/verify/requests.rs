@@ -21,12 +21,19 @@ impl Checker {
                     }
                     self.check_repeats(&id, &plan.value, requests);
                 }
-                None if file.is_some_and(|f| f.forgotten) => self.report.add("requests.not_provable"),
+                None if file.is_some_and(|f| f.forgotten) || requests.iter().all(|r| self.is_old(r)) => {
+                    self.report.add("requests.not_provable");
+                }
                 None => {
                     self.report.broken("I9", Some(&id), None, format!("{key} was requested and never planned"));
                 }
             }
         }
+    }
+
+    /// Whether its file may have been forgotten since.
+    fn is_old(&self, request: &Request) -> bool {
+        self.newest.millis_since(request.received_at) > self.options.retention_ms
     }
 
     fn check_request(
