@@ -21,6 +21,7 @@ impl Worker {
                     self.positions.remove(&partition);
                     self.uncommitted.remove(&partition);
                     self.stalled.remove(&partition);
+                    self.broken.remove(&partition);
                     if Topic::HOME_INPUTS.contains(&partition.topic) {
                         self.places.remove(&partition.partition);
                     }
@@ -37,7 +38,13 @@ impl Worker {
         for tp in assigned {
             let is_home = Topic::HOME_INPUTS.contains(&tp.topic) && tp.partition < home_partitions;
             if !is_home {
-                self.start_homeless(tp)?;
+                match self.start_homeless(tp) {
+                    // Another worker's commit may still be landing there; what is whole goes on.
+                    Err(LogError::Away(text)) => {
+                        self.unwell.push(Unwell::new("CG206", format!("{tp} can't begin yet: {text}")));
+                    }
+                    started => started?,
+                }
             } else if !self.places.contains_key(&tp.partition) {
                 let whole = Topic::HOME_INPUTS
                     .iter()

@@ -85,20 +85,19 @@ fn lost_offsets_stop_the_partition() {
 #[test]
 fn offsets_that_were_never_there_are_not_lost_ones() {
     // The very first transactions fail, with records of the engine already written, and the process ends.
-    for failures in 1..6 {
+    for (failures, steps) in (1..6).flat_map(|failures| (1..8).map(move |steps| (failures, steps))) {
         let mut world = world_of(WorldOptions::new(SIMULATED_DOCUMENT), &[]);
         world.submit(&manifest("f0", "plain"));
         for _ in 0..failures {
             world.aimed.transaction("w", Fault::Abort { late_markers: false });
         }
         world.start("w");
-        for _ in 0..failures + 2 {
-            world.step("w");
-        }
+        (0..steps).for_each(|_| world.step("w"));
         world.crash("w");
+        world.aimed.clear();
         world.start("w");
         world.run();
-        assert_eq!(codes(&world), Vec::<&str>::new(), "{failures}");
+        assert_eq!(codes(&world), Vec::<&str>::new(), "{failures} {steps}");
         // The crash may have taken its request along.
         while !world.answer("f0/fast", Answer::Succeeded) {
             world.run_for(1_000);
@@ -169,6 +168,41 @@ fn a_broken_invariant_pauses_its_partition_only() {
     world.run();
     assert_eq!(world.state(&zero).state, State::Completed);
     clean(&world);
+}
+
+#[test]
+fn a_broken_invariant_in_an_ack_stops_its_partition_of_acks_only() {
+    let mut world = world();
+    world.registry.register(SimRegistry::BREAKING_ID, Topic::Acks.schema().unwrap());
+    world.registry.set_broken(true);
+    let ack = world.ack("f0", "ledger", consign::record::OutcomeKind::Succeeded);
+    let value = reframed(world.encode(Topic::Acks, &ack), SimRegistry::BREAKING_ID);
+    world.append(Topic::Acks, 0, "f0/ledger", Some(value));
+    world.run();
+    assert_eq!(codes(&world), ["CG213"]);
+    passes_through(&mut world, "f0");
+    passes_through(&mut world, "f1");
+}
+
+#[test]
+fn an_inbox_that_emptied_by_age_is_no_loss() {
+    let mut world = world();
+    world.submit(&manifest("f0", "careful"));
+    world.run();
+    // A timer leaves the marker of its transaction behind it.
+    world.run_for(12_000);
+    world.intervene("f0", Some("strict"), consign::record::Action::Confirm);
+    world.run();
+    world.advance(600_000);
+    world.run();
+    let partition = world.home_of("f0");
+    for topic in Topic::HOME_INPUTS {
+        world.cluster.delete_before(TopicPartition { topic, partition }, i64::MAX).unwrap();
+    }
+    world.crash("w");
+    world.start("w");
+    world.run();
+    assert_eq!(codes(&world), Vec::<&str>::new());
 }
 
 #[test]
@@ -244,6 +278,8 @@ fn one_workers_late_markers_stop_no_other() {
         world.advance(50);
     }
     assert_eq!(world.state(&plain).state, State::Distributing, "w0 goes on");
+    let aborted = world.observed().iter().any(|o| matches!(o, consign::engine::Observed::Aborted { .. }));
+    assert!(!aborted, "nothing of w0's work is thrown away meanwhile");
     world.cluster.land_markers();
     world.run_for(500);
 }
