@@ -12,8 +12,8 @@ use super::work::Deciding;
 use crate::lifecycle::{File, Judged};
 use crate::log::{Append, Headers, Record, TopicPartition};
 use crate::record::{
-    Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status, TargetName, Timestamp,
-    Topic, Wire, attempt_key, dispatch_key, history_key,
+    Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status, TargetName,
+    Timestamp, Topic, Wire, attempt_key, dispatch_key, history_key,
 };
 use crate::transport::Permit;
 

@@ -8,8 +8,8 @@ use super::storm::Storm;
 use super::world::{World, WorldOptions};
 use super::{Answer, SIMULATED_DOCUMENT};
 use crate::engine::Observed;
-use crate::log::memory::MemoryCluster;
 use crate::log::TopicPartition;
+use crate::log::memory::MemoryCluster;
 use crate::record::{NextEventKind, OutcomeKind, State, Status, Timestamp, Topic};
 use crate::routing::sha256_digest;
 

@@ -12,8 +12,7 @@ use crate::log::memory::Fault;
 use crate::log::{Append, Headers, TopicPartition};
 use crate::record::{Action, FileId, Outcome, OutcomeKind, State, Status, Topic};
 
-const FILE_TYPES: [&str; 9] =
-    ["plain", "careful", "acked", "narrow", "wide", "guarded", "brief", "chained", "nowhere"];
+const FILE_TYPES: [&str; 9] = ["plain", "careful", "acked", "narrow", "wide", "guarded", "brief", "chained", "nowhere"];
 const TARGETS: [&str; 8] = ["fast", "strict", "ledger", "lagging", "slim", "locked", "brittle", "last"];
 const IDENTITIES: [&str; 3] = ["w0", "w1", "w2"];
 
@@ -326,7 +325,9 @@ impl Storm {
             .world
             .states()
             .values()
-            .map(|s| (s.file_id.clone(), s.state, s.dispatches.iter().map(|d| (d.target.to_string(), d.status)).collect()))
+            .map(|s| {
+                (s.file_id.clone(), s.state, s.dispatches.iter().map(|d| (d.target.to_string(), d.status)).collect())
+            })
             .collect();
         if open.is_empty() {
             return;

@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::faults::Aimed;
 use crate::log::{Append, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
 use crate::record::{
-    DispatchAttempt, FileId, Outcome, OutcomeKind, PlannedDispatch, Reporter, TargetName, Timestamp, Topic,
-    attempt_key,
+    DispatchAttempt, FileId, Outcome, OutcomeKind, PlannedDispatch, Reporter, TargetName, Timestamp, Topic, attempt_key,
 };
 use crate::transport::{Dispatch, Permit, Transport};
 use crate::verify::Request;

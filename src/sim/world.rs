@@ -177,7 +177,8 @@ impl World {
             ..WorkerOptions::new(identity, names)
         };
         let inner = self.cluster.worker(identity).expect("the identity is no reserved one");
-        let log = WatchedLog { inner, wire: self.wire.clone(), aimed: self.aimed.clone(), identity: identity.to_owned() };
+        let log =
+            WatchedLog { inner, wire: self.wire.clone(), aimed: self.aimed.clone(), identity: identity.to_owned() };
         let transport = WireTransport { wire: self.wire.clone(), worker: identity.to_owned() };
         let codec = Arc::new(Codec::new(Arc::new(self.registry.clone())));
         let observed = Arc::clone(&self.observed);
@@ -509,8 +510,7 @@ impl World {
     /// Lets the checker judge the log and the journals.
     pub fn check(&self, quiet: bool) -> verify::Report {
         let records = self.dump();
-        let mut report =
-            verify::check(Arc::clone(&self.codec), self.verify_options(quiet), &records, self.journal());
+        let mut report = verify::check(Arc::clone(&self.codec), self.verify_options(quiet), &records, self.journal());
         for key in &self.wire.lock().premature {
             report.violations.push(verify::Violation {
                 invariant: "I5",

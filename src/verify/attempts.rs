@@ -31,7 +31,8 @@ impl Checker {
                 self.report.add("retries");
             }
             if attempt.value.attempt != expected {
-                let text = format!("attempt {} at {} stands where {expected} belongs", attempt.value.attempt, plan.target);
+                let text =
+                    format!("attempt {} at {} stands where {expected} belongs", attempt.value.attempt, plan.target);
                 self.report.broken("I6", Some(id), Some(attempt.place), text);
                 break;
             }
@@ -68,7 +69,10 @@ impl Checker {
                 .filter(|e| e.target.as_ref() == Some(&plan.target))
                 .collect();
             if !events.iter().any(|e| ends(e, first.attempt)) {
-                let text = format!("attempt {} at {} is authorized while {} is open", second.value.attempt, plan.target, first.attempt);
+                let text = format!(
+                    "attempt {} at {} is authorized while {} is open",
+                    second.value.attempt, plan.target, first.attempt
+                );
                 self.report.broken("I6", Some(id), Some(second.place), text);
             }
             if plan.on_unknown == OnUnknown::Hold && !events.iter().any(|e| allows(e, first.attempt)) {

@@ -216,7 +216,14 @@ impl Checker {
         let (second, third) = (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default());
         let taken = match record.at.topic {
             Topic::Arrivals => self.decoded::<Arrival>(record, &id).map(|arrival| {
-                self.take_once("I4", "the arrival", record, &id, |file| file.arrival.replace(arrival.clone()), &arrival);
+                self.take_once(
+                    "I4",
+                    "the arrival",
+                    record,
+                    &id,
+                    |file| file.arrival.replace(arrival.clone()),
+                    &arrival,
+                );
             }),
             Topic::Plans => self.decoded::<PlannedDispatch>(record, &id).map(|plan| {
                 let insert = |file: &mut FileRecords| file.plans.insert(second, plan.clone());

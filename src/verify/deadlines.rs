@@ -38,7 +38,8 @@ impl Checker {
         for (event, place) in file.events().filter(|(e, _)| e.cause.topic == outcomes) {
             let here = (event.cause.partition, event.cause.offset);
             if last.is_some_and(|last| last.0 == here.0 && last.1 >= here.1) {
-                let text = format!("version {} comes from offset {}, after one from a later offset", event.version, here.1);
+                let text =
+                    format!("version {} comes from offset {}, after one from a later offset", event.version, here.1);
                 self.report.broken("I14", Some(id), Some(place), text);
             }
             last = Some(here);
@@ -75,9 +76,10 @@ impl Checker {
             let Some(Ok(outcome)) = self.inputs.outcomes.get(at).map(|i| i.value.as_ref()) else { continue };
             let before = at.0 == event.cause.partition && at.1 < event.cause.offset;
             // A file that was forgotten and came again has reports of its earlier life on the topic.
-            let of_this_life = file.arrival.as_ref().is_some_and(|a| {
-                self.inputs.outcomes.get(at).is_some_and(|i| i.timestamp >= a.timestamp)
-            });
+            let of_this_life = file
+                .arrival
+                .as_ref()
+                .is_some_and(|a| self.inputs.outcomes.get(at).is_some_and(|i| i.timestamp >= a.timestamp));
             if before && of_this_life && settles(outcome.kind) && !is_in_history(file, outcome, event.version) {
                 overlooked.push(*at);
             }

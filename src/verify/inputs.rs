@@ -75,7 +75,8 @@ impl Checker {
                 }
             }
             _ => {
-                let ended: Vec<String> = ends.iter().filter(|(_, n)| *n > 0).map(|(e, n)| format!("{e} {n}×")).collect();
+                let ended: Vec<String> =
+                    ends.iter().filter(|(_, n)| *n > 0).map(|(e, n)| format!("{e} {n}×")).collect();
                 self.report.broken("I1", id.as_ref(), at, format!("the manifest was {}", ended.join(" and ")));
             }
         }
@@ -109,7 +110,12 @@ impl Checker {
                     self.report.broken("I15", None, Some(letter.place), text);
                 }
                 if original.is_some_and(|bytes| *bytes != letter.bytes) {
-                    self.report.broken("I15", None, Some(letter.place), "the dead letter has other bytes than the record");
+                    self.report.broken(
+                        "I15",
+                        None,
+                        Some(letter.place),
+                        "the dead letter has other bytes than the record",
+                    );
                 }
             }
             if dead.len() > 1 && *topic != Topic::Manifests {

@@ -29,7 +29,8 @@ impl Checker {
             let dense = (0..).zip(plan).all(|(ordinal, p)| p.value.ordinal == ordinal);
             let of = usize::try_from(first.value.of).unwrap_or(usize::MAX);
             if expected != planned || !dense || of != plan.len() {
-                let text = format!("{} of {of} plan records are there for {} expected targets", plan.len(), expected.len());
+                let text =
+                    format!("{} of {of} plan records are there for {} expected targets", plan.len(), expected.len());
                 self.report.broken("I4", Some(id), place, text);
             }
             if plan.iter().any(|p| p.value.plan_digest != first.value.plan_digest) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Checker;
 use super::collect::FileRecords;
 use crate::lifecycle::{File, Folded, fold};
-use crate::record::{FileHistory, FileId, FileState, HistoryEvent, Judgement, State, Status};
+use crate::record::{FileHistory, FileId, FileState, HistoryEvent, Intervention, Judgement, State, Status};
 
 impl Checker {
     pub(super) fn replay(&mut self, id: &FileId, file: &FileRecords) {
@@ -21,7 +21,10 @@ impl Checker {
             match self.fold_until(file, state.value.version) {
                 Ok(folded) if folded.to_state() == *state.value => self.report.add("folds.equal"),
                 Ok(folded) => {
-                    let text = format!("its records fold into another state: {}", difference(&folded.to_state(), &state.value));
+                    let text = format!(
+                        "its records fold into another state: {}",
+                        difference(&folded.to_state(), &state.value)
+                    );
                     self.report.broken("I11", Some(id), Some(state.place), text);
                 }
                 Err(why) => self.report.broken("I11", Some(id), Some(state.place), why),
@@ -34,6 +37,17 @@ impl Checker {
             self.report.broken("I11", Some(id), Some(newest.place), text);
         }
         self.check_held(id, file, last);
+        self.check_interventions(id, file);
+    }
+
+    /// Whoever intervened said so, and why.
+    fn check_interventions(&mut self, id: &FileId, file: &FileRecords) {
+        for (event, place) in file.events().filter(|(e, _)| e.judgement == Judgement::Applied) {
+            if event.intervention.as_ref().is_some_and(is_anonymous) {
+                let text = format!("the intervention of version {} doesn't say by whom and why", event.version);
+                self.report.broken("I13", Some(id), Some(place), text);
+            }
+        }
     }
 
     fn fold_until(&self, file: &FileRecords, version: i64) -> Result<File, String> {
@@ -74,12 +88,14 @@ impl Checker {
     }
 }
 
-/// Whether an event is a report or the intervention of somebody who said why.
+/// Whether an event is a report or an intervention.
 fn may_leave_held(event: &HistoryEvent) -> bool {
     let reported = event.outcome.as_ref().is_some_and(|o| o.timer.is_none());
-    let intervened =
-        event.intervention.as_ref().is_some_and(|i| !i.actor.trim().is_empty() && !i.reason.trim().is_empty());
-    event.judgement == Judgement::Applied && (reported || intervened)
+    event.judgement == Judgement::Applied && (reported || event.intervention.is_some())
+}
+
+fn is_anonymous(intervention: &Intervention) -> bool {
+    intervention.actor.trim().is_empty() || intervention.reason.trim().is_empty()
 }
 
 fn last_version(file: &FileRecords) -> i64 {
@@ -94,8 +110,7 @@ fn last_version(file: &FileRecords) -> i64 {
 fn until(file: &FileRecords, version: i64) -> Folded {
     let mut history = BTreeMap::new();
     for (seq, record) in &file.history {
-        let events: Vec<HistoryEvent> =
-            record.value.events.iter().filter(|e| e.version <= version).cloned().collect();
+        let events: Vec<HistoryEvent> = record.value.events.iter().filter(|e| e.version <= version).cloned().collect();
         if !events.is_empty() {
             history.insert(*seq, FileHistory { events, ..record.value.as_ref().clone() });
         }

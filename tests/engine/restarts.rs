@@ -1,8 +1,8 @@
 //! Crashes: what was in flight, what was started, what was frozen.
 
-use consign::log::memory::Fault;
 use consign::log::TopicPartition;
-use consign::record::{Action, HeldBecause, Status, State, Topic};
+use consign::log::memory::Fault;
+use consign::record::{Action, HeldBecause, State, Status, Topic};
 use consign::sim::{Answer, OTHER_DOCUMENT, World, manifest};
 
 use crate::{clean, reasons, world};
