@@ -43,5 +43,7 @@ pub mod plan;
 pub mod receiver;
 pub mod record;
 pub mod routing;
+pub mod sim;
 pub mod transport;
+pub mod verify;
 pub mod view;

@@ -8,16 +8,20 @@ use std::sync::Arc;
 use super::Worker;
 use super::home::{Home, TimerMark};
 use super::observed::Observed;
+use super::work::Deciding;
 use crate::lifecycle::{File, Judged};
 use crate::log::{Append, Headers, Record, TopicPartition};
 use crate::record::{
-    Cause, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status, TargetName, Timestamp,
-    Topic, Wire, attempt_key, dispatch_key, history_key,
+    Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status, TargetName,
+    Timestamp, Topic, Wire, attempt_key, dispatch_key, history_key,
 };
 use crate::transport::Permit;
 
 /// A history record is closed once its events take this many bytes.
 const HISTORY_RECORD_BYTES: usize = 256 * 1024;
+
+/// A batch takes no further record once its own records take this many bytes.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// A file as this batch leaves it.
 pub(super) struct Draft {
@@ -49,6 +53,10 @@ pub(super) struct Batch<'w> {
     pub now: Timestamp,
     pub drafts: BTreeMap<FileId, Draft>,
     pub appends: Vec<Append>,
+    /// Roughly what `appends` and the events to come take.
+    bytes: usize,
+    /// Changes of `controls` among the appends: this worker obeys them from the commit on.
+    pub controls: Vec<Control>,
     pub positions: BTreeMap<TopicPartition, i64>,
     pub orders: Vec<Order>,
     pub appended: Vec<(i32, FileId, TimerMark)>,
@@ -65,6 +73,8 @@ impl<'w> Batch<'w> {
             now,
             drafts: BTreeMap::new(),
             appends: Vec::new(),
+            bytes: 0,
+            controls: Vec::new(),
             positions: BTreeMap::new(),
             orders: Vec::new(),
             appended: Vec::new(),
@@ -115,18 +125,30 @@ impl<'w> Batch<'w> {
     /// Appends a record to a topic in a home partition.
     pub fn append<T: Wire>(&mut self, topic: Topic, partition: i32, key: String, value: &T) {
         let value = self.worker.codec.encode_for(topic, value).expect("write ids are learned before the first batch");
-        self.appends.push(Append {
-            topic,
-            partition: Some(partition),
-            key: key.into_bytes(),
-            value: Some(value),
-            headers: Headers::new(),
-        });
+        let (partition, key) = (Some(partition), key.into_bytes());
+        self.push(Append { topic, partition, key, value: Some(value), headers: Headers::new() });
+    }
+
+    /// Adds a record to the transaction.
+    pub fn push(&mut self, append: Append) {
+        self.bytes += append.key.len() + append.value.as_ref().map_or(0, Vec::len);
+        self.appends.push(append);
+    }
+
+    /// Whether it takes no further record, so that the transaction stays of a size that the log and memory bear.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES
+    }
+
+    /// Whether a target is paused, or is being paused by this batch.
+    pub fn is_paused(&self, target: &TargetName) -> bool {
+        let being_paused = |c: &Control| c.pause.as_ref().is_some_and(|p| p.paused && p.target == *target);
+        self.worker.controls.pause(target).is_some() || self.controls.iter().any(being_paused)
     }
 
     pub fn tombstone(&mut self, topic: Topic, partition: i32, key: String) {
         let (key, headers) = (key.into_bytes(), Headers::new());
-        self.appends.push(Append { topic, partition: Some(partition), key, value: None, headers });
+        self.push(Append { topic, partition: Some(partition), key, value: None, headers });
     }
 
     /// The record as a cause.
@@ -165,14 +187,16 @@ impl<'w> Batch<'w> {
             failure: None,
         };
         fill(&mut event);
+        self.bytes += weight_of(&event);
         draft.events.push(event);
         Some(recorded)
     }
 
     /// Appends the records of every draft: history, then file-state, at most once for each file.
-    pub fn finish(&mut self) {
+    pub fn finish(&mut self, current: &mut Option<Deciding>) {
         let mut drafts = std::mem::take(&mut self.drafts);
         for (id, draft) in &mut drafts {
+            *current = Some(Deciding::Home(draft.home));
             self.finish_history(id, draft);
             let was_terminal =
                 draft.before.as_ref().is_some_and(|b| matches!(b.state, State::Completed | State::Failed));
@@ -257,6 +281,8 @@ fn weight_of(event: &HistoryEvent) -> usize {
     let evidence = event.outcome.as_ref().and_then(|o| o.evidence.as_ref());
     let body = evidence.and_then(|e| e.body.as_ref()).map_or(0, String::len);
     let headers = evidence.map_or(0, |e| e.headers.iter().map(|(k, v)| k.len() + v.len()).sum());
-    let words = event.intervention.as_ref().map_or(0, |i| i.reason.len() + i.evidence.as_ref().map_or(0, String::len));
-    512 + body + headers + words
+    let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let said = event.outcome.as_ref().map_or(0, |o| o.code.len() + optional(&o.detail) + optional(&o.reference));
+    let asked = event.intervention.as_ref().map_or(0, |i| i.actor.len() + i.reason.len() + optional(&i.evidence));
+    1024 + body + headers + said + asked
 }

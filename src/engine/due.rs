@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::batch::{Batch, Order};
 use super::home::{TimerMark, mark_of};
 use super::observed::Observed;
+use super::work::Deciding;
 use crate::lifecycle::DueTimer;
 use crate::record::{
     DispatchAttempt, FileId, Outcome, OutcomeKind, Reporter, TargetName, Timer, TimerKind, Timestamp, Topic,
@@ -90,9 +91,8 @@ impl Batch<'_> {
 
     /// Authorizes attempts of dispatches that were due before this batch, while there is capacity.
     pub(super) fn authorize_waiting(&mut self, home: i32, max: usize) {
-        let worker = self.worker;
         for target in self.home(home).waited_for() {
-            if worker.controls.pause(target).is_some() {
+            if self.is_paused(target) {
                 continue;
             }
             for (_, id) in self.home(home).waiting(target) {
@@ -104,16 +104,17 @@ impl Batch<'_> {
     }
 
     /// Authorizes attempts of the files that this batch changed: what has just become due needn't wait for the next.
-    pub(super) fn authorize_drafts(&mut self, max: usize) {
+    pub(super) fn authorize_drafts(&mut self, max: usize, current: &mut Option<Deciding>) {
         let ids: Vec<(i32, FileId)> = self.drafts.iter().map(|(id, d)| (d.home, id.clone())).collect();
         for (home, id) in ids {
+            *current = Some(Deciding::Home(home));
             for index in 0..self.drafts[&id].file.dispatches.len() {
                 let file = &self.drafts[&id].file;
                 if self.orders.len() >= max || !file.may_authorize(index, self.now) {
                     continue;
                 }
                 let target = file.dispatches[index].target().clone();
-                if self.worker.controls.pause(&target).is_none() {
+                if !self.is_paused(&target) {
                     self.authorize(home, &id, &target);
                 }
             }

@@ -18,6 +18,9 @@ pub(super) const ORIGIN_PARTITION: &str = "consign-origin-partition";
 pub(super) const ORIGIN_OFFSET: &str = "consign-origin-offset";
 pub(super) const ORIGIN_TIMESTAMP: &str = "consign-origin-timestamp";
 
+/// Longest explanation in a dead letter's header, in bytes: the whole must stay of a size that the log takes.
+const DETAIL_BYTES: usize = 1024;
+
 /// Why an input goes to dead-letters: the value of its `consign-reason` header.
 pub mod reason {
     /// The bytes are no record of the topic's schema.
@@ -89,8 +92,13 @@ pub(super) fn check_key(record: &Record, expected: &str) -> Result<(), Unfit> {
     }
 }
 
+/// The longest beginning of a text that has at most so many bytes.
+pub(super) fn prefix(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
 /// Where a forwarded record first stood, by its headers.
-pub(super) fn origin_of(record: &Record) -> Option<Origin> {
+pub(crate) fn origin_of(record: &Record) -> Option<Origin> {
     let text = |name| std::str::from_utf8(record.header(name)?).ok();
     Some(Origin {
         topic: text(ORIGIN_TOPIC)?.to_owned(),
@@ -241,7 +249,7 @@ impl Batch<'_> {
         }
         let mut headers = record.headers.clone();
         headers.extend(origin_headers(&self.worker.options.names.name(record.at.topic), record));
-        self.appends.push(Append {
+        self.push(Append {
             topic: record.at.topic,
             partition: Some(home),
             key: record.key.clone().unwrap_or_default(),
@@ -255,6 +263,7 @@ impl Batch<'_> {
     /// Sends the record's bytes to dead-letters with the reason.
     pub(super) fn dead_letter(&mut self, record: &Record, reason: &'static str, detail: &str) {
         let topic = self.worker.options.names.name(record.at.topic);
+        let detail = prefix(detail, DETAIL_BYTES);
         let mut headers: Headers = vec![
             ("consign-reason".into(), reason.into()),
             ("consign-detail".into(), detail.as_bytes().to_vec()),
@@ -264,7 +273,7 @@ impl Batch<'_> {
         ];
         // A forwarded record keeps its first place behind the one that it was read at.
         headers.extend(record.headers.iter().cloned());
-        self.appends.push(Append {
+        self.push(Append {
             topic: Topic::DeadLetters,
             partition: None,
             key: record.key.clone().unwrap_or_default(),

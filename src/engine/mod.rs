@@ -18,6 +18,7 @@ mod restore;
 mod work;
 mod worker;
 
+pub(crate) use intake::origin_of;
 pub use intake::reason;
 pub use observed::Observed;
 pub use worker::Worker;

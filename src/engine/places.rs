@@ -1,6 +1,7 @@
 //! Which partitions are this worker's, and how a home partition comes to work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Unwell;
 use super::home::Home;
@@ -20,6 +21,7 @@ impl Worker {
                     self.positions.remove(&partition);
                     self.uncommitted.remove(&partition);
                     self.stalled.remove(&partition);
+                    self.broken.remove(&partition);
                     if Topic::HOME_INPUTS.contains(&partition.topic) {
                         self.places.remove(&partition.partition);
                     }
@@ -36,7 +38,13 @@ impl Worker {
         for tp in assigned {
             let is_home = Topic::HOME_INPUTS.contains(&tp.topic) && tp.partition < home_partitions;
             if !is_home {
-                self.start_homeless(tp)?;
+                match self.start_homeless(tp) {
+                    // Another worker's commit may still be landing there; what is whole goes on.
+                    Err(LogError::Away(text)) => {
+                        self.unwell.push(Unwell::new("CG206", format!("{tp} can't begin yet: {text}")));
+                    }
+                    started => started?,
+                }
             } else if !self.places.contains_key(&tp.partition) {
                 let whole = Topic::HOME_INPUTS
                     .iter()
@@ -65,7 +73,7 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn restore_step(&mut self, now: Timestamp) -> Result<(), LogError> {
+    pub(super) fn restore_step(&mut self, now: Timestamp, wait: Duration) -> Result<(), LogError> {
         let begun: Vec<i32> =
             self.places.iter().filter(|(_, p)| matches!(p, Place::Assigned)).map(|(p, _)| *p).collect();
         for partition in begun {
@@ -83,7 +91,7 @@ impl Worker {
         let mut at_goal = Vec::new();
         for (partition, place) in &mut self.places {
             let Place::Restoring(restore) = place else { continue };
-            match restore.step(&codec, self.options.max_batch) {
+            match restore.step(&codec, self.options.max_batch, wait) {
                 Ok(false) => {}
                 Ok(true) => at_goal.push(*partition),
                 Err(RestoreError::Refused(code, text)) => *place = Place::Refused(code, text),

@@ -1,7 +1,7 @@
 //! Reports, timers and interventions: read, judged by the machine, kept in the history.
 
 use super::batch::Batch;
-use super::intake::{Unfit, check_key, reason, value_of};
+use super::intake::{Unfit, check_key, prefix, reason, value_of};
 use super::observed::Observed;
 use crate::lifecycle::Effect;
 use crate::log::{Append, Headers, Record};
@@ -12,6 +12,12 @@ use crate::record::{
 
 /// Evidence in the history is cut to this many bytes.
 const EVIDENCE_BYTES: usize = 16 * 1024;
+
+/// A sentence in the history is cut to this many bytes: a detail, a reason.
+const SENTENCE_BYTES: usize = 4 * 1024;
+
+/// A word in the history is cut to this many bytes: a code, a reference, a digest.
+const WORD_BYTES: usize = 256;
 
 impl Batch<'_> {
     /// Re-homes one ack: its token is checked and it becomes a report in its file's home partition.
@@ -33,7 +39,7 @@ impl Batch<'_> {
             offset: record.offset,
             timestamp: record.timestamp,
         });
-        cut_evidence(&mut outcome);
+        bound_outcome(&mut outcome);
         let home = home_partition(outcome.file_id.as_str(), self.worker.home_partitions());
         self.append(Topic::Outcomes, home, key, &outcome);
         Ok(())
@@ -48,7 +54,7 @@ impl Batch<'_> {
         if !self.at_home(record, &outcome.file_id)? {
             return Ok(());
         }
-        cut_evidence(&mut outcome);
+        bound_outcome(&mut outcome);
         outcome.ack_token = None;
         let (home, id) = (record.at.partition, outcome.file_id.clone());
         let target = (!of_file).then(|| outcome.target.clone());
@@ -98,7 +104,7 @@ impl Batch<'_> {
 
     /// Folds one intervention.
     pub(super) fn intervention(&mut self, record: &Record) -> Result<(), Unfit> {
-        let asked: Intervention = self.worker.codec.decode(value_of(record)?)?;
+        let mut asked: Intervention = self.worker.codec.decode(value_of(record)?)?;
         let key = match &asked.target {
             Some(target) => dispatch_key(&asked.file_id, target),
             None => file_key(&asked.file_id),
@@ -110,6 +116,7 @@ impl Batch<'_> {
         if asked.action == Action::StartSuccessor {
             return self.start_successor(record, asked);
         }
+        bound_intervention(&mut asked)?;
         let (home, id) = (record.at.partition, asked.file_id.clone());
         let index = self.dispatch_of(home, &id, asked.target.as_ref())?;
         let (cause, now) = (self.cause_of(record), self.now);
@@ -141,9 +148,8 @@ impl Batch<'_> {
         for effect in effects {
             match effect {
                 Effect::PauseTarget { target, code, authorized_at } => {
-                    let controls = &self.worker.controls;
-                    let resumed_since = controls.resumed_at(&target).is_some_and(|at| authorized_at <= at);
-                    if !resumed_since && controls.pause(&target).is_none() {
+                    let resumed_at = self.worker.controls.resumed_at(&target);
+                    if resumed_at.is_none_or(|at| authorized_at > at) && !self.is_paused(&target) {
                         self.pause(target, code, id);
                     }
                 }
@@ -159,6 +165,7 @@ impl Batch<'_> {
         let said = ("consign", reason.as_str(), self.now);
         let control = Control::pausing(&target, PausedBy::Engine, true, Some(code.clone()), said);
         self.append(Topic::Controls, 0, control.name.clone(), &control);
+        self.controls.push(control);
         self.observe(Observed::Paused { target, code });
     }
 
@@ -181,7 +188,7 @@ impl Batch<'_> {
         };
         let home = home_partition(successor.as_str(), self.worker.home_partitions());
         let value = self.worker.codec.encode(&start).expect("write ids are learned before the first batch");
-        self.appends.push(Append {
+        self.push(Append {
             topic: Topic::Interventions,
             partition: Some(home),
             key: file_key(successor).into_bytes(),
@@ -202,12 +209,47 @@ fn check_names(outcome: &Outcome) -> Result<(), Unfit> {
     Ok(())
 }
 
-fn cut_evidence(outcome: &mut Outcome) {
-    let Some(evidence) = &mut outcome.evidence else { return };
-    let Some(body) = &mut evidence.body else { return };
-    if body.len() > EVIDENCE_BYTES {
-        let end = (0..=EVIDENCE_BYTES).rev().find(|i| body.is_char_boundary(*i)).unwrap_or(0);
-        body.truncate(end);
-        evidence.truncated = true;
+/// Cuts what others wrote to a length that a history record bears, whatever they wrote.
+fn bound_outcome(outcome: &mut Outcome) {
+    cut(&mut outcome.code, WORD_BYTES);
+    for text in [&mut outcome.reference, &mut outcome.received_digest].into_iter().flatten() {
+        cut(text, WORD_BYTES);
     }
+    if let Some(detail) = &mut outcome.detail {
+        cut(detail, SENTENCE_BYTES);
+    }
+    let Some(evidence) = &mut outcome.evidence else { return };
+    let mut room = EVIDENCE_BYTES;
+    evidence.headers.retain(|name, value| {
+        let length = name.len() + value.len();
+        let fits = length <= room;
+        room -= if fits { length } else { 0 };
+        fits
+    });
+    if let Some(body) = &mut evidence.body {
+        evidence.truncated |= cut(body, EVIDENCE_BYTES);
+    }
+}
+
+/// The same for what people ask. An identity is never cut: two would become one.
+fn bound_intervention(asked: &mut Intervention) -> Result<(), Unfit> {
+    if asked.intervention_id.len() > WORD_BYTES {
+        let text = format!("the intervention_id is longer than {WORD_BYTES} bytes");
+        return Err(Unfit::Dead(reason::UNDECODABLE, text));
+    }
+    cut(&mut asked.actor, WORD_BYTES);
+    cut(&mut asked.reason, SENTENCE_BYTES);
+    if let Some(evidence) = &mut asked.evidence {
+        cut(evidence, EVIDENCE_BYTES);
+    }
+    asked.successor = None;
+    Ok(())
+}
+
+/// Cuts a text; true if it was longer.
+fn cut(text: &mut String, bytes: usize) -> bool {
+    let kept = prefix(text, bytes).len();
+    let longer = kept < text.len();
+    text.truncate(kept);
+    longer
 }

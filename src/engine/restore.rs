@@ -51,10 +51,10 @@ impl Restore {
         Self { positions, reader, by_file: BTreeMap::new(), pending: Vec::new(), records: 0, begun_at }
     }
 
-    /// Reads on; true once everything up to the goal is there.
-    pub fn step(&mut self, codec: &Codec, max: usize) -> Result<bool, RestoreError> {
+    /// Reads on, waiting for records at most so long; true once everything up to the goal is there.
+    pub fn step(&mut self, codec: &Codec, max: usize, wait: Duration) -> Result<bool, RestoreError> {
         if self.pending.is_empty() {
-            self.pending = self.reader.poll(max, Duration::from_millis(20))?;
+            self.pending = self.reader.poll(max, wait)?;
             self.pending.reverse();
         }
         while let Some(record) = self.pending.last() {

@@ -10,11 +10,14 @@ use super::observed::Observed;
 use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Worker};
 use super::{Stop, Unwell};
 use crate::log::{Append, LogError, Position, Record, TopicPartition};
-use crate::record::{FileId, Timestamp, Topic};
+use crate::record::{Control, FileId, Timestamp, Topic};
 use crate::transport::Dispatch;
 
 /// How long an input waits before the registry is asked again, in milliseconds.
 const STALL_MS: i64 = 1_000;
+
+/// How often positions of idle inputs are committed that moved past markers, in milliseconds.
+const IDLE_COMMIT_MS: i64 = 600_000;
 
 /// A producer fenced twice within this time has a rival that won't go away, in milliseconds.
 const FENCED_TWICE_MS: i64 = 60_000;
@@ -30,12 +33,23 @@ struct Decided {
     roused: Vec<(i32, FileId)>,
     tombstoned: Vec<(i32, FileId)>,
     observed: Vec<Observed>,
+    controls: Vec<Control>,
     stalled: BTreeMap<TopicPartition, String>,
+    /// Some of the records are left for the next batch.
+    cut_short: bool,
+}
+
+/// What is being decided, for when an invariant breaks: a record, or what is due in a home without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Deciding {
+    Record(TopicPartition, i64),
+    Home(i32),
 }
 
 impl Worker {
     /// Folds records and what is due, commits, acts.
     pub(super) fn work(&mut self, records: &[Record], now: Timestamp) -> Result<(), LogError> {
+        self.commit_first_positions()?;
         self.advance_gate(now)?;
         let mut current = None;
         let decided = catch_unwind(AssertUnwindSafe(|| self.decide(records, now, &mut current)));
@@ -43,7 +57,7 @@ impl Worker {
             self.count_failure(current);
             return Err(LogError::Aborted("an invariant broke while a record was folded".into()));
         };
-        self.add_positions(&mut decided, records)?;
+        self.add_positions(&mut decided, records, now)?;
         if !decided.appends.is_empty() || !decided.positions.is_empty() {
             let positions: Vec<Position> = decided.positions.iter().map(|(tp, at)| (*tp, *at)).collect();
             assert!(!positions.is_empty(), "every transaction commits the position of an owned partition");
@@ -55,14 +69,19 @@ impl Worker {
         self.act(decided, now)
     }
 
-    fn decide(&self, records: &[Record], now: Timestamp, current: &mut Option<(TopicPartition, i64)>) -> Decided {
+    fn decide(&self, records: &[Record], now: Timestamp, current: &mut Option<Deciding>) -> Decided {
         let mut batch = Batch::new(self, now);
         let mut stalled: BTreeMap<TopicPartition, String> = BTreeMap::new();
-        for record in records.iter() {
+        let mut cut_short = false;
+        for record in records {
             if stalled.contains_key(&record.at) {
                 continue;
             }
-            *current = Some((record.at, record.offset));
+            if batch.is_full() {
+                cut_short = true;
+                break;
+            }
+            *current = Some(Deciding::Record(record.at, record.offset));
             let folded = match record.at.topic {
                 Topic::Manifests => batch.manifest(record),
                 Topic::Interventions => batch.intervention(record),
@@ -80,9 +99,9 @@ impl Worker {
             }
             batch.positions.insert(record.at, record.offset + 1);
         }
-        *current = None;
         let max = self.options.max_batch;
         for home in self.running() {
+            *current = Some(Deciding::Home(home));
             batch.wake(home, max);
             // What has waited longest goes first; what this batch made due takes what capacity is left.
             batch.authorize_waiting(home, max);
@@ -90,8 +109,8 @@ impl Worker {
                 batch.escalate_paused(home);
             }
         }
-        batch.authorize_drafts(max);
-        batch.finish();
+        batch.authorize_drafts(max, current);
+        batch.finish(current);
         Decided {
             drafts: batch.drafts,
             appends: batch.appends,
@@ -102,26 +121,39 @@ impl Worker {
             roused: batch.roused,
             tombstoned: batch.tombstoned,
             observed: batch.observed,
+            controls: batch.controls,
             stalled,
+            cut_short,
         }
     }
 
-    /// Adds the positions that no record brought: those never committed, those of acks that moved past markers, and one
-    /// of the home that a batch of timers alone is about.
-    fn add_positions(&mut self, decided: &mut Decided, records: &[Record]) -> Result<(), LogError> {
-        for tp in &self.uncommitted {
-            if let Some(at) = self.positions.get(tp) {
-                decided.positions.entry(*tp).or_insert(*at);
-            }
+    /// Commits the positions of inputs that never had one, by themselves: were they part of a transaction with records
+    /// and that were aborted, a home would hold records without offsets, as if its offsets had been lost.
+    fn commit_first_positions(&mut self) -> Result<(), LogError> {
+        let first: Vec<Position> =
+            self.uncommitted.iter().filter_map(|tp| Some((*tp, *self.positions.get(tp)?))).collect();
+        if !first.is_empty() {
+            self.log.transact(Vec::new(), &first)?;
+            self.uncommitted.retain(|tp| !first.iter().any(|(committed, _)| committed == tp));
+            (self.observe)(&Observed::Committed { records: 0 });
         }
-        let idle_acks: Vec<TopicPartition> = self
+        Ok(())
+    }
+
+    /// Adds the positions that no record brought: those of idle inputs that moved past markers, and one of the home that
+    /// a batch of timers alone is about. Acks go at once, because deadlines may wait for them; the others go along, or
+    /// now and then: once the records before a marker are deleted, a position before it would look like a loss.
+    fn add_positions(&mut self, decided: &mut Decided, records: &[Record], now: Timestamp) -> Result<(), LogError> {
+        let commits = !decided.appends.is_empty() || !decided.positions.is_empty() || now >= self.next_idle_commit;
+        let idle: Vec<TopicPartition> = self
             .positions
             .keys()
-            .filter(|tp| tp.topic == Topic::Acks && !self.stalled.contains_key(tp))
+            .filter(|tp| tp.topic == Topic::Acks || (commits && self.running_home(tp.partition).is_some()))
+            .filter(|tp| !self.stalled.contains_key(tp) && !self.broken.contains_key(tp))
             .filter(|tp| !decided.stalled.contains_key(tp) && !records.iter().any(|r| r.at == **tp))
             .copied()
             .collect();
-        for (tp, at) in idle_acks.iter().zip(self.log.positions(&idle_acks)?) {
+        for (tp, at) in idle.iter().zip(self.log.positions(&idle)?) {
             if let Some(at) = at.filter(|at| *at > self.positions[tp]) {
                 decided.positions.entry(*tp).or_insert(at);
             }
@@ -136,11 +168,15 @@ impl Worker {
 
     /// The commit stands: the homes take in what was decided, requests leave, and the shell is told.
     fn act(&mut self, decided: Decided, now: Timestamp) -> Result<(), LogError> {
-        for tp in decided.positions.keys() {
-            self.uncommitted.remove(tp);
-            self.failures.retain(|(failed, _), _| failed != tp);
-        }
+        self.failures.clear();
         self.positions.extend(decided.positions);
+        self.rewind |= decided.cut_short;
+        for control in decided.controls {
+            self.controls.apply(&control.name.clone(), Some(control));
+        }
+        if now >= self.next_idle_commit {
+            self.next_idle_commit = now.plus_millis(IDLE_COMMIT_MS);
+        }
         if now >= self.next_pause_scan {
             self.next_pause_scan = now.plus_millis(PAUSE_SCAN_MS);
         }
@@ -193,12 +229,18 @@ impl Worker {
         let is_homeless = record.at.topic == Topic::Acks || record.at.partition >= self.home_partitions();
         is_next
             && !self.stalled.contains_key(&record.at)
+            && !self.broken.contains_key(&record.at)
             && (is_homeless || self.running_home(record.at.partition).is_some())
     }
 
     fn advance_gate(&mut self, now: Timestamp) -> Result<(), LogError> {
         let Some(first) = self.homes().filter_map(|(_, home)| home.first_parked()).min() else { return Ok(()) };
-        if self.gate.advance(self.log.as_mut(), first, now)? {
+        let advanced = match self.gate.advance(self.log.as_mut(), first, now) {
+            // Another worker's commit may still be landing: deadlines wait for that, the rest doesn't.
+            Err(LogError::Away(_)) => false,
+            advanced => advanced?,
+        };
+        if advanced {
             let read_until = self.gate.read_until();
             for home in self.running() {
                 self.running_home_mut(home).unpark(read_until, now);
@@ -207,14 +249,25 @@ impl Worker {
         Ok(())
     }
 
-    /// Counts a broken invariant against the record at which it broke; after a few its partition is left alone.
-    fn count_failure(&mut self, current: Option<(TopicPartition, i64)>) {
-        let Some((tp, offset)) = current else { return };
-        let failures = self.failures.entry((tp, offset)).or_default();
+    /// Counts a broken invariant against what was being decided; after a few its partition is left alone.
+    fn count_failure(&mut self, deciding: Option<Deciding>) {
+        let Some(deciding) = deciding else { return };
+        let failures = self.failures.entry(deciding).or_default();
         *failures += 1;
-        if *failures >= FAILURES_BEFORE_PAUSE && Topic::HOME_INPUTS.contains(&tp.topic) {
-            let text = format!("an invariant breaks at {tp}, offset {offset}; the log has the message");
-            self.places.insert(tp.partition, Place::Refused("CG213", text));
+        if *failures < FAILURES_BEFORE_PAUSE {
+            return;
+        }
+        let (at, home) = match deciding {
+            Deciding::Record(tp, offset) => {
+                let is_home = Topic::HOME_INPUTS.contains(&tp.topic) && tp.partition < self.home_partitions();
+                let at = format!("an invariant breaks at {tp}, offset {offset}; the log has the message");
+                (at, if is_home { Ok(tp.partition) } else { Err(tp) })
+            }
+            Deciding::Home(home) => ("an invariant breaks by what is due; the log has the message".into(), Ok(home)),
+        };
+        match home {
+            Ok(home) => drop(self.places.insert(home, Place::Refused("CG213", at))),
+            Err(tp) => drop(self.broken.insert(tp, at)),
         }
     }
 
@@ -232,7 +285,7 @@ impl Worker {
             }
             LogError::Undecided(_) => {
                 (self.observe)(&Observed::Aborted { cause: "undecided" });
-                self.rebuild()
+                self.begin_anew()
             }
             LogError::ProducerFenced(text) => {
                 (self.observe)(&Observed::Aborted { cause: "fenced" });
@@ -240,7 +293,7 @@ impl Worker {
                     return Err(Stop::ProducerFenced { identity, text });
                 }
                 self.fenced_at = Some(now);
-                self.rebuild()
+                self.begin_anew()
             }
             LogError::InstanceFenced(text) => Err(Stop::InstanceFenced { identity, text }),
             LogError::Fatal(text) => Err(Stop::LogRefused(text)),
@@ -253,7 +306,7 @@ impl Worker {
             let positions: Vec<Position> = self
                 .positions
                 .iter()
-                .filter(|(tp, _)| !self.stalled.contains_key(tp))
+                .filter(|(tp, _)| !self.stalled.contains_key(tp) && !self.broken.contains_key(tp))
                 .map(|(tp, at)| (*tp, *at))
                 .collect();
             self.log.start(&positions)?;
@@ -263,21 +316,36 @@ impl Worker {
     }
 
     /// Forgets everything and begins anew from what the log holds.
-    fn rebuild(&mut self) -> Result<(), Stop> {
+    fn begin_anew(&mut self) -> Result<(), Stop> {
         self.places.clear();
         self.assigned.clear();
         self.positions.clear();
         self.uncommitted.clear();
         self.stalled.clear();
+        self.broken.clear();
         self.controls_reader = None;
+        self.controls_pending.clear();
         self.gate = super::gate::AcksGate::default();
         self.rewind = false;
-        match self.log.rebuild() {
-            Ok(()) => Ok(()),
-            Err(LogError::InstanceFenced(text)) => {
-                Err(Stop::InstanceFenced { identity: self.options.identity.clone(), text })
-            }
-            Err(error) => Err(Stop::LogRefused(format!("the connection can't be rebuilt: {error}"))),
+        self.rebuild_is_due = true;
+        self.rebuild_if_due()
+    }
+
+    /// Rebuilds the connection, again and again while the log is away.
+    pub(super) fn rebuild_if_due(&mut self) -> Result<(), Stop> {
+        if !self.rebuild_is_due {
+            return Ok(());
         }
+        match self.log.rebuild() {
+            Ok(()) => self.rebuild_is_due = false,
+            Err(LogError::InstanceFenced(text)) => {
+                return Err(Stop::InstanceFenced { identity: self.options.identity.clone(), text });
+            }
+            Err(LogError::Fatal(text)) => {
+                return Err(Stop::LogRefused(format!("the connection can't be rebuilt: {text}")));
+            }
+            Err(error) => self.unwell.push(Unwell::new("CG214", format!("the connection is being rebuilt: {error}"))),
+        }
+        Ok(())
     }
 }

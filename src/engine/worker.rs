@@ -1,6 +1,6 @@
 //! One worker: a loop of poll, fold, commit, act, driven from one thread by [`Worker::step`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::gate::AcksGate;
 use super::home::Home;
 use super::observed::Observed;
 use super::restore::Restore;
+use super::work::Deciding;
 use super::{Stop, Unwell, WorkerOptions};
 use crate::log::{Log, LogError, Reader, Record, TopicPartition};
 use crate::record::{Codec, Control, Controls, DecodeError, Timestamp, Topic};
@@ -19,6 +20,12 @@ pub(super) const FAILURES_BEFORE_PAUSE: u32 = 3;
 
 /// How often what waits under a pause is looked at, in milliseconds.
 pub(super) const PAUSE_SCAN_MS: i64 = 1_000;
+
+/// How long a poll waits at most before `controls` is read to its end.
+const NOT_READY_WAIT: Duration = Duration::from_millis(10);
+
+/// How long a restore waits at most for its next records.
+const RESTORE_WAIT: Duration = Duration::from_millis(20);
 
 /// Where a home partition stands with this worker.
 pub(super) enum Place {
@@ -44,6 +51,8 @@ pub struct Worker {
     pub(super) transport: Box<dyn Transport>,
     pub(super) observe: Box<dyn FnMut(&Observed) + Send>,
     pub(super) controls_reader: Option<Box<dyn Reader>>,
+    /// Controls that were read and wait for the registry, the first and those after it.
+    pub(super) controls_pending: VecDeque<Record>,
     pub(super) assigned: BTreeSet<TopicPartition>,
     pub(super) places: BTreeMap<i32, Place>,
     /// Where each started input goes on: the offset after its last committed record.
@@ -52,13 +61,19 @@ pub struct Worker {
     pub(super) uncommitted: BTreeSet<TopicPartition>,
     /// Inputs whose next record waits for the registry, and when to try again.
     pub(super) stalled: BTreeMap<TopicPartition, Timestamp>,
-    pub(super) failures: BTreeMap<(TopicPartition, i64), u32>,
+    /// Inputs without a home whose next record breaks an invariant, left alone until a person has looked.
+    pub(super) broken: BTreeMap<TopicPartition, String>,
+    /// How often an invariant broke since the last commit, by what was being decided.
+    pub(super) failures: BTreeMap<Deciding, u32>,
     pub(super) gate: AcksGate,
     pub(super) fenced_at: Option<Timestamp>,
     pub(super) next_pause_scan: Timestamp,
+    pub(super) next_idle_commit: Timestamp,
     pub(super) unwell: Vec<Unwell>,
     /// Whether the inputs must be read again from their last commit.
     pub(super) rewind: bool,
+    /// Whether the connection must be rebuilt before anything else.
+    pub(super) rebuild_is_due: bool,
 }
 
 impl Worker {
@@ -82,17 +97,21 @@ impl Worker {
             transport,
             observe,
             controls_reader: None,
+            controls_pending: VecDeque::new(),
             assigned: BTreeSet::new(),
             places: BTreeMap::new(),
             positions: BTreeMap::new(),
             uncommitted: BTreeSet::new(),
             stalled: BTreeMap::new(),
+            broken: BTreeMap::new(),
             failures: BTreeMap::new(),
             gate: AcksGate::default(),
             fenced_at: None,
             next_pause_scan: Timestamp(0),
+            next_idle_commit: Timestamp(0),
             unwell: Vec::new(),
             rewind: false,
+            rebuild_is_due: false,
         }
     }
 
@@ -100,6 +119,10 @@ impl Worker {
     /// after the last turn; inputs that arrive during the wait are judged at `clock()`.
     pub fn step(&mut self, wait: Duration, clock: &dyn Fn() -> Timestamp) -> Result<(), Stop> {
         self.unwell.clear();
+        self.rebuild_if_due()?;
+        if self.rebuild_is_due {
+            return Ok(());
+        }
         match self.turn(wait, clock) {
             Ok(()) => Ok(()),
             Err(error) => self.recover(error, clock()),
@@ -109,6 +132,7 @@ impl Worker {
     /// What keeps this worker from its work; empty when nothing does.
     pub fn unwell(&self) -> Vec<Unwell> {
         let mut reasons = self.unwell.clone();
+        reasons.extend(self.broken.values().map(|text| Unwell::new("CG213", text.as_str())));
         for (partition, place) in &self.places {
             match place {
                 Place::Running(_) => {}
@@ -159,18 +183,20 @@ impl Worker {
     fn turn(&mut self, wait: Duration, clock: &dyn Fn() -> Timestamp) -> Result<(), LogError> {
         self.rewind_if_needed()?;
         let ready = self.read_controls()?;
-        let wait = if ready { self.patience(wait, clock()) } else { Duration::from_millis(10) };
-        let batch = self.log.poll(self.options.max_batch, wait)?;
+        let patience = if ready { self.patience(wait, clock()) } else { wait.min(NOT_READY_WAIT) };
+        let batch = self.log.poll(self.options.max_batch, patience)?;
         for change in batch.changes {
             self.reassign(change);
         }
         if !ready {
+            // What was read meanwhile is read again.
+            self.rewind |= !batch.records.is_empty();
             self.unwell.push(Unwell::new("CG207", "`controls` isn't read to its end, or names no routing document"));
             return Ok(());
         }
         let now = clock();
         self.start_what_is_assigned()?;
-        self.restore_step(now)?;
+        self.restore_step(now, wait.min(RESTORE_WAIT))?;
         self.resume_stalled(now)?;
         let records: Vec<Record> = batch.records.into_iter().filter(|r| self.is_wanted(r)).collect();
         self.work(&records, now)
@@ -185,27 +211,36 @@ impl Worker {
             Some(reader) => reader,
             none => none.insert(self.log.reader(&[TopicPartition { topic: Topic::Controls, partition: 0 }])?),
         };
-        let records = reader.poll(self.options.max_batch, Duration::ZERO)?;
+        if self.controls_pending.is_empty() {
+            self.controls_pending.extend(reader.poll(self.options.max_batch, Duration::ZERO)?);
+        }
         let at_goal = reader.at_goal();
-        for record in records {
-            self.apply_control(&record);
+        while let Some(record) = self.controls_pending.pop_front() {
+            if let Err(text) = self.apply_control(&record) {
+                self.controls_pending.push_front(record);
+                self.unwell.push(Unwell::new("CG208", text));
+                return Ok(false);
+            }
         }
         Ok(at_goal && self.controls.home_partitions().is_some() && self.routing.is_some())
     }
 
-    fn apply_control(&mut self, record: &Record) {
+    /// Obeys one control from here on. The error says what it waits for.
+    fn apply_control(&mut self, record: &Record) -> Result<(), String> {
         let Some(name) = record.key.as_deref().and_then(|k| std::str::from_utf8(k).ok()).map(str::to_owned) else {
-            return;
+            return Ok(());
         };
         let control = match record.value.as_deref().map(|v| self.codec.decode::<Control>(v)).transpose() {
             Ok(control) => control,
-            Err(DecodeError::Poison(e) | DecodeError::RegistryAway(e)) => {
+            Err(DecodeError::RegistryAway(e)) => return Err(format!("{} waits: {e}", record.at)),
+            Err(DecodeError::Poison(e)) => {
                 self.unwell.push(Unwell::new("CG204", format!("{} at offset {}: {e}", record.at, record.offset)));
-                return;
+                return Ok(());
             }
         };
         self.controls.apply(&name, control);
         self.switch_routing();
+        Ok(())
     }
 
     /// Takes the routing document that is in force, for files that arrive from now on.

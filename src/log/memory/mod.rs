@@ -115,6 +115,15 @@ impl MemoryCluster {
         })
     }
 
+    /// One transaction of another producer than consign's, a target that acknowledges in transactions, say: all of
+    /// `appends` become visible, or none does. Begins the producer anew each time, which ends what it left open.
+    pub fn transact_as(&self, transactional_id: &str, appends: Vec<Append>) -> Result<(), LogError> {
+        self.shared.change(|state| {
+            let producer = state.begin_producer(transactional_id);
+            state.transact(&producer, appends, &[], Ok(()))
+        })
+    }
+
     /// Every record of a topic that a read-committed reader sees, in the order of partitions and offsets.
     pub fn dump(&self, topic: Topic) -> Vec<Record> {
         self.dump_as(topic, Isolation::ReadCommitted)

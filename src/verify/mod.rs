@@ -1,0 +1,206 @@
+//! The checker of the contract's invariants, I1 to I15, as far as the topics and the receivers' journals show them.
+//!
+//! A [`Checker`] is pushed every record of every topic, each topic's partitions in offset order and read committed, and
+//! what the receivers journalled; [`Checker::finish`] says what is broken and counts what it saw, so that a run which
+//! showed nothing can be told from a run which broke nothing. Topics may be compacted: what is gone is not held against
+//! the log, and what can't be proved any more is counted under `not_provable`.
+//!
+//! - `collect`: the records by file, and what one record alone shows (I2).
+//! - `inputs`: what became of the inputs (I1, I15).
+//! - `states`: a file-state by itself (I3, I12).
+//! - `plans`: the frozen plan (I4, I10).
+//! - `attempts`: numbers, budgets, order (I6, I8, I9).
+//! - `requests`: what the targets received (I5, I7, I8, I9).
+//! - `replay`: the fold of a file's records (I11, I13).
+//! - `deadlines`: times against reports (I14).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod attempts;
+mod collect;
+mod deadlines;
+mod inputs;
+mod plans;
+mod replay;
+mod requests;
+mod states;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::log::{Record, TopicPartition};
+use crate::record::{Codec, FileId, Timestamp, TopicNames};
+use crate::routing::Document;
+
+use collect::{FileRecords, Inputs};
+
+/// What the checker must know beside the records.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The topics' names.
+    pub names: TopicNames,
+    /// The number of home partitions.
+    pub home_partitions: i32,
+    /// How far two clocks may be apart, in milliseconds.
+    pub max_clock_skew_ms: i64,
+    /// Deadline of a file that never had a plan, from its arrival, in milliseconds, as the engine has it.
+    pub default_deadline_ms: i64,
+    /// How long a settled file is remembered, in milliseconds.
+    pub retention_ms: i64,
+    /// Whether the engine has read all of its inputs and nothing is on the wire: only then must everything be there.
+    pub quiet: bool,
+    /// Whether every file-state on the topic is folded again, and not the newest of each file alone.
+    pub every_state: bool,
+}
+
+/// A request as a receiver journalled it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `file_id/target`, from its header.
+    pub idempotency_key: String,
+    /// The attempt, from its header.
+    pub attempt: i32,
+    /// `sha256:` and hex over its body.
+    pub body_sha256: String,
+    /// When it came in, by the receiver's clock.
+    pub received_at: Timestamp,
+}
+
+/// Something that the contract says never happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// `I1` to `I15`.
+    pub invariant: &'static str,
+    /// The file.
+    pub file_id: Option<FileId>,
+    /// What is wrong, in words.
+    pub text: String,
+    /// The record that shows it.
+    pub at: Option<(TopicPartition, i64)>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.invariant)?;
+        if let Some(file_id) = &self.file_id {
+            write!(f, " {file_id}")?;
+        }
+        write!(f, ": {}", self.text)?;
+        match self.at {
+            Some((at, offset)) => write!(f, " ({at}, offset {offset})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Everything that is broken.
+    pub violations: Vec<Violation>,
+    /// How often each thing was seen: `files`, `files.COMPLETED`, `dispatches.HELD`, `attempts`, `retries`, `held`,
+    /// `dead_letters.<reason>`, `plans.equal`, … A name that is not there was seen never.
+    pub counts: BTreeMap<String, u64>,
+}
+
+impl Report {
+    /// How often something was seen.
+    pub fn count(&self, name: &str) -> u64 {
+        self.counts.get(name).copied().unwrap_or(0)
+    }
+
+    pub(super) fn add(&mut self, name: impl Into<String>) {
+        *self.counts.entry(name.into()).or_default() += 1;
+    }
+
+    pub(super) fn broken(
+        &mut self,
+        invariant: &'static str,
+        file_id: Option<&FileId>,
+        at: Option<(TopicPartition, i64)>,
+        text: impl Into<String>,
+    ) {
+        self.violations.push(Violation { invariant, file_id: file_id.cloned(), text: text.into(), at });
+    }
+}
+
+/// Takes in records and requests, and says at the end what they break.
+pub struct Checker {
+    codec: Arc<Codec>,
+    options: Options,
+    files: BTreeMap<String, FileRecords>,
+    inputs: Inputs,
+    documents: BTreeMap<String, Option<Arc<Document>>>,
+    requests: BTreeMap<String, Vec<Request>>,
+    newest: Timestamp,
+    report: Report,
+}
+
+impl Checker {
+    /// A checker that has seen nothing. `codec` must know the schemas that the records were written with.
+    pub fn new(codec: Arc<Codec>, options: Options) -> Self {
+        Self {
+            codec,
+            options,
+            files: BTreeMap::new(),
+            inputs: Inputs::default(),
+            documents: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            newest: Timestamp(i64::MIN),
+            report: Report::default(),
+        }
+    }
+
+    /// Takes in one request of a receiver's journal.
+    pub fn request(&mut self, request: Request) {
+        self.report.add("requests");
+        self.requests.entry(request.idempotency_key.clone()).or_default().push(request);
+    }
+
+    /// Judges everything that was taken in.
+    pub fn finish(mut self) -> Report {
+        self.check_inputs();
+        let files = std::mem::take(&mut self.files);
+        for (id, file) in &files {
+            let id = FileId::trusted(id);
+            self.check_file(&id, file);
+        }
+        self.check_requests(&files);
+        self.report
+    }
+
+    fn check_file(&mut self, id: &FileId, file: &FileRecords) {
+        if file.is_empty() {
+            self.report.add("files.forgotten");
+            return;
+        }
+        self.report.add("files");
+        if let Some(state) = file.states.last() {
+            self.report.add(format!("files.{}", state.value.state));
+        }
+        self.check_states(id, file);
+        self.check_plan(id, file);
+        self.check_attempts(id, file);
+        self.replay(id, file);
+        self.check_deadlines(id, file);
+    }
+}
+
+/// The records of all topics and the receivers' journals, checked in one go.
+pub fn check<'a>(
+    codec: Arc<Codec>,
+    options: Options,
+    records: impl IntoIterator<Item = &'a Record>,
+    requests: impl IntoIterator<Item = Request>,
+) -> Report {
+    let mut checker = Checker::new(codec, options);
+    for record in records {
+        checker.take(record);
+    }
+    for request in requests {
+        checker.request(request);
+    }
+    checker.finish()
+}
