@@ -1,0 +1,4 @@
+//! Several processes of the binary on a real broker and registry; `make test` starts both.
+
+mod takeover;
+mod world;
