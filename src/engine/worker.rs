@@ -250,18 +250,15 @@ impl Worker {
             return;
         }
         let Some(bundle) = self.controls.routing(&active.routing_digest) else { return };
-        match routing::load(&Sources::from(bundle)) {
-            Ok(loaded) => {
-                for target in loaded.document.targets() {
-                    self.capacity.limit(&target.name, target.concurrency);
-                }
-                self.routing = Some(Arc::new(loaded.document));
-            }
-            Err(_) => {
-                let text = format!("the routing document {} can't be read by this version", active.routing_digest);
-                self.unwell.push(Unwell::new("CG209", text));
-            }
+        let Ok(loaded) = routing::load(&Sources::from(bundle)) else {
+            let text = format!("the routing document {} can't be read by this version", active.routing_digest);
+            self.unwell.push(Unwell::new("CG209", text));
+            return;
+        };
+        for target in loaded.document.targets() {
+            self.capacity.limit(&target.name, target.concurrency);
         }
+        self.routing = Some(Arc::new(loaded.document));
     }
 
     /// How long the poll may wait: not past the next thing that is due.

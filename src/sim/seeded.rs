@@ -2,6 +2,7 @@
 //! and the judgement over what is left.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::draws::Draws;
 use super::storm::Storm;
@@ -70,7 +71,9 @@ impl Run {
             let world = &mut self.storm.world;
             let before = world.progress();
             let identities: Vec<String> = world.workers.keys().cloned().collect();
-            identities.iter().for_each(|identity| world.step(identity));
+            for identity in &identities {
+                world.step(identity);
+            }
             self.storm.restart_the_stopped();
             let delivered = self.storm.deliver_everything();
             idle = if delivered || self.storm.world.progress() != before { 0 } else { idle + 1 };
@@ -172,7 +175,8 @@ impl Run {
         let mut all = self.storm.trace.join("\n");
         for record in self.storm.world.dump() {
             let value = sha256_digest(record.value.as_deref().unwrap_or_default());
-            all.push_str(&format!("\n{} {} {} {:?} {value}", record.at, record.offset, record.timestamp.0, record.key));
+            let (at, offset, timestamp, key) = (record.at, record.offset, record.timestamp.0, record.key);
+            let _ = write!(all, "\n{at} {offset} {timestamp} {key:?} {value}");
         }
         let (violations, counts, trace) = (self.violations, self.counts, self.storm.trace);
         SeedReport { seed, hash: sha256_digest(all.as_bytes()), violations, counts, trace }

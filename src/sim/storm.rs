@@ -24,6 +24,9 @@ struct Owed {
     attempt: i32,
 }
 
+/// What a person sees of a file: its state, and its targets with their statuses.
+type Seen = (FileId, State, Vec<(String, Status)>);
+
 /// What may happen next.
 #[derive(Debug, Clone, Copy)]
 enum Move {
@@ -321,7 +324,7 @@ impl Storm {
             self.say(format!("{} is asked again", again.intervention_id));
             return self.world.ask(&again);
         }
-        let open: Vec<(FileId, State, Vec<(String, Status)>)> = self
+        let open: Vec<Seen> = self
             .world
             .states()
             .values()

@@ -213,7 +213,9 @@ impl World {
         for _ in 0..10_000 {
             let before = self.progress();
             let identities: Vec<String> = self.workers.keys().cloned().collect();
-            identities.iter().for_each(|identity| self.step(identity));
+            for identity in &identities {
+                self.step(identity);
+            }
             idle = if self.progress() == before { idle + 1 } else { 0 };
             if idle >= self.patience() {
                 return;

@@ -193,7 +193,7 @@ fn a_clean_run_passes_on_compacted_topics() {
 fn i1_every_manifest_ends_as_one_thing() {
     let mut lost = left();
     lost.add(Topic::Manifests, "done", |m: &mut crate::record::FileManifest| {
-        m.file_id = crate::record::FileId::trusted("lost")
+        m.file_id = crate::record::FileId::trusted("lost");
     });
     lost.breaks("I1");
     lost.options.quiet = false;

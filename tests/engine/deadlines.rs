@@ -24,7 +24,8 @@ fn an_ack_in_time_wins_however_late_it_is_read() {
     let mut options = WorldOptions::new(SIMULATED_DOCUMENT);
     options.acks_partitions = 1;
     let mut world = world_of(options, &["w0", "w1"]);
-    let id = (0..).map(|n| format!("f{n}")).find(|id| world.workers["w1"].running() == [world.home_of(id)]).unwrap();
+    let id =
+        (0..1_000).map(|n| format!("f{n}")).find(|id| world.workers["w1"].running() == [world.home_of(id)]).unwrap();
     awaiting(&mut world, &id);
     world.advance(29_999);
     world.acknowledge(&world.ack(&id, "ledger", OutcomeKind::Succeeded));

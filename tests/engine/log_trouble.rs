@@ -27,7 +27,7 @@ fn a_partition_waits_for_the_registry_and_goes_on() {
     world.registry.set_away(true);
     let value = reframed(world.encode(Topic::Manifests, &manifest(&zero, "plain")), 77);
     world.append(Topic::Manifests, 0, &zero, Some(value));
-    let behind = (0..).map(|n| format!("g{n}")).find(|id| world.home_of(id) == 0).unwrap();
+    let behind = (0..1_000).map(|n| format!("g{n}")).find(|id| world.home_of(id) == 0).unwrap();
     world.submit(&manifest(&behind, "plain"));
     world.submit(&manifest(&one, "plain"));
     world.run_for(3_000);
@@ -113,7 +113,7 @@ fn a_home_is_worked_on_only_whole() {
     let mut options = WorldOptions::new(SIMULATED_DOCUMENT);
     options.more_partitions = BTreeMap::from([(Topic::Interventions, 4)]);
     let mut world = world_of(options, &["w0", "w1"]);
-    let running: Vec<i32> = world.workers.values().flat_map(|w| w.running()).collect();
+    let running: Vec<i32> = world.workers.values().flat_map(consign::engine::Worker::running).collect();
     assert_eq!(running, [0], "the interventions of home 1 are another worker's than its manifests");
     assert!(codes(&world).contains(&"CG210"));
     let [zero, one] = ids_of_both_homes(&world);
@@ -261,7 +261,7 @@ fn one_workers_late_markers_stop_no_other() {
     let mut world = world_of(options, &["w0", "w1"]);
     let homes: BTreeMap<String, Vec<i32>> = world.workers.iter().map(|(n, w)| (n.clone(), w.running())).collect();
     let mine = homes["w0"][0];
-    let id = |prefix: &str| (0..).map(|n| format!("{prefix}{n}")).find(|id| world.home_of(id) == mine).unwrap();
+    let id = |prefix: &str| (0..1_000).map(|n| format!("{prefix}{n}")).find(|id| world.home_of(id) == mine).unwrap();
     let (acked, plain) = (id("a"), id("p"));
     world.submit(&manifest(&acked, "acked"));
     world.run();

@@ -35,7 +35,7 @@ fn passes_through(world: &mut World, file_id: &str) {
 
 /// Two file ids with different home partitions, of which there are two.
 fn ids_of_both_homes(world: &World) -> [String; 2] {
-    let of = |home| (0..).map(|n| format!("f{n}")).find(|id| world.home_of(id) == home).unwrap();
+    let of = |home| (0..1_000).map(|n| format!("f{n}")).find(|id| world.home_of(id) == home).unwrap();
     [of(0), of(1)]
 }
 

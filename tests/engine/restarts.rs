@@ -14,7 +14,9 @@ fn an_attempt_in_flight_at_a_crash_ends_at_its_deadline() {
     world.submit(&manifest("f1", "plain"));
     world.run();
     let leaving: Vec<u64> = world.on_the_wire().iter().map(|(number, _)| *number).collect();
-    leaving.iter().for_each(|number| assert!(world.leave(*number)));
+    for number in leaving {
+        assert!(world.leave(number));
+    }
     world.crash("w");
     world.start("w");
     world.run_for(10_900);
