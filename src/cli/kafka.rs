@@ -116,12 +116,12 @@ impl ConnectionArgs {
 }
 
 impl Connection {
-    /// Prepares the clients. Whether anything answers shows at the first question.
-    pub async fn open(args: &ConnectionArgs) -> Result<Self, Unconnected> {
+    /// Prepares the clients. Whether anything answers shows at the first question. Must be called inside a tokio runtime.
+    pub fn open(args: &ConnectionArgs) -> Result<Self, Unconnected> {
         Self::with(args.config()?)
     }
 
-    /// As [`Connection::open`], with a configuration at hand. Must be called inside a tokio runtime.
+    /// As [`Connection::open`], with a configuration at hand.
     pub fn with(config: Config) -> Result<Self, Unconnected> {
         let names = TopicNames::new(&config.kafka.prefix);
         let mut options =

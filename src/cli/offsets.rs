@@ -29,18 +29,19 @@ pub struct RepairArgs {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Where broker and registry are.
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }
 
 /// Runs `offsets …`.
-pub async fn run(command: OffsetsCommand, globals: &Globals) -> Exit {
+pub fn run(command: OffsetsCommand, globals: &Globals) -> Exit {
     let OffsetsCommand::Repair(args) = command;
-    repair(&args, globals).await.unwrap_or_else(|failure| failure.tell())
+    repair(&args, globals).unwrap_or_else(|failure| failure.tell())
 }
 
-async fn repair(args: &RepairArgs, globals: &Globals) -> Result<Exit, Unconnected> {
-    let connection = Connection::open(&args.connection).await?;
+fn repair(args: &RepairArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+    let connection = Connection::open(&args.connection)?;
     let misplaced = tokio::task::block_in_place(|| {
         let misplaced = connection.cluster.misplaced_offsets()?;
         if !args.dry_run {
@@ -65,7 +66,7 @@ async fn repair(args: &RepairArgs, globals: &Globals) -> Result<Exit, Unconnecte
         for one in &misplaced {
             let (at, offset) = one.safe();
             let was = one.committed.map_or_else(|| "none".to_owned(), |c| c.to_string());
-            println!("{verb} {offset} for {} (was {was})", at);
+            println!("{verb} {offset} for {at} (was {was})");
         }
         println!("{} partitions, {verb}", misplaced.len());
     }

@@ -50,6 +50,7 @@ pub struct ApplyArgs {
     /// Why.
     #[arg(long, default_value = "applied by hand")]
     pub reason: String,
+    /// Where broker and registry are.
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }
@@ -70,10 +71,10 @@ pub fn read(path: &Path) -> Result<Sources, String> {
 }
 
 /// Runs `routing …`.
-pub async fn run(command: RoutingCommand, globals: &Globals) -> Exit {
+pub fn run(command: RoutingCommand, globals: &Globals) -> Exit {
     match command {
         RoutingCommand::Check(args) => check(&args, globals),
-        RoutingCommand::Apply(args) => apply(args, globals).await,
+        RoutingCommand::Apply(args) => apply(&args, globals),
     }
 }
 
@@ -114,7 +115,7 @@ fn listed(diagnostics: &[Diagnostic]) -> Vec<serde_json::Value> {
         .collect()
 }
 
-async fn apply(args: ApplyArgs, globals: &Globals) -> Exit {
+fn apply(args: &ApplyArgs, globals: &Globals) -> Exit {
     let sources = match read(&args.file) {
         Ok(sources) => sources,
         Err(text) => {
@@ -122,7 +123,7 @@ async fn apply(args: ApplyArgs, globals: &Globals) -> Exit {
             return Exit::Usage;
         }
     };
-    let connection = match Connection::open(&args.connection).await {
+    let connection = match Connection::open(&args.connection) {
         Ok(connection) => connection,
         Err(failure) => return failure.tell(),
     };

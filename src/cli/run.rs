@@ -27,6 +27,7 @@ use crate::transport::AckTokens;
 It takes the routing document that `consign routing apply` brought into force. It ends with 2 where topics, schemas or
 routing document are not as they must be.")]
 pub struct RunArgs {
+    /// Where broker and registry are.
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// Stable name of this process; wins over the configuration.

@@ -27,16 +27,16 @@ Ends with 0 if there is none, with 1 if there are some.")]
 }
 
 /// Runs `schemas …`.
-pub async fn run(command: SchemasCommand, globals: &Globals) -> Exit {
+pub fn run(command: SchemasCommand, globals: &Globals) -> Exit {
     let done = match command {
-        SchemasCommand::Register(args) => register(&args, globals).await,
-        SchemasCommand::Check(args) => check(&args, globals).await,
+        SchemasCommand::Register(args) => register(&args, globals),
+        SchemasCommand::Check(args) => check(&args, globals),
     };
     done.unwrap_or_else(|failure| failure.tell())
 }
 
-async fn register(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unconnected> {
-    let connection = Connection::open(args).await?;
+fn register(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+    let connection = Connection::open(args)?;
     let registered = tokio::task::block_in_place(|| connection.registry.register())?;
     if globals.output == OutputFormat::Json {
         let subjects: Vec<_> = registered
@@ -53,8 +53,8 @@ async fn register(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unco
     Ok(Exit::Ok)
 }
 
-async fn check(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unconnected> {
-    let connection = Connection::open(args).await?;
+fn check(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+    let connection = Connection::open(args)?;
     let differences = tokio::task::block_in_place(|| connection.registry.check())?;
     let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
     if globals.output == OutputFormat::Json {

@@ -72,7 +72,7 @@ impl Stage {
         let secret = uuid::Uuid::new_v4().into_bytes().to_vec();
         let tokens =
             AckTokens::new(vec![("process".into(), secret)]).unwrap_or_else(|_| unreachable!("16 bytes suffice"));
-        let (shared, place) = Self::log(bed, Arc::new(tokens)).await?;
+        let (shared, place) = Self::log(bed, Arc::new(tokens))?;
         let appender = shared.cluster.appender().map_err(|e| StageError::Start(EmbeddedError::Start(e.into())))?;
         let acks = AckLog { appender, codec: Arc::clone(&shared.codec) };
         let handle = tokio::runtime::Handle::current();
@@ -85,12 +85,12 @@ impl Stage {
         Ok(Self { receivers, node, place })
     }
 
-    async fn log(bed: &Bed, tokens: Arc<AckTokens>) -> Result<(Shared, String), StageError> {
+    fn log(bed: &Bed, tokens: Arc<AckTokens>) -> Result<(Shared, String), StageError> {
         match (&bed.kafka, &bed.registry) {
             (Some(bootstrap), Some(registry)) => {
                 let prefix = format!("consign-demo-{}.", uuid::Uuid::now_v7().simple());
                 let place = format!("the broker {bootstrap}, topics {prefix}*");
-                let shared = crate::node::kafka::fresh(bootstrap, registry, &prefix, tokens).await;
+                let shared = crate::node::kafka::fresh(bootstrap, registry, &prefix, tokens);
                 shared.map(|shared| (shared, place)).map_err(StageError::Kafka)
             }
             _ => {

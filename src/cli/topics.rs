@@ -32,21 +32,22 @@ pub struct ApplyArgs {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Where broker and registry are.
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }
 
 /// Runs `topics …`.
-pub async fn run(command: TopicsCommand, globals: &Globals) -> Exit {
+pub fn run(command: TopicsCommand, globals: &Globals) -> Exit {
     let done = match command {
-        TopicsCommand::Apply(args) => apply(&args, globals).await,
-        TopicsCommand::Check(args) => check(&args, globals).await,
+        TopicsCommand::Apply(args) => apply(&args, globals),
+        TopicsCommand::Check(args) => check(&args, globals),
     };
     done.unwrap_or_else(|failure| failure.tell())
 }
 
-async fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Unconnected> {
-    let connection = Connection::open(&args.connection).await?;
+fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+    let connection = Connection::open(&args.connection)?;
     let by = ("consign topics apply", "the topics are set up", connection.now());
     let specs = connection.topics();
     let applied =
@@ -65,8 +66,8 @@ async fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Unconnected>
     Ok(if left.is_empty() { Exit::Ok } else { Exit::No })
 }
 
-async fn check(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unconnected> {
-    let connection = Connection::open(args).await?;
+fn check(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+    let connection = Connection::open(args)?;
     let specs = connection.topics();
     let differences = tokio::task::block_in_place(|| connection.cluster.check(&specs))?;
     let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();

@@ -13,8 +13,9 @@ use crate::transport::{AckTokens, wall_clock};
 /// Home partitions of the topics that [`fresh`] creates.
 const FRESH_PARTITIONS: i32 = 4;
 
-/// Creates topics and registers schemas under a prefix of their own, on a single broker: for the demo.
-pub async fn fresh(bootstrap: &str, registry: &str, prefix: &str, tokens: Arc<AckTokens>) -> Result<Shared, String> {
+/// Creates topics and registers schemas under a prefix of their own, on a single broker: for the demo. Must be called
+/// inside a multi-threaded tokio runtime.
+pub fn fresh(bootstrap: &str, registry: &str, prefix: &str, tokens: Arc<AckTokens>) -> Result<Shared, String> {
     let names = TopicNames::new(prefix);
     let clock = wall_clock();
     let registry = HttpRegistry::new(registry, names.clone(), RegistryAuth::None, Handle::current());

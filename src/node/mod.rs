@@ -80,6 +80,13 @@ struct Health {
     turned: bool,
 }
 
+/// A gateway that serves.
+struct Serving {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<Result<(), GatewayError>>,
+}
+
 /// A running process.
 pub struct Node {
     health: Arc<Vec<Mutex<Health>>>,
@@ -87,7 +94,7 @@ pub struct Node {
     threads: Vec<JoinHandle<()>>,
     transport: HttpTransport,
     stop_within: Duration,
-    gateway: Option<(SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), GatewayError>>)>,
+    gateway: Option<Serving>,
     view: Option<View>,
     ended: Arc<tokio::sync::Notify>,
 }
@@ -128,7 +135,7 @@ impl Node {
 
     /// Where the HTTP API listens.
     pub fn gateway_address(&self) -> Option<SocketAddr> {
-        self.gateway.as_ref().map(|(address, ..)| *address)
+        self.gateway.as_ref().map(|serving| serving.address)
     }
 
     /// The gateway's view of all files.
@@ -189,10 +196,10 @@ impl Node {
         if unreported > 0 {
             tracing::warn!(unreported, "reports did not reach the log; their attempts' deadlines will tell");
         }
-        if let Some((_, stop, serving)) = self.gateway {
+        if let Some(Serving { stop, task, .. }) = self.gateway {
             // The gateway may have ended by itself; then nobody listens any more.
             let _ = stop.send(());
-            match serving.await {
+            match task.await {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) => tracing::error!(error = %e, "the gateway failed"),
                 Err(e) => tracing::error!(error = %e, "the gateway panicked"),
@@ -259,11 +266,11 @@ impl Node {
             rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of },
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(gateway.serve(listener, async move {
+        let task = tokio::spawn(gateway.serve(listener, async move {
             // A dropped sender stops the gateway as well.
             let _ = stopped.await;
         }));
-        self.gateway = Some((address, stop, serving));
+        self.gateway = Some(Serving { address, stop, task });
         self.view = Some(view);
         Ok(())
     }

@@ -138,7 +138,10 @@ mod tests {
                 std::fs::read_dir(format!("{root}/{folder}")).unwrap().filter_map(move |entry| {
                     let name = entry.unwrap().file_name().into_string().unwrap();
                     let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-                    (name.ends_with(".json") || name.ends_with(".csv")).then_some(name)
+                    {
+                        let kind = std::path::Path::new(&name).extension().and_then(|e| e.to_str());
+                        matches!(kind, Some("json" | "csv")).then_some(name)
+                    }
                 })
             })
             .collect();

@@ -37,6 +37,7 @@ pub struct DemoArgs {
     /// Plain lines instead of a live table; the default where the output is no terminal.
     #[arg(long)]
     pub plain: bool,
+    /// Where it runs.
     #[command(flatten)]
     pub bed: Bed,
 }

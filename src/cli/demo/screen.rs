@@ -77,10 +77,8 @@ fn row(state: &FileState, colour: bool) -> String {
             write!(line, " {}: {word}", dispatch.target)
         };
     }
-    if state.dispatches.is_empty() {
-        if let Some(reason) = &state.reason {
-            let _ = write!(line, " {}", reason.code);
-        }
+    if let (true, Some(reason)) = (state.dispatches.is_empty(), &state.reason) {
+        let _ = write!(line, " {}", reason.code);
     }
     line.push('\n');
     line
