@@ -24,6 +24,9 @@ pub(super) const PAUSE_SCAN_MS: i64 = 1_000;
 /// How long a poll waits at most before `controls` is read to its end.
 const NOT_READY_WAIT: Duration = Duration::from_millis(10);
 
+/// Polls of `controls` in one turn, at most.
+const CONTROLS_POLLS: usize = 64;
+
 /// How long a restore waits at most for its next records.
 const RESTORE_WAIT: Duration = Duration::from_millis(20);
 
@@ -211,8 +214,13 @@ impl Worker {
             Some(reader) => reader,
             none => none.insert(self.log.reader(&[TopicPartition { topic: Topic::Controls, partition: 0 }])?),
         };
-        if self.controls_pending.is_empty() {
-            self.controls_pending.extend(reader.poll(self.options.max_batch, Duration::ZERO)?);
+        // All that is there: a refusal that is folded before a resume that stands on the log would pause the target anew.
+        for _ in 0..CONTROLS_POLLS {
+            let records = reader.poll(self.options.max_batch, Duration::ZERO)?;
+            if records.is_empty() {
+                break;
+            }
+            self.controls_pending.extend(records);
         }
         let at_goal = reader.at_goal();
         while let Some(record) = self.controls_pending.pop_front() {

@@ -32,6 +32,9 @@ pub struct SeedReport {
 /// Turns of the calm before a run counts as stuck.
 const MAX_CALM_TURNS: usize = 4_000;
 
+/// Turns of the calm after which a person looks for paused targets again.
+const LOOK_FOR_PAUSES_EVERY: usize = 500;
+
 /// Codes that only a person ends: a healed run must not show them.
 const REFUSED: [&str; 6] = ["CG204", "CG205", "CG211", "CG212", "CG213", "CG209"];
 
@@ -67,7 +70,11 @@ impl Run {
     fn calm(&mut self, after: &str) {
         self.storm.heal();
         let mut idle = 0;
-        for _ in 0..MAX_CALM_TURNS {
+        for turn in 1..=MAX_CALM_TURNS {
+            // A refusal that was folded beside the first resume may have paused its target again.
+            if turn % LOOK_FOR_PAUSES_EVERY == 0 {
+                self.storm.resume_everything();
+            }
             let world = &mut self.storm.world;
             let before = world.progress();
             let identities: Vec<String> = world.workers.keys().cloned().collect();

@@ -484,6 +484,11 @@ impl Storm {
         self.world.cluster.expire_transactions();
         self.world.cluster.land_markers();
         self.restart_the_stopped();
+        self.resume_everything();
+    }
+
+    /// A person ends every pause.
+    pub fn resume_everything(&mut self) {
         for target in TARGETS {
             self.world.pause(target, false).expect("nothing is aimed");
         }
