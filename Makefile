@@ -3,7 +3,9 @@
 
 CARGO_FLAGS := --release --locked
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))
-QUICK_TESTS := $(addprefix --test ,$(filter-out kafka,$(TESTS)))
+# Those that need servers.
+BROKER_TESTS := kafka cluster
+QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
 .DEFAULT_GOAL := help
@@ -27,9 +29,9 @@ test-quick: ## format, lints and the tests that need neither a broker nor Java
 	$(PHASE) "tests" cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
 
 test-kafka: ## the tests against a real broker and a real schema registry
-	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) --test kafka --no-run
+	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run
 	$(PHASE) "python environment" scripts/python-env
-	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) --test kafka
+	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS))
 
 testbed: ## download and verify the test bed's broker and registry (scripts/testbed starts them)
 	$(PHASE) "test bed" scripts/testbed fetch

@@ -53,7 +53,7 @@ async fn a_kill_loses_nothing_and_repeats_nothing() {
     let to_confirm = held(&world);
     for id in &to_confirm {
         let arguments = ["intervene", id, "held", "confirm", "--reason", "seen in the target's own list"];
-        let (code, output) = world.client(&b, &arguments);
+        let (code, output) = b.client(&arguments);
         assert_eq!(code, Some(0), "{id}: {output}");
     }
     assert!(world.view.wait_until(PATIENCE, || settled(&world) == FILES).await);
@@ -63,13 +63,12 @@ async fn a_kill_loses_nothing_and_repeats_nothing() {
     let manifest = tempfile::NamedTempFile::new().unwrap();
     let text = r#"{"file_id": "posted", "schema_version": 1, "file_type": "batch", "name": "p", "data": {"n": "p"}}"#;
     std::fs::write(manifest.path(), text).unwrap();
-    let (code, said) =
-        world.client(&a, &["submit", manifest.path().to_str().unwrap(), "--wait", "60s", "--output", "json"]);
+    let (code, said) = a.client(&["submit", manifest.path().to_str().unwrap(), "--wait", "60s", "--output", "json"]);
     assert_eq!(code, Some(0), "{said}");
     let there = world.view.wait_terminal(&FileId::trusted("posted"), PATIENCE).await.unwrap();
     let mut shown = String::new();
     for _ in 0..100 {
-        let (code, text) = world.client(&b, &["status", "posted", "--output", "json"]);
+        let (code, text) = b.client(&["status", "posted", "--output", "json"]);
         shown = text;
         if code == Some(0) {
             break;

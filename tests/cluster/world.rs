@@ -31,7 +31,7 @@ fn server(name: &str) -> String {
 /// A process of the binary; dropping it ends it at once.
 pub struct Process {
     child: Child,
-    pub url: String,
+    url: String,
 }
 
 impl Process {
@@ -39,6 +39,12 @@ impl Process {
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Runs the binary's client against this process; gives exit code and output.
+    pub fn client(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(binary()).args(arguments).args(["--url", &self.url]).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// kill -9.
@@ -148,12 +154,6 @@ impl World {
         self.appender.append(append).await.unwrap();
     }
 
-    /// Runs the binary's client against a process; gives exit code and output.
-    pub fn client(&self, process: &Process, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = Command::new(binary()).args(arguments).args(["--url", &process.url]).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
     /// Everything on the topics and in the journal, checked against the contract.
     pub fn verify(&self) -> Report {
         let mut records = Vec::new();
@@ -172,7 +172,7 @@ impl World {
         let requests = self.journal.entries().into_iter().map(|received| Request {
             idempotency_key: received.idempotency_key.clone(),
             attempt: received.attempt.expect("every request names its attempt"),
-            body_sha256: received.body_sha256.clone(),
+            body_sha256: format!("sha256:{}", received.body_sha256),
             received_at: received.received_at,
         });
         tokio::task::block_in_place(|| check(Arc::clone(&self.codec), options, &records, requests))
