@@ -66,7 +66,10 @@ impl Checker {
             file.events().map(|(event, place)| (event.version, (event, place))).collect();
         let mut before: Option<File> = None;
         for version in 1..=last {
-            let Ok(after) = self.fold_until(file, version) else { return };
+            let Ok(after) = self.fold_until(file, version) else {
+                self.check_attempt_while_held(id, file, version, before.as_ref());
+                return;
+            };
             for (index, dispatch) in after.dispatches.iter().enumerate() {
                 let was = before.as_ref().and_then(|b| b.dispatches.get(index)).map(|d| d.status);
                 if dispatch.status == Status::Held && was != Some(Status::Held) {
@@ -84,6 +87,19 @@ impl Checker {
                 }
             }
             before = Some(after);
+        }
+    }
+}
+
+impl Checker {
+    /// The machine folds no attempt of a HELD dispatch: where the fold ends at one, that is why.
+    fn check_attempt_while_held(&mut self, id: &FileId, file: &FileRecords, version: i64, before: Option<&File>) {
+        let Some(attempt) = file.attempts.values().find(|a| a.value.version == version) else { return };
+        let target = &attempt.value.target;
+        let held = before.is_some_and(|b| b.index_of(target).is_some_and(|i| b.dispatches[i].status == Status::Held));
+        if held {
+            let text = format!("an attempt at {target} is authorized at version {version} while it is HELD");
+            self.report.broken("I13", Some(id), Some(attempt.place), text);
         }
     }
 }
