@@ -24,6 +24,8 @@
 //! | [`log`] | port 1, the log: Kafka, or the same semantics in this process | |
 //! | [`record`] | the records, their keys, topics and codec | |
 //! | [`receiver`] | built-in receivers, for the demo and for tests | |
+//! | [`verify`] | the checker of the contract's invariants, from topics and journals alone | |
+//! | [`sim`] | the simulated world: engine and log under a seeded clock and faults | |
 //!
 //! # One turn of a worker
 //!

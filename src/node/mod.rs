@@ -1,5 +1,6 @@
 //! One process: workers on threads of their own, the HTTP transport, the gateway.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -108,7 +109,7 @@ impl Node {
                 appender: parts.cluster.appender()?,
                 codec: Arc::clone(&parts.codec),
                 tokens: Arc::clone(&parts.tokens),
-                rule: Arc::new(|rule: &str, answer: &Answer| rule_holds(rule, answer)),
+                rule: Arc::new(rules()),
                 clock: Arc::clone(&parts.clock),
                 connect_timeout: CONNECT_TIMEOUT,
             },
@@ -290,17 +291,36 @@ fn readiness_of(health: &[Mutex<Health>]) -> Readiness {
     Readiness { ready: reasons.is_empty(), reasons }
 }
 
-/// Evaluates a target's rule over an answer.
-fn rule_holds(rule: &str, answer: &Answer) -> Result<bool, String> {
-    let response =
-        routing::Response { status: answer.status, headers: answer.headers.clone(), body: answer.body.clone() };
-    routing::response_rule(rule, &response)
+/// Rules that are kept compiled; a routing document has fewer.
+const MAX_RULES: usize = 4_096;
+
+/// Evaluates targets' rules over answers, each compiled once.
+fn rules() -> impl Fn(&str, &Answer) -> Result<bool, String> + Send + Sync {
+    let compiled: Mutex<BTreeMap<String, routing::Rule>> = Mutex::default();
+    move |rule, answer| {
+        let known = compiled.lock().ok().and_then(|compiled| compiled.get(rule).cloned());
+        let compiled_rule = match known {
+            Some(known) => known,
+            None => {
+                let new = routing::Rule::compile(rule)?;
+                if let Ok(mut compiled) = compiled.lock() {
+                    if compiled.len() >= MAX_RULES {
+                        compiled.clear();
+                    }
+                    compiled.insert(rule.to_owned(), new.clone());
+                }
+                new
+            }
+        };
+        let (headers, body) = (answer.headers.clone(), answer.body.clone());
+        compiled_rule.holds(&routing::Response { status: answer.status, headers, body })
+    }
 }
 
 /// The targets of a routing document and their owners.
-fn targets_of(bundle: &crate::record::RoutingBundle) -> std::collections::BTreeMap<crate::record::TargetName, String> {
+fn targets_of(bundle: &crate::record::RoutingBundle) -> BTreeMap<crate::record::TargetName, String> {
     match routing::load(&Sources::from(bundle)) {
         Ok(loaded) => loaded.document.targets().into_iter().map(|t| (t.name, t.owner)).collect(),
-        Err(_) => std::collections::BTreeMap::new(),
+        Err(_) => BTreeMap::new(),
     }
 }

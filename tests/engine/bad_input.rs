@@ -237,7 +237,9 @@ fn stale_and_repeated_interventions_change_nothing() {
     assert_eq!(world.status("f0", "strict"), Status::InFlight);
     world.ask(&retry);
     world.run();
-    assert_eq!(history(&world, "f0").len(), 3, "a repeat is counted, not recorded");
+    let judged = history(&world, "f0");
+    assert_eq!(judged[3], (Judgement::Refused, Some("repeated".into())), "a repeat is refused and recorded");
+    assert_eq!(judged.len(), 4, "and only counted from then on");
     assert_eq!(world.on_the_wire().len(), 1);
     world.answer("f0/strict", Answer::Succeeded);
     world.run();

@@ -17,7 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("view", &["metrics", "log", "record"]),
     ("gateway", &["view", "metrics", "log", "record"]),
     ("receiver", &["transport", "log", "record"]),
-    ("verify", &["lifecycle", "plan", "routing", "log", "record", "receiver"]),
+    ("verify", &["engine", "lifecycle", "plan", "routing", "log", "record", "receiver"]),
+    ("sim", &["verify", "engine", "lifecycle", "plan", "routing", "transport", "log", "record"]),
     ("config", &[]),
     ("node", &["engine", "gateway", "view", "metrics", "config", "transport", "plan", "routing", "log", "record"]),
     ("cli", &ANY),
@@ -25,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The shell around everything: commands may use every part.
-const ANY: [&str; 14] = [
+const ANY: [&str; 15] = [
     "record",
     "routing",
     "plan",
@@ -38,6 +39,7 @@ const ANY: [&str; 14] = [
     "gateway",
     "receiver",
     "verify",
+    "sim",
     "config",
     "node",
 ];

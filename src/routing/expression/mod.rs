@@ -61,17 +61,35 @@ impl Expression {
         if source.trim().is_empty() {
             return Err("the expression is empty".to_owned());
         }
-        let program = ENV.compile(source).map_err(|errors| parse_error(&errors))?;
-        let mut tree = program.expression().clone();
-        check::check(&tree, scope, tables)?;
-        cost::count_costs(&mut tree);
-        Ok(Self { source: source.into(), tree: Arc::new(tree) })
+        with_room(|| {
+            let program = ENV.compile(source).map_err(|errors| parse_error(&errors))?;
+            let mut tree = program.expression().clone();
+            check::check(&tree, scope, tables)?;
+            cost::count_costs(&mut tree);
+            Ok(Self { source: source.into(), tree: Arc::new(tree) })
+        })
     }
 
     /// The text as it stands in the document.
     pub(crate) fn source(&self) -> &str {
         &self.source
     }
+}
+
+/// Stack of the thread that reads an expression, in bytes: room for the longest legal source, however it nests.
+const READING_STACK: usize = 64 * 1024 * 1024;
+
+/// Reads an expression where nesting can't overflow the stack: the parser goes one level down for each bracket before
+/// anything can count them. Only what is used of the stack is ever backed by memory.
+fn with_room<T: Send>(read: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(READING_STACK).spawn_scoped(scope, read);
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(e) => Err(format!("the expression can't be read: {e}")),
+        }
+    })
 }
 
 /// Longest part of an expression that a message shows, in characters.
