@@ -126,6 +126,10 @@ fn check(connection: &Connection, args: &RunArgs) -> Result<(), Unconnected> {
     }
     connection.codec.prepare()?;
     let controls = read_controls(connection.cluster.as_ref(), &connection.codec)?;
+    if controls.home_partitions().is_none() {
+        let text = "CG401: `controls` doesn't say how many home partitions there are; `consign topics apply` writes it";
+        return Err(usage(text.into()));
+    }
     let Some(active) = controls.active() else {
         return Err(usage("CG402: no routing document is in force; `consign routing apply FILE` brings one".into()));
     };

@@ -1,4 +1,5 @@
 //! Several processes of the binary on a real broker and registry; `make test` starts both.
 
+mod python;
 mod takeover;
 mod world;
