@@ -156,11 +156,14 @@ impl World {
 
     /// The options by which another client finds a topic.
     pub fn servers(&self, topic: Topic) -> [String; 6] {
-        let named = |option: &str, value: String| [option.to_owned(), value];
-        let [a, b] = named("--bootstrap", server("KAFKA_BOOTSTRAP"));
-        let [c, d] = named("--registry", server("SCHEMA_REGISTRY_URL"));
-        let [e, f] = named("--topic", self.names.name(topic));
-        [a, b, c, d, e, f]
+        [
+            "--bootstrap".into(),
+            server("KAFKA_BOOTSTRAP"),
+            "--registry".into(),
+            server("SCHEMA_REGISTRY_URL"),
+            "--topic".into(),
+            self.names.name(topic),
+        ]
     }
 
     /// Everything on the topics and in the journal, checked against the contract.
