@@ -14,7 +14,8 @@ use crate::log::kafka::Difference;
 use crate::metrics::Metrics;
 use crate::node::controls::read_controls;
 use crate::node::{Node, NodeParts, StartError};
-use crate::routing;
+use crate::record::Confirmation;
+use crate::routing::{self, Document, Sources};
 use crate::transport::AckTokens;
 
 /// Arguments of `run`.
@@ -133,21 +134,48 @@ fn check(connection: &Connection, args: &RunArgs) -> Result<(), Unconnected> {
     let Some(active) = controls.active() else {
         return Err(usage("CG402: no routing document is in force; `consign routing apply FILE` brings one".into()));
     };
+    let Some(bundle) = controls.routing(&active.routing_digest) else {
+        let text = format!("CG402: {} is in force, but `controls` doesn't hold it", active.routing_digest);
+        return Err(usage(text));
+    };
+    let document = load(&Sources::from(bundle))?;
+    check_ack_keys(&document, &connection.config)?;
     if let Some(path) = &args.routing {
         let sources = super::routing::read(path).map_err(usage)?;
-        let loaded = routing::load(&sources).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            usage(format!("CG402: the routing document doesn't load:\n{}", lines.join("\n")))
-        })?;
-        if loaded.document.digest() != active.routing_digest {
+        let named = load(&sources)?;
+        if named.digest() != active.routing_digest {
             let text = format!(
                 "CG402: {} is {}, but {} is in force; `consign routing apply` changes that",
                 path.display(),
-                loaded.document.digest(),
+                named.digest(),
                 active.routing_digest
             );
             return Err(usage(text));
         }
+    }
+    Ok(())
+}
+
+fn load(sources: &Sources) -> Result<Document, Unconnected> {
+    routing::load(sources).map(|loaded| loaded.document).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        usage(format!("CG402: the routing document doesn't load:\n{}", lines.join("\n")))
+    })
+}
+
+/// A token is checked by whichever process reads the ack: without a common key, most would be refused.
+fn check_ack_keys(document: &Document, config: &Config) -> Result<(), Unconnected> {
+    let by_acks: Vec<String> = document
+        .targets()
+        .into_iter()
+        .filter(|t| document.target(t.name.as_str()).is_some_and(|t| t.policy.confirmed_by.by == Confirmation::Acks))
+        .map(|t| t.name.to_string())
+        .collect();
+    if config.acks.keys.is_empty() && !by_acks.is_empty() {
+        return Err(usage(format!(
+            "CG400: {} confirm by acks: give every process the same [[acks.keys]], or their tokens don't verify",
+            by_acks.join(", ")
+        )));
     }
     Ok(())
 }
@@ -175,7 +203,6 @@ fn access(config: &Config) -> Result<Access, Unconnected> {
 
 fn tokens(keys: &[AckKey]) -> Result<AckTokens, Unconnected> {
     if keys.is_empty() {
-        tracing::warn!("no [[acks.keys]]: ack tokens are signed with a key that ends with this process");
         let secret = uuid::Uuid::new_v4().into_bytes().to_vec();
         return AckTokens::new(vec![("process".into(), secret)]).map_err(|e| usage(e.to_string()));
     }

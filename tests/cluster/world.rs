@@ -154,6 +154,28 @@ impl World {
         self.appender.append(append).await.unwrap();
     }
 
+    /// Writes a file beside the configuration.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// The configuration without its last table, the keys of ack tokens.
+    pub fn configuration_without_keys(&self) -> String {
+        let whole = configuration(&self.names);
+        whole.split("[[acks.keys]]").next().unwrap().to_owned()
+    }
+
+    /// Runs `consign run`, which must end by itself; gives exit code and what it said on standard error.
+    pub fn run_once(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(binary());
+        command.current_dir(self.folder.path()).args(["run", "--log-level", "error"]).args(arguments);
+        if !arguments.contains(&"--config") {
+            command.args(["--config", "consign.toml"]);
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// The options by which another client finds a topic.
     pub fn servers(&self, topic: Topic) -> [String; 6] {
         [
