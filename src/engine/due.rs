@@ -40,25 +40,12 @@ impl Batch<'_> {
 
     fn append_timer(&mut self, home: i32, id: &FileId, target: Option<TargetName>, timer: Timer, mark: TimerMark) {
         let key = target.as_ref().map_or_else(|| file_key(id), |target| dispatch_key(id, target));
+        let target = target.unwrap_or_else(|| TargetName::trusted(""));
         let outcome = Outcome {
-            file_id: id.clone(),
-            target: target.unwrap_or_else(|| TargetName::trusted("")),
             attempt: timer.attempt,
-            kind: OutcomeKind::Timer,
-            reporter: Reporter::Engine,
-            reported_at: self.now,
             code: timer.what.as_str().to_owned(),
-            detail: None,
-            evidence: None,
-            retry_after_ms: None,
-            refusal: false,
-            token: None,
-            ack_token: None,
-            reference: None,
-            received_digest: None,
-            received_size: None,
             timer: Some(timer),
-            origin: None,
+            ..Outcome::new(id.clone(), target, OutcomeKind::Timer, Reporter::Engine, self.now)
         };
         self.append(Topic::Outcomes, home, key, &outcome);
         self.appended.push((home, id.clone(), mark));

@@ -9,7 +9,7 @@ use crate::log::{Append, Headers, Record};
 use crate::plan;
 use crate::record::{
     Arrival, Cause, DecodeError, FileId, FileManifest, Intervention, Judgement, Origin, Timestamp, Topic, dispatch_key,
-    home_partition,
+    header, home_partition,
 };
 
 /// Headers that say where a forwarded or dead-lettered record first stood.
@@ -265,11 +265,11 @@ impl Batch<'_> {
         let topic = self.worker.options.names.name(record.at.topic);
         let detail = prefix(detail, DETAIL_BYTES);
         let mut headers: Headers = vec![
-            ("consign-reason".into(), reason.into()),
-            ("consign-detail".into(), detail.as_bytes().to_vec()),
-            ("consign-topic".into(), topic.into_bytes()),
-            ("consign-partition".into(), record.at.partition.to_string().into_bytes()),
-            ("consign-offset".into(), record.offset.to_string().into_bytes()),
+            (header::REASON.into(), reason.into()),
+            (header::DETAIL.into(), detail.as_bytes().to_vec()),
+            (header::TOPIC.into(), topic.into_bytes()),
+            (header::PARTITION.into(), record.at.partition.to_string().into_bytes()),
+            (header::OFFSET.into(), record.offset.to_string().into_bytes()),
         ];
         // A forwarded record keeps its first place behind the one that it was read at.
         headers.extend(record.headers.iter().cloned());

@@ -138,26 +138,8 @@ pub fn validated(plan: Vec<PlannedDispatch>) -> File {
 
 /// A report about a target.
 pub fn outcome(file: &File, target: &str, attempt: Option<i32>, kind: OutcomeKind, reporter: Reporter) -> Outcome {
-    Outcome {
-        file_id: file.id().clone(),
-        target: TargetName::trusted(target),
-        attempt,
-        kind,
-        reporter,
-        reported_at: START,
-        code: kind.as_str().to_lowercase(),
-        detail: None,
-        evidence: None,
-        retry_after_ms: None,
-        refusal: false,
-        token: None,
-        ack_token: None,
-        reference: None,
-        received_digest: None,
-        received_size: None,
-        timer: None,
-        origin: None,
-    }
+    let code = kind.as_str().to_lowercase();
+    Outcome { attempt, code, ..Outcome::new(file.id().clone(), TargetName::trusted(target), kind, reporter, START) }
 }
 
 /// An intervention that names the version in force.

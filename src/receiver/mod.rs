@@ -245,25 +245,14 @@ fn confirm_later(shared: &Arc<Shared>, asked: &Asked, after: Duration, kind: Out
 }
 
 fn ack(asked: &Asked, kind: OutcomeKind) -> Outcome {
+    let target = TargetName::trusted(asked.key.split_once('/').map_or(asked.target.as_str(), |(_, target)| target));
     Outcome {
-        file_id: asked.file_id.clone(),
-        target: TargetName::trusted(asked.key.split_once('/').map_or(asked.target.as_str(), |(_, target)| target)),
         attempt: asked.attempt,
-        kind,
-        reporter: Reporter::Acks,
-        reported_at: Timestamp(0),
-        code: String::new(),
-        detail: None,
-        evidence: None,
-        retry_after_ms: None,
-        refusal: false,
-        token: None,
         ack_token: asked.ack_token.clone(),
         reference: Some(format!("{}-{}", asked.target, asked.file_id)),
         received_digest: Some(format!("sha256:{}", asked.body_sha256)),
         received_size: i64::try_from(asked.body_length).ok(),
-        timer: None,
-        origin: None,
+        ..Outcome::new(asked.file_id.clone(), target, kind, Reporter::Acks, Timestamp(0))
     }
 }
 

@@ -9,6 +9,7 @@ mod codec;
 mod control;
 mod controls;
 mod file_state;
+pub mod header;
 mod history;
 mod ids;
 mod intervention;

@@ -158,3 +158,35 @@ pub struct Outcome {
     #[serde(default)]
     pub origin: Option<Origin>,
 }
+
+impl Outcome {
+    /// A report that says nothing but this: no attempt, no code, no evidence.
+    pub fn new(
+        file_id: FileId,
+        target: TargetName,
+        kind: OutcomeKind,
+        reporter: Reporter,
+        reported_at: Timestamp,
+    ) -> Self {
+        Self {
+            file_id,
+            target,
+            attempt: None,
+            kind,
+            reporter,
+            reported_at,
+            code: String::new(),
+            detail: None,
+            evidence: None,
+            retry_after_ms: None,
+            refusal: false,
+            token: None,
+            ack_token: None,
+            reference: None,
+            received_digest: None,
+            received_size: None,
+            timer: None,
+            origin: None,
+        }
+    }
+}

@@ -204,24 +204,6 @@ pub(super) fn report_of(attempt: &DispatchAttempt, answer: Answer, at: Timestamp
 
 /// A report that says nothing but its kind, brought in by acks.
 pub(super) fn blank(file_id: &FileId, target: &TargetName, kind: OutcomeKind, at: Timestamp) -> Outcome {
-    Outcome {
-        file_id: file_id.clone(),
-        target: target.clone(),
-        attempt: None,
-        kind,
-        reporter: Reporter::Acks,
-        reported_at: at,
-        code: kind.as_str().to_lowercase(),
-        detail: None,
-        evidence: None,
-        retry_after_ms: None,
-        refusal: false,
-        token: None,
-        ack_token: None,
-        reference: None,
-        received_digest: None,
-        received_size: None,
-        timer: None,
-        origin: None,
-    }
+    let code = kind.as_str().to_lowercase();
+    Outcome { code, ..Outcome::new(file_id.clone(), target.clone(), kind, Reporter::Acks, at) }
 }

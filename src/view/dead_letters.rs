@@ -7,26 +7,6 @@ use super::{ScanError, View, scan_to_goal};
 use crate::log::{Record, TopicPartition};
 use crate::record::{Timestamp, Topic};
 
-/// The headers of a dead letter.
-pub mod header {
-    /// Why it is one, in one word.
-    pub const REASON: &str = "consign-reason";
-    /// Why it is one, in words.
-    pub const DETAIL: &str = "consign-detail";
-    /// The topic that it was read from.
-    pub const TOPIC: &str = "consign-topic";
-    /// The partition that it was read from.
-    pub const PARTITION: &str = "consign-partition";
-    /// The offset that it was read from.
-    pub const OFFSET: &str = "consign-offset";
-    /// Who put a record back.
-    pub const REINJECTED_BY: &str = "consign-reinjected-by";
-    /// Why a record was put back.
-    pub const REINJECTED_REASON: &str = "consign-reinjected-reason";
-    /// Which dead letter was put back: `partition/offset`.
-    pub const REINJECTED_FROM: &str = "consign-reinjected-from";
-}
-
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {

@@ -21,7 +21,8 @@ mod index;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use dead_letters::{DeadLetter, header};
+pub use crate::record::header;
+pub use dead_letters::DeadLetter;
 pub use history::{Entry, HistoryEntry};
 pub use index::{Cursor, Filter, Page};
 
