@@ -17,7 +17,7 @@ use crate::record::{
 };
 use crate::routing::{self, Sources, sha256_digest};
 use crate::transport::AckTokens;
-use crate::verify::{self, Request};
+use crate::verify::{self, Due, Request};
 
 /// When every world begins.
 pub const START: Timestamp = Timestamp(1_767_225_600_000);
@@ -518,7 +518,9 @@ impl World {
             max_clock_skew_ms: 0,
             default_deadline_ms,
             retention_ms: self.options.retention_ms,
-            quiet,
+            due: if quiet { Due::Everything } else { Due::NOTHING },
+            // While markers are still to land, offsets may be visible later than the records of their transaction.
+            committed: if quiet { self.cluster.committed_positions() } else { BTreeMap::new() },
             every_state: true,
         }
     }
