@@ -6,6 +6,7 @@ mod log_trouble;
 mod pauses;
 mod restarts;
 mod seeds;
+mod too_long;
 
 use consign::record::{Judgement, State};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, World, WorldOptions, manifest};
