@@ -134,8 +134,10 @@ impl<'w> Batch<'w> {
         self.push(Append { topic, partition, key, value: Some(value), headers: Headers::new() });
     }
 
-    /// Adds a record to the transaction.
+    /// Adds a record to the transaction. One that is too long is a broken invariant: planning limits what is written,
+    /// and what others wrote is cut.
     pub fn push(&mut self, append: Append) {
+        assert!(append.fits(), "{} takes no record of {} bytes", append.topic.base_name(), append.bytes());
         self.bytes += RECORD_BYTES + append.key.len() + append.value.as_ref().map_or(0, Vec::len);
         self.appends.push(append);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::batch::Batch;
 use super::observed::Observed;
+use super::too_long;
 use crate::lifecycle::{File, Judged};
 use crate::log::{Append, Headers, Record};
 use crate::plan;
@@ -39,13 +40,15 @@ pub mod reason {
     pub const EXPIRED: &str = "expired";
     /// The record was forwarded home and isn't at home again.
     pub const ASTRAY: &str = "astray";
+    /// The record is longer than its topic takes: its producer compressed it.
+    pub const TOO_LONG: &str = "too_long";
     /// No file of that id is known.
     pub const UNKNOWN_FILE: &str = "unknown_file";
     /// The file has no such target.
     pub const UNKNOWN_TARGET: &str = "unknown_target";
 
     /// Every reason.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 11] = [
         UNDECODABLE,
         KEY_MISMATCH,
         TOMBSTONE,
@@ -54,6 +57,7 @@ pub mod reason {
         CONFLICTING_MANIFEST,
         EXPIRED,
         ASTRAY,
+        TOO_LONG,
         UNKNOWN_FILE,
         UNKNOWN_TARGET,
     ];
@@ -78,6 +82,7 @@ impl From<DecodeError> for Unfit {
 
 /// The record's value, which an input must have.
 pub(super) fn value_of(record: &Record) -> Result<&[u8], Unfit> {
+    too_long::check(record)?;
     record.value.as_deref().ok_or_else(|| Unfit::Dead(reason::TOMBSTONE, "an input has no tombstones".into()))
 }
 
@@ -267,13 +272,15 @@ impl Batch<'_> {
         }
         let mut headers = record.headers.clone();
         headers.extend(origin_headers(&self.worker.options.names.name(record.at.topic), record));
-        self.push(Append {
+        let forwarded = Append {
             topic: record.at.topic,
             partition: Some(home),
             key: record.key.clone().unwrap_or_default(),
             value: record.value.clone(),
             headers,
-        });
+        };
+        too_long::check_forwarded(&forwarded)?;
+        self.push(forwarded);
         self.observe(Observed::Forwarded { topic: record.at.topic.base_name() });
         Ok(false)
     }
@@ -291,13 +298,15 @@ impl Batch<'_> {
         ];
         // A forwarded record keeps its first place behind the one that it was read at.
         headers.extend(record.headers.iter().cloned());
-        self.push(Append {
+        let letter = Append {
             topic: Topic::DeadLetters,
             partition: None,
             key: record.key.clone().unwrap_or_default(),
             value: record.value.clone(),
             headers,
-        });
+        };
+        let (letter, reason) = too_long::cut_to_fit(letter, reason);
+        self.push(letter);
         let (from, offset) = (record.at, record.offset);
         self.observe(Observed::DeadLetter { from, offset, reason, detail: detail.to_owned() });
     }

@@ -15,6 +15,7 @@ mod observed;
 mod places;
 mod reports;
 mod restore;
+mod too_long;
 mod work;
 mod worker;
 

@@ -319,7 +319,7 @@ impl Worker {
                 self.begin_anew()
             }
             LogError::InstanceFenced(text) => Err(Stop::InstanceFenced { identity, text }),
-            LogError::Fatal(text) => Err(Stop::LogRefused(text)),
+            LogError::Fatal(text) | LogError::TooLong(text) => Err(Stop::LogRefused(text)),
         }
     }
 

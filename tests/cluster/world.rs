@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_mins(4);
 const CLOCK_SKEW_MS: i64 = 1_000;
 
 /// A server's address from the environment.
-fn server(name: &str) -> String {
+pub fn server(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: these tests need servers, and `make test` starts them"))
 }
@@ -213,7 +213,13 @@ impl World {
         tokio::task::block_in_place(|| check(Arc::clone(&self.codec), options, &records, requests))
     }
 
-    fn read(&self, topic: Topic) -> Vec<Record> {
+    /// The full name of a topic.
+    pub fn name(&self, topic: Topic) -> String {
+        self.names.name(topic)
+    }
+
+    /// Everything on a topic.
+    pub fn read(&self, topic: Topic) -> Vec<Record> {
         let partitions: Vec<TopicPartition> =
             (0..self.cluster.partitions(topic).unwrap()).map(|partition| TopicPartition { topic, partition }).collect();
         let mut reader = self.cluster.reader(&partitions).unwrap();

@@ -6,6 +6,7 @@ mod log_trouble;
 mod pauses;
 mod restarts;
 mod seeds;
+mod too_long;
 mod wide;
 
 use consign::record::{Judgement, State};
