@@ -21,7 +21,6 @@ use crate::view::View;
 
 pub mod controls;
 pub mod embedded;
-pub mod kafka;
 mod observe;
 
 /// How long a worker's poll waits at most when nothing is due.

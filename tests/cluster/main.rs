@@ -1,7 +1,9 @@
 //! Several processes of the binary on a real broker and registry; `make test` starts both.
 
+mod commands;
 mod python;
 mod refusals;
 mod takeover;
 mod too_long;
+mod verify;
 mod world;

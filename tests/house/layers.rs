@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("verify", &["engine", "lifecycle", "plan", "routing", "log", "record", "receiver"]),
     ("sim", &["verify", "engine", "lifecycle", "plan", "routing", "transport", "log", "record"]),
     ("audit", &["verify", "log", "record"]),
-    ("config", &[]),
+    ("config", &["record"]),
     ("node", &["engine", "gateway", "view", "metrics", "config", "transport", "plan", "routing", "log", "record"]),
     ("cli", &ANY),
     ("main", &["cli"]),

@@ -88,7 +88,7 @@ pub(super) async fn intervene(args: InterveneArgs, api: &Api, screen: &mut Scree
                 let known: Vec<&str> = file.dispatches.iter().map(|d| d.target.as_str()).collect();
                 let message =
                     format!("file {} has no dispatch to {target}; its targets: {}", args.file_id, known.join(", "));
-                return Err(Failure { exit: Exit::NotFound, code: None, message });
+                return Err(Failure::coded(Exit::NotFound, "CG321", message));
             };
             screen.remark(&text::dispatch_lines(&file, dispatch, now()));
             dispatch.version

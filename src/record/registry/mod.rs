@@ -6,6 +6,10 @@ pub use http::{HttpRegistry, Registered, RegistryAuth, SchemaDifference};
 
 use super::Topic;
 
+/// The versions of the record schemas that this binary can write; it reads them all. The newest stands in `schemas/`, an
+/// older one in `schemas/<version>/`.
+pub const WRITE_VERSIONS: &[u32] = &[1];
+
 /// Why a schema can't be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {

@@ -1,0 +1,11 @@
+//! The binary as a user has it, without a broker: demo and dev, help, exit codes, configuration, and what each command
+//! prints.
+
+mod binary;
+mod configuration;
+mod demo;
+mod dev;
+mod exit_codes;
+mod help;
+mod schemas;
+mod wrong;
