@@ -12,27 +12,32 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lifecycle", &["record"]),
     ("log", &["record"]),
     ("transport", &["log", "record"]),
-    ("engine", &["lifecycle", "plan", "routing", "transport", "log", "record"]),
+    ("store", &["lifecycle", "record"]),
+    ("engine", &["store", "lifecycle", "plan", "routing", "transport", "log", "record"]),
     ("metrics", &["log", "record"]),
     ("view", &["metrics", "log", "record"]),
     ("gateway", &["view", "metrics", "log", "record"]),
     ("receiver", &["transport", "log", "record"]),
     ("verify", &["engine", "lifecycle", "plan", "routing", "log", "record", "receiver"]),
-    ("sim", &["verify", "engine", "lifecycle", "plan", "routing", "transport", "log", "record"]),
+    ("sim", &["verify", "store", "engine", "lifecycle", "plan", "routing", "transport", "log", "record"]),
     ("config", &[]),
-    ("node", &["engine", "gateway", "view", "metrics", "config", "transport", "plan", "routing", "log", "record"]),
+    (
+        "node",
+        &["engine", "store", "gateway", "view", "metrics", "config", "transport", "plan", "routing", "log", "record"],
+    ),
     ("cli", &ANY),
     ("main", &["cli"]),
 ];
 
 /// The shell around everything: commands may use every part.
-const ANY: [&str; 15] = [
+const ANY: [&str; 16] = [
     "record",
     "routing",
     "plan",
     "lifecycle",
     "log",
     "transport",
+    "store",
     "engine",
     "metrics",
     "view",
