@@ -10,13 +10,15 @@ use super::Globals;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::OutputFormat;
-use crate::cli::reach::Waiting;
+use crate::cli::reach::{SOON, Waiting};
 use crate::gateway::problem::ProblemBody;
 
 /// How long a connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer may take beyond the wait that it was asked for; the gateway gives up a scan after half of it.
 const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
+/// A wait that needs no word.
+const SHORT: Duration = Duration::from_secs(10);
 /// The pause before a gateway that doesn't listen yet is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -155,7 +157,11 @@ impl Api {
             request = request.json(body);
         }
         let format = if self.tells { OutputFormat::Text } else { OutputFormat::Json };
-        let _waiting = Waiting::begin(format, format!("the gateway {}", self.url));
+        // Whoever asked for a short wait needs no word before it is over.
+        let short = if wait <= SHORT { wait } else { Duration::ZERO };
+        let asked =
+            if wait.is_zero() { String::new() } else { format!(", {} at most", humantime::format_duration(wait)) };
+        let _waiting = Waiting::after(SOON + short, format, format!("an answer of {}{asked}", self.url));
         let response = self.send(request).await.map_err(|e| self.unreachable(&e))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|e| self.unreachable(&e))?;
