@@ -205,3 +205,26 @@ impl Api {
             .hint("is consign run or consign dev up, and is this its address (--url, CONSIGN_URL)?")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_token_says_where_a_token_comes_from() {
+        let problem = |code: &str| ProblemBody {
+            r#type: String::new(),
+            title: "A known token is needed".into(),
+            status: 401,
+            detail: "the token is not known here".into(),
+            code: code.into(),
+        };
+        let failure = failure_of(StatusCode::UNAUTHORIZED, problem("CG310"));
+        assert_eq!(failure.exit, Exit::Usage);
+        let text = failure.to_string();
+        assert!(text.starts_with("CG310: A known token is needed: the token is not known here"), "{text}");
+        assert!(text.contains("--token") && text.contains("docs/errors/CG310.md"), "{text}");
+        let failure = failure_of(StatusCode::FORBIDDEN, problem("CG311"));
+        assert!(failure.to_string().contains("operator's token"), "{failure}");
+    }
+}
