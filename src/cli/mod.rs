@@ -22,6 +22,7 @@ pub mod run;
 pub mod schemas;
 pub mod stage;
 pub mod topics;
+pub mod verify;
 
 use client::{ClientCommand, Globals};
 use exit::Exit;
@@ -67,6 +68,8 @@ enum Command {
     /// Repair the group's offsets.
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),
+    /// Check what the topics say against the contract.
+    Verify(verify::VerifyArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Print the state machine's tables.
@@ -133,6 +136,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Schemas(command) => schemas::run(command, globals),
         Command::Routing(command) => routing::run(command, globals),
         Command::Offsets(command) => offsets::run(command, globals),
+        Command::Verify(args) => verify::run(&args, globals),
         Command::Client(command) => client::run(command, globals).await,
         Command::Machine(args) => machine::run(args, globals),
         Command::Completions { shell } => completions(shell, globals),

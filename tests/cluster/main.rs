@@ -4,4 +4,6 @@ mod commands;
 mod python;
 mod refusals;
 mod takeover;
+mod too_long;
+mod verify;
 mod world;

@@ -12,9 +12,9 @@ use consign::log::{Append, Appender, Cluster as _, Headers, Record, TopicPartiti
 use consign::receiver::{AckLog, Behaviour, Journal, Receivers};
 use consign::record::registry::{HttpRegistry, RegistryAuth};
 use consign::record::{
-    Codec, FileId, FileManifest, OutcomeKind, TargetName, Timestamp, Topic, TopicNames, home_partition,
+    Codec, FileId, FileManifest, OutcomeKind, State, TargetName, Timestamp, Topic, TopicNames, Wire, home_partition,
 };
-use consign::verify::{Options, Report, Request, check};
+use consign::verify::{Due, Options, Report, Request, check};
 use consign::view::View;
 
 pub const HOME_PARTITIONS: i32 = 6;
@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_mins(4);
 const CLOCK_SKEW_MS: i64 = 1_000;
 
 /// A server's address from the environment.
-fn server(name: &str) -> String {
+pub fn server(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: these tests need servers, and `make test` starts them"))
 }
@@ -165,6 +165,37 @@ impl World {
         whole.split("[[acks.keys]]").next().unwrap().to_owned()
     }
 
+    /// Runs a command on the cluster; gives exit code, standard output and standard error.
+    pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = Command::new(binary());
+        command.current_dir(self.folder.path()).args(arguments).args(["--config", "consign.toml"]);
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Whether the view shows a file as COMPLETED.
+    pub fn is_completed(&self, file_id: &str) -> bool {
+        self.view.file(&FileId::trusted(file_id)).is_some_and(|file| file.state == State::Completed)
+    }
+
+    /// The newest value of a key.
+    pub fn newest<T: Wire>(&self, topic: Topic, key: &str) -> T {
+        let record = self.read(topic).into_iter().rfind(|r| r.key.as_deref() == Some(key.as_bytes()));
+        let value = record.expect("there is one").value.expect("it has a value");
+        // The registry may be asked, in plain calls.
+        tokio::task::block_in_place(|| self.codec.decode(&value)).unwrap()
+    }
+
+    /// Appends a value in the home partition of its key's file; gives its offset.
+    pub async fn put<T: Wire>(&self, topic: Topic, key: &str, value: &T) -> i64 {
+        let home = home_partition(key.split('/').next().unwrap_or_default(), HOME_PARTITIONS);
+        let value = Some(self.codec.encode_for(topic, value).unwrap());
+        let append =
+            Append { topic, partition: Some(home), key: key.as_bytes().to_vec(), value, headers: Headers::new() };
+        self.appender.append(append).await.unwrap().1
+    }
+
     /// Runs `consign run`, which must end by itself; gives exit code and what it said on standard error.
     pub fn run_once(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(binary());
@@ -200,7 +231,8 @@ impl World {
             max_clock_skew_ms: CLOCK_SKEW_MS,
             default_deadline_ms: 7 * 86_400_000,
             retention_ms: 30 * 86_400_000,
-            quiet: true,
+            due: Due::Everything,
+            committed: BTreeMap::new(),
             every_state: true,
         };
         let requests = self.journal.entries().into_iter().map(|received| Request {
@@ -212,7 +244,13 @@ impl World {
         tokio::task::block_in_place(|| check(Arc::clone(&self.codec), options, &records, requests))
     }
 
-    fn read(&self, topic: Topic) -> Vec<Record> {
+    /// The full name of a topic.
+    pub fn name(&self, topic: Topic) -> String {
+        self.names.name(topic)
+    }
+
+    /// Everything on a topic.
+    pub fn read(&self, topic: Topic) -> Vec<Record> {
         let partitions: Vec<TopicPartition> =
             (0..self.cluster.partitions(topic).unwrap()).map(|partition| TopicPartition { topic, partition }).collect();
         let mut reader = self.cluster.reader(&partitions).unwrap();

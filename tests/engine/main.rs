@@ -6,6 +6,8 @@ mod log_trouble;
 mod pauses;
 mod restarts;
 mod seeds;
+mod too_long;
+mod wide;
 
 use consign::record::{Judgement, State};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, World, WorldOptions, manifest};

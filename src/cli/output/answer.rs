@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::lifecycle::table::Table;
 use crate::log::kafka::Difference;
-use crate::record::FileState;
 use crate::record::registry::SchemaDifference;
+use crate::record::{FileId, FileState};
 use crate::routing::Diagnostic;
 
 /// One way in which something is not as it must be, and what to do about it.
@@ -211,6 +211,34 @@ pub struct RepairedOffset {
     pub committed: Option<i64>,
     /// Where it goes on.
     pub position: i64,
+}
+
+/// `verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Whether there is no difference.
+    pub equal: bool,
+    /// How often each thing was seen, by name.
+    pub counts: BTreeMap<String, u64>,
+    /// Every difference.
+    pub differences: Vec<VerifiedDifference>,
+}
+
+/// Something on the topics that the contract says never happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifiedDifference {
+    /// `I1` to `I15`, or `K2`.
+    pub invariant: &'static str,
+    /// The file.
+    pub file_id: Option<FileId>,
+    /// The topic of the record that shows it.
+    pub topic: Option<String>,
+    /// Its partition.
+    pub partition: Option<i32>,
+    /// Its offset.
+    pub offset: Option<i64>,
+    /// In words.
+    pub text: String,
 }
 
 /// `machine`.

@@ -36,6 +36,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("routing-check", "RoutingChecked"),
         ("routing-apply", "RoutingApplied"),
         ("offsets-repair", "OffsetsRepaired"),
+        ("verify", "Verified"),
         ("machine", "Machine"),
         ("demo", "Demo"),
         ("dev", "Serving"),

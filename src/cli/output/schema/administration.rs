@@ -54,6 +54,16 @@ pub(super) fn define(definitions: &mut Definitions) {
         ("position", integer.clone()),
     ]);
     define("OffsetsRepaired", object(&[("dry_run", boolean.clone()), ("repaired", list(&offset))]));
+    let difference = object(&[
+        ("invariant", json!({"type": "string", "pattern": "^([IK][0-9]{1,2})$"})),
+        ("file_id", or_null(&text)),
+        ("topic", or_null(&text)),
+        ("partition", or_null(&integer)),
+        ("offset", or_null(&integer)),
+        ("text", text.clone()),
+    ]);
+    let counts = json!({"type": "object", "additionalProperties": integer});
+    define("Verified", object(&[("equal", boolean.clone()), ("counts", counts), ("differences", list(&difference))]));
     let cell = object(&[("inputs", list(&text)), ("outputs", list(&text))]);
     let table = object(&[
         ("name", text.clone()),
