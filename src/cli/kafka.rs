@@ -153,10 +153,12 @@ impl Connection {
     pub fn registry_failure(&self, error: &RegistryError) -> Failure {
         let url = &self.config.registry.url;
         match error {
-            RegistryError::Away(why) => {
-                Failure::coded(Exit::Unreachable, "CG404", format!("the schema registry {url} can't be reached: {why}"))
-                    .hint("look at the registry, and at registry.url (--registry, SCHEMA_REGISTRY_URL)")
-            }
+            RegistryError::Away(why) => Failure::coded(
+                Exit::Unreachable,
+                "CG404",
+                format!("the schema registry {url} gives no usable answer: {why}"),
+            )
+            .hint("look at the registry, and at registry.url (--registry, SCHEMA_REGISTRY_URL)"),
             RegistryError::Refused(why) => {
                 Failure::coded(Exit::Usage, "CG407", format!("the schema registry {url}: {why}"))
                     .hint("consign schemas check says what differs, consign schemas register what is missing")

@@ -40,7 +40,7 @@ pub struct Cli {
     /// How log lines look; they go to standard error. Default: text; `run` takes it from its configuration.
     #[arg(long, value_enum, global = true, env = "CONSIGN_LOG_FORMAT")]
     log_format: Option<LogFormat>,
-    /// What is logged, such as `info` or `consign=debug,warn`. Default: error; `dev`: warn; `run` takes it from its
+    /// What is logged, such as `info` or `consign=debug,warn`. Default: error; for `dev`, warn; `run` takes it from its
     /// configuration.
     #[arg(long, global = true, env = "CONSIGN_LOG_LEVEL", value_name = "FILTER")]
     log_level: Option<String>,
@@ -118,7 +118,9 @@ pub fn main() -> std::process::ExitCode {
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let (globals, log) = (&cli.globals, (cli.log_format, cli.log_level.as_deref()));
-    let default_level = if matches!(cli.command, Command::Dev(_)) { "warn" } else { "error" };
+    // In one process workers join one after the other, and each rebalance ends a transaction: nothing to warn about.
+    let default_level =
+        if matches!(cli.command, Command::Dev(_)) { "warn,consign::node::observe=error" } else { "error" };
     if let Command::Run(args) = cli.command {
         // Options and environment win over the file.
         let config = args.config()?;

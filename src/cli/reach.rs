@@ -67,13 +67,18 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Begins a wait; dropping it ends it.
     pub fn begin(format: OutputFormat, what: String) -> Self {
+        Self::after(SOON, format, what)
+    }
+
+    /// As [`Waiting::begin`], with a first word after `soon`.
+    pub fn after(soon: Duration, format: OutputFormat, what: String) -> Self {
         if format == OutputFormat::Json {
             return Self { done: None };
         }
         let (done, ended) = channel::<()>();
         std::thread::spawn(move || {
             let began = Instant::now();
-            let mut next = SOON;
+            let mut next = soon;
             while ended.recv_timeout(next) == Err(RecvTimeoutError::Timeout) {
                 eprintln!("consign: still waiting for {what} ({} s)", began.elapsed().as_secs());
                 next = STILL;

@@ -15,12 +15,13 @@ fn the_demo_ends_with_0_in_plain_lines_and_says_what_is_compressed() {
     let took = ran.out.lines().find_map(|line| line.strip_prefix("It took ")).expect("it says how long it took");
     assert!(took.ends_with(" s; after 25 s it ends in any case."), "{took}");
     assert!(ran.err.is_empty(), "{}", ran.err);
+    assert!(ran.out.contains("crm: SUCCEEDED ×3"), "{}", ran.out);
     the_held_file_is_seen_before_the_person_acts(&ran);
     the_closing_commands_work_as_typed(&ran);
 }
 
 fn the_held_file_is_seen_before_the_person_acts(ran: &Ran) {
-    let held = ran.out.find("legacy: HELD ×1").expect("the file is shown HELD");
+    let held = ran.out.find("legacy: HELD\n").expect("the file is shown HELD");
     let acts = ran.out.find("» a person intervenes: confirm payment-9 at legacy").expect("the intervention is shown");
     assert!(held < acts, "{}", ran.out);
 }

@@ -7,5 +7,6 @@ mod demo;
 mod dev;
 mod exit_codes;
 mod help;
+mod interventions;
 mod schemas;
 mod wrong;

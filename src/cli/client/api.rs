@@ -10,13 +10,15 @@ use super::Globals;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::OutputFormat;
-use crate::cli::reach::Waiting;
+use crate::cli::reach::{SOON, Waiting};
 use crate::gateway::problem::ProblemBody;
 
 /// How long a connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer may take beyond the wait that it was asked for; the gateway gives up a scan after half of it.
 const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
+/// A wait that needs no word.
+const SHORT: Duration = Duration::from_secs(10);
 /// The pause before a gateway that doesn't listen yet is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -155,7 +157,11 @@ impl Api {
             request = request.json(body);
         }
         let format = if self.tells { OutputFormat::Text } else { OutputFormat::Json };
-        let _waiting = Waiting::begin(format, format!("the gateway {}", self.url));
+        // Whoever asked for a short wait needs no word before it is over.
+        let short = if wait <= SHORT { wait } else { Duration::ZERO };
+        let asked =
+            if wait.is_zero() { String::new() } else { format!(", {} at most", humantime::format_duration(wait)) };
+        let _waiting = Waiting::after(SOON + short, format, format!("an answer of {}{asked}", self.url));
         let response = self.send(request).await.map_err(|e| self.unreachable(&e))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|e| self.unreachable(&e))?;
@@ -197,5 +203,28 @@ impl Api {
     fn no_gateway(&self, what: &str) -> Failure {
         Failure::coded(Exit::Unreachable, "CG405", format!("the gateway {} {what}", self.url))
             .hint("is consign run or consign dev up, and is this its address (--url, CONSIGN_URL)?")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_token_says_where_a_token_comes_from() {
+        let problem = |code: &str| ProblemBody {
+            r#type: String::new(),
+            title: "A known token is needed".into(),
+            status: 401,
+            detail: "the token is not known here".into(),
+            code: code.into(),
+        };
+        let failure = failure_of(StatusCode::UNAUTHORIZED, problem("CG310"));
+        assert_eq!(failure.exit, Exit::Usage);
+        let text = failure.to_string();
+        assert!(text.starts_with("CG310: A known token is needed: the token is not known here"), "{text}");
+        assert!(text.contains("--token") && text.contains("docs/errors/CG310.md"), "{text}");
+        let failure = failure_of(StatusCode::FORBIDDEN, problem("CG311"));
+        assert!(failure.to_string().contains("operator's token"), "{failure}");
     }
 }

@@ -115,14 +115,18 @@ async fn play(stage: &Stage, screen: &mut screen::Screen, until: Instant) -> Vec
         })
         .collect();
     let mut trouble = Vec::new();
+    // All at once, so that the table shows them under way.
+    let mut submissions = tokio::task::JoinSet::new();
     for run in &runs {
-        if let Err(e) = submit(&api, &run.example).await {
-            trouble.push(format!("{}: {e}", run.file_id));
-        }
+        let (api, manifest, file_id) = (api.clone(), run.example.manifest.clone(), run.file_id.clone());
+        submissions.spawn(async move { submit(&api, &manifest).await.map_err(|e| format!("{file_id}: {e}")) });
     }
     let mut shown: Vec<FileId> = runs.iter().map(|r| r.file_id.clone()).collect();
     while Instant::now() < until && !runs.iter().all(|run| run.done) {
         tokio::time::sleep(FRAME).await;
+        while let Some(submitted) = submissions.try_join_next() {
+            trouble.extend(submitted.map_err(|e| e.to_string()).and_then(|done| done).err());
+        }
         for run in runs.iter_mut().filter(|run| !run.done) {
             let Some(state) = view.file(&run.file_id) else { continue };
             if !differences(stage, &run.expect, &state).is_empty() {
@@ -147,7 +151,7 @@ async fn play(stage: &Stage, screen: &mut screen::Screen, until: Instant) -> Vec
         }
         screen.draw(view, &shown);
     }
-    screen.draw(view, &shown);
+    screen.draw_last(view, &shown);
     for line in trouble {
         screen.say(&format!("{line}\n"));
     }
@@ -160,8 +164,8 @@ fn api_of(stage: &Stage) -> Api {
     Api::new(&globals).unwrap_or_else(|_| unreachable!("a loopback address makes a URL"))
 }
 
-async fn submit(api: &Api, example: &Example) -> Result<(), String> {
-    let answer = api.post::<Value>(&["files"], &[], &example.manifest, Duration::ZERO).await;
+async fn submit(api: &Api, manifest: &Value) -> Result<(), String> {
+    let answer = api.post::<Value>(&["files"], &[], manifest, Duration::ZERO).await;
     answer.map(drop).map_err(|failure| failure.message)
 }
 

@@ -1,6 +1,8 @@
 //! Where schemas come from: a schema registry, or the binary itself when the log is in process.
 
 mod http;
+#[cfg(test)]
+mod versions;
 
 pub use http::{HttpRegistry, Registered, RegistryAuth, SchemaDifference};
 
