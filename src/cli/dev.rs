@@ -48,7 +48,7 @@ pub async fn run(args: DevArgs) -> Exit {
     let exit = tokio::select! {
         stop = stage.ended() => {
             eprintln!("consign: {stop}");
-            Exit::Unreachable
+            Exit::from(&stop)
         }
         () = super::interrupted() => Exit::Ok,
     };

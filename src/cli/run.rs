@@ -59,7 +59,7 @@ pub async fn run(args: RunArgs) -> Exit {
             let exit = tokio::select! {
                 stop = node.ended() => {
                     eprintln!("consign: {stop}");
-                    Exit::Unreachable
+                    Exit::from(&stop)
                 }
                 () = super::interrupted() => Exit::Ok,
             };

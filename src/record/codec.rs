@@ -127,6 +127,11 @@ impl Codec {
         PREPARED.keys().try_for_each(|topic| self.write_id(*topic).map(drop))
     }
 
+    /// Whether the source of schemas answers at all.
+    pub fn ping(&self) -> Result<(), RegistryError> {
+        self.source.ping()
+    }
+
     /// Reads a value. The schema behind the id is trusted only when it is the compiled-in one or resolves to it.
     pub fn decode<T: Wire>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
         let poison = |text: String| Err(DecodeError::Poison(text));
