@@ -163,6 +163,10 @@ impl Codec {
             return Ok(*id);
         }
         let id = self.source.id_of(topic)?;
+        // What is written will be read, and the registry may be away by then.
+        if let Err(DecodeError::RegistryAway(why)) = self.known(topic, id) {
+            return Err(RegistryError::Away(why));
+        }
         self.write_ids.write().expect("not poisoned").insert(topic, id);
         Ok(id)
     }

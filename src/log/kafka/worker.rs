@@ -14,7 +14,7 @@ use super::client::{
 use super::contact::Contact;
 use super::producer::Transactions;
 use super::reader::KafkaReader;
-use super::rebalance::Rebalances;
+use super::rebalance::{Rebalances, settle};
 use super::{KafkaOptions, Probe};
 use crate::log::{
     Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, Record, TopicPartition,
@@ -149,7 +149,8 @@ impl KafkaLog {
     fn fetch_started(&self) -> Result<(), LogError> {
         let started: Vec<Position> = self.assigned.iter().filter_map(|(at, next)| Some((*at, (*next)?))).collect();
         let list = position_list(&self.options.names, &started)?;
-        self.clients()?.consumer().assign(&list).map_err(|e| LogError::Away(e.to_string()))
+        let consumer = self.clients()?.consumer();
+        consumer.assign(&list).and_then(|()| settle(consumer)).map_err(|e| LogError::Away(e.to_string()))
     }
 }
 
