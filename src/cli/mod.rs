@@ -12,6 +12,7 @@ pub mod exit;
 pub mod kafka;
 pub mod machine;
 pub mod offsets;
+mod outbound;
 pub mod output;
 pub mod routing;
 pub mod run;

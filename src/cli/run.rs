@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::kafka::{Connection, ConnectionArgs, Unconnected};
+use super::outbound;
 use crate::config::{AckKey, Config, Role};
 use crate::gateway::{Access, Role as CallerRole, Token};
 use crate::log::kafka::Difference;
@@ -101,11 +102,14 @@ async fn start(args: &RunArgs) -> Result<Node, Unconnected> {
         retention: config.topics.retention,
         stop_within: config.process.stop_within,
         gateway,
+        egress: outbound::egress(&config.egress).map_err(usage)?,
+        secrets: outbound::secrets(config),
+        public_url: outbound::public_url(config),
     };
     Node::start(parts).await.map_err(|e| match e {
         StartError::Log(e) => Unconnected::from(e),
         StartError::Gateway(_) => usage(e.to_string()),
-        other => Unconnected { exit: Exit::Unreachable, text: other.to_string() },
+        StartError::Io(e) => Unconnected { exit: Exit::Unreachable, text: e.to_string() },
     })
 }
 
@@ -140,6 +144,7 @@ fn check(connection: &Connection, args: &RunArgs) -> Result<(), Unconnected> {
     };
     let document = load(&Sources::from(bundle))?;
     check_ack_keys(&document, &connection.config)?;
+    outbound::warn_of_missing(&document, &outbound::secrets(&connection.config));
     if let Some(path) = &args.routing {
         let sources = super::routing::read(path).map_err(usage)?;
         let named = load(&sources)?;
@@ -163,18 +168,26 @@ fn load(sources: &Sources) -> Result<Document, Unconnected> {
     })
 }
 
-/// A token is checked by whichever process reads the ack: without a common key, most would be refused.
+/// A token is checked by whichever process reads the report: without a common key, most would be refused. And whoever
+/// reports by callback must be told where.
 fn check_ack_keys(document: &Document, config: &Config) -> Result<(), Unconnected> {
-    let by_acks: Vec<String> = document
-        .targets()
-        .into_iter()
-        .filter(|t| document.target(t.name.as_str()).is_some_and(|t| t.policy.confirmed_by.by == Confirmation::Acks))
-        .map(|t| t.name.to_string())
-        .collect();
-    if config.acks.keys.is_empty() && !by_acks.is_empty() {
+    let confirmed_by = |ways: &[Confirmation]| -> Vec<String> {
+        let is_by = |name: &str| document.target(name).is_some_and(|t| ways.contains(&t.policy.confirmed_by.by));
+        document.targets().into_iter().filter(|t| is_by(t.name.as_str())).map(|t| t.name.to_string()).collect()
+    };
+    let later = confirmed_by(&[Confirmation::Acks, Confirmation::Callback]);
+    if config.acks.keys.is_empty() && !later.is_empty() {
         return Err(usage(format!(
-            "CG400: {} confirm by acks: give every process the same [[acks.keys]], or their tokens don't verify",
-            by_acks.join(", ")
+            "CG400: {} confirm later: give every process the same [[acks.keys]], or their tokens don't verify",
+            later.join(", ")
+        )));
+    }
+    let callbacks = confirmed_by(&[Confirmation::Callback]);
+    let is_reached = config.process.roles.contains(&Role::Gateway) || !config.gateway.public_url.is_empty();
+    if !is_reached && !callbacks.is_empty() {
+        return Err(usage(format!(
+            "CG400: {} confirm by callback and this process has no gateway: say gateway.public_url",
+            callbacks.join(", ")
         )));
     }
     Ok(())

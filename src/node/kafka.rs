@@ -8,7 +8,7 @@ use super::embedded::Shared;
 use crate::log::kafka::{KafkaCluster, KafkaOptions, TopicOptions, plan_topics};
 use crate::record::registry::{HttpRegistry, RegistryAuth};
 use crate::record::{Codec, TopicNames};
-use crate::transport::{AckTokens, wall_clock};
+use crate::transport::{AckTokens, Egress, Secrets, wall_clock};
 
 /// Home partitions of the topics that [`fresh`] creates.
 const FRESH_PARTITIONS: i32 = 4;
@@ -36,5 +36,6 @@ pub fn fresh(bootstrap: &str, registry: &str, prefix: &str, tokens: Arc<AckToken
         cluster.apply(&specs, &codec, by, false).map_err(|e| e.to_string())?;
         Ok::<_, String>((cluster, codec))
     })?;
-    Ok(Shared { cluster: Arc::new(cluster), codec: Arc::new(codec), names, tokens, clock })
+    let (egress, secrets) = (Egress::with_loopback(), Secrets::default());
+    Ok(Shared { cluster: Arc::new(cluster), codec: Arc::new(codec), names, tokens, clock, egress, secrets })
 }
