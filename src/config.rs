@@ -36,6 +36,10 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// Ack tokens.
     pub acks: Acks,
+    /// Where requests may go.
+    pub egress: EgressConfig,
+    /// Where secrets are.
+    pub secrets: SecretsConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -138,6 +142,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Callers.
     pub tokens: Vec<TokenConfig>,
+    /// Its address as targets reach it; empty for where it listens.
+    pub public_url: String,
 }
 
 /// `[[gateway.tokens]]`
@@ -172,6 +178,44 @@ pub struct AckKey {
     /// File that holds the secret.
     #[serde(default)]
     pub secret_file: Option<String>,
+}
+
+/// `[egress]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressConfig {
+    /// Networks inside that every target may reach.
+    pub allow_cidrs: Vec<String>,
+    /// Whether plain HTTP may be used.
+    pub allow_http: bool,
+    /// Opens link-local addresses and metadata of clouds where `allow_cidrs` holds them.
+    pub dangerous_allow_metadata: bool,
+    /// The proxy that every request goes through; empty for none.
+    pub proxy: String,
+    /// More for some targets, by name.
+    pub targets: BTreeMap<String, EgressTarget>,
+}
+
+/// `[egress.targets.NAME]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EgressTarget {
+    /// Networks inside that this target may reach.
+    pub allow_cidrs: Vec<String>,
+    /// Whether plain HTTP may be used.
+    pub allow_http: bool,
+}
+
+/// `[secrets]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// A directory with one file for each secret; empty for none.
+    pub directory: String,
+    /// Files by the names of secrets.
+    pub files: BTreeMap<String, String>,
+    /// Environment variables by the names of secrets.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// `[log]`
@@ -296,6 +340,7 @@ fn lay_variable_over(table: &mut toml::Table, name: &str, value: &str) -> Result
     };
     *current = match current {
         toml::Value::Integer(_) => value.parse().map_or_else(|_| value.into(), toml::Value::Integer),
+        toml::Value::Boolean(_) => value.parse().map_or_else(|_| value.into(), toml::Value::Boolean),
         toml::Value::Array(_) => value.split(',').map(|part| toml::Value::from(part.trim())).collect::<Vec<_>>().into(),
         _ => value.into(),
     };

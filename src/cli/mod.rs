@@ -15,6 +15,7 @@ pub mod failure;
 pub mod kafka;
 pub mod machine;
 pub mod offsets;
+mod outbound;
 pub mod output;
 mod reach;
 pub mod routing;

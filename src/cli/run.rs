@@ -11,6 +11,7 @@ use super::client::Globals;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::kafka::{Connection, ConnectionArgs};
+use super::outbound;
 use super::output::answer::{Differs, Serving};
 use super::output::print;
 use super::reach::Waiting;
@@ -125,7 +126,6 @@ async fn start(args: &RunArgs, config: Config, globals: &Globals) -> Result<Node
         StartError::Log(e) => connection.log_failure(&e),
         StartError::Gateway(e) => usage("CG400", format!("[gateway]: {e}")),
         StartError::Io(e) => super::stage::cannot_listen(&connection.config.gateway.listen.to_string(), &e),
-        StartError::Client(e) => Failure { exit: Exit::Unreachable, code: None, message: e.to_string(), hint: None },
     })
 }
 
@@ -147,6 +147,9 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
         retention: config.topics.retention,
         stop_within: config.process.stop_within,
         gateway,
+        egress: outbound::egress(&config.egress).map_err(|text| usage("CG400", text))?,
+        secrets: outbound::secrets(config),
+        public_url: outbound::public_url(config),
     })
 }
 
@@ -176,6 +179,7 @@ fn check(connection: &Connection, args: &RunArgs) -> Result<(), Failure> {
     };
     let document = load(&Sources::from(bundle), "the routing document in force")?;
     check_ack_keys(&document, &connection.config)?;
+    outbound::warn_of_missing(&document, &outbound::secrets(&connection.config));
     if let Some(path) = &args.routing {
         let named = load(&super::routing::read(path)?, &path.display().to_string())?;
         if named.digest() != active.routing_digest {
@@ -193,22 +197,29 @@ fn load(sources: &Sources, name: &str) -> Result<Document, Failure> {
     })
 }
 
-/// A token is checked by whichever process reads the ack: without a common key, most would be refused.
+/// A token is checked by whichever process reads the report: without a common key, most would be refused. And whoever
+/// reports by callback must be told where.
 fn check_ack_keys(document: &Document, config: &Config) -> Result<(), Failure> {
-    let by_acks: Vec<String> = document
-        .targets()
-        .into_iter()
-        .filter(|t| document.target(t.name.as_str()).is_some_and(|t| t.policy.confirmed_by.by == Confirmation::Acks))
-        .map(|t| t.name.to_string())
-        .collect();
-    if config.acks.keys.is_empty() && !by_acks.is_empty() {
-        return Err(usage(
-            "CG400",
-            format!(
-                "{} confirm by acks: give every process the same [[acks.keys]], or their tokens don't verify",
-                by_acks.join(", ")
-            ),
-        ));
+    let confirmed_by = |ways: &[Confirmation]| -> Vec<String> {
+        let is_by = |name: &str| document.target(name).is_some_and(|t| ways.contains(&t.policy.confirmed_by.by));
+        document.targets().into_iter().filter(|t| is_by(t.name.as_str())).map(|t| t.name.to_string()).collect()
+    };
+    let later = confirmed_by(&[Confirmation::Acks, Confirmation::Callback]);
+    if config.acks.keys.is_empty() && !later.is_empty() {
+        let text = format!(
+            "{} confirm later: give every process the same [[acks.keys]], or their tokens don't verify",
+            later.join(", ")
+        );
+        return Err(usage("CG400", text));
+    }
+    let callbacks = confirmed_by(&[Confirmation::Callback]);
+    let is_reached = config.process.roles.contains(&Role::Gateway) || !config.gateway.public_url.is_empty();
+    if !is_reached && !callbacks.is_empty() {
+        let text = format!(
+            "{} confirm by callback and this process has no gateway: say gateway.public_url",
+            callbacks.join(", ")
+        );
+        return Err(usage("CG400", text));
     }
     Ok(())
 }

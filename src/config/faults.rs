@@ -10,8 +10,13 @@ use super::ConfigError;
 /// Keys of tables in lists, which the defaults leave empty.
 const OF_LISTS: [(&str, &[&str]); 2] =
     [("gateway.tokens", &["token_sha256", "actor", "role"]), ("acks.keys", &["id", "secret_env", "secret_file"])];
-/// The table that takes any key.
-const OPEN: &str = "kafka.client";
+/// Tables that take any key, and the keys of the tables in them.
+const OPEN: [(&str, &[&str]); 4] = [
+    ("kafka.client", &[]),
+    ("secrets.files", &[]),
+    ("secrets.variables", &[]),
+    ("egress.targets", &["allow_cidrs", "allow_http"]),
+];
 
 /// The file can't be parsed.
 pub(super) fn no_toml(file: &str, error: &toml::de::Error) -> ConfigError {
@@ -35,7 +40,8 @@ fn look(table: &DeTable<'_>, defaults: &toml::Table, path: &str, file: &str, unk
             unknown.push(unknown_key(file, key.span(), &full, name, defaults.keys().map(String::as_str)));
             continue;
         };
-        if full == OPEN {
+        if let Some((_, known)) = OPEN.iter().find(|(path, _)| *path == full) {
+            look_below(value.get_ref(), known, &full, file, unknown);
             continue;
         }
         match (value.get_ref(), default) {
@@ -50,6 +56,17 @@ fn look(table: &DeTable<'_>, defaults: &toml::Table, path: &str, file: &str, unk
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// Looks at the tables in a table that takes any key.
+fn look_below(open: &DeValue<'_>, known: &[&str], path: &str, file: &str, unknown: &mut Vec<String>) {
+    for (name, below) in open.as_table().into_iter().flatten() {
+        let keys = below.get_ref().as_table().into_iter().flat_map(DeTable::keys);
+        for key in keys.filter(|key| !known.contains(&&**key.get_ref())) {
+            let full = format!("{path}.{}.{}", name.get_ref(), key.get_ref());
+            unknown.push(unknown_key(file, key.span(), &full, key.get_ref(), known.iter().copied()));
         }
     }
 }

@@ -23,6 +23,10 @@ fn what_is_wrong_is_said_with_its_place() {
     for (file, says) in [
         ("[kafka]\nbootstarp = \"a\"", "line 2, column 1: there is no key `kafka.bootstarp` (`bootstrap`?)"),
         ("\n[kafak]\n", "line 2, column 2: there is no key `kafak` (`kafka`?)"),
+        (
+            "[egress.targets.b]\nallow_htp = true",
+            "line 2, column 1: there is no key `egress.targets.b.allow_htp` (`allow_http`?)",
+        ),
         ("log.levle = \"info\"", "line 1, column 5: there is no key `log.levle` (`level`?)"),
         ("[[acks.keys]]\nid = \"k\"\nsecret = \"s\"", "line 3, column 1: there is no key `acks.keys.secret`"),
         ("[process]\nworkers = 0", "process.workers is at least 1"),

@@ -18,7 +18,7 @@ use crate::log::{Cluster, LogError};
 use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
 use crate::routing::{self, Sources};
-use crate::transport::{AckTokens, Answer, Clock, HttpParts, HttpTransport};
+use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, Secrets};
 use crate::view::View;
 
 pub mod controls;
@@ -57,6 +57,12 @@ pub struct NodeParts {
     pub stop_within: Duration,
     /// Where the HTTP API listens and who may call it; `None` for no gateway.
     pub gateway: Option<(SocketAddr, Access)>,
+    /// Where requests may go.
+    pub egress: Egress,
+    /// The secrets that plans name.
+    pub secrets: Secrets,
+    /// The HTTP API's address as targets reach it, for callbacks; `None` for where it listens.
+    pub public_url: Option<String>,
 }
 
 /// Why a process can't start.
@@ -68,9 +74,6 @@ pub enum StartError {
     /// The gateway can't serve.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
-    /// The HTTP client can't be made.
-    #[error("the HTTP client can't be set up: {0}")]
-    Client(#[from] reqwest::Error),
     /// The system refuses.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -96,6 +99,13 @@ pub struct Node {
 impl Node {
     /// Starts the workers' threads and the gateway. Must be called inside a tokio runtime.
     pub async fn start(parts: NodeParts) -> Result<Self, StartError> {
+        // Bound first, because requests may name it.
+        let listener = match &parts.gateway {
+            Some((listen, access)) => Some(bind(*listen, access).await?),
+            None => None,
+        };
+        let local = listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+        let callback_base = parts.public_url.clone().or_else(|| local.map(|address| format!("http://{address}")));
         let transport = HttpTransport::new(
             Handle::current(),
             HttpParts {
@@ -105,9 +115,12 @@ impl Node {
                 rule: Arc::new(rules()),
                 clock: Arc::clone(&parts.clock),
                 connect_timeout: CONNECT_TIMEOUT,
+                egress: parts.egress.clone(),
+                secrets: parts.secrets.clone(),
+                callback_base,
             },
             &parts.instance,
-        )?;
+        );
         let mut node = Self {
             common: Common {
                 health: Arc::new(Health::new(parts.workers)),
@@ -124,10 +137,10 @@ impl Node {
             node.start_worker(&parts, number)?;
         }
         node.threads.push(threads::watch_registry(node.common.clone(), Arc::clone(&parts.codec))?);
-        if let Some((listen, access)) = &parts.gateway {
+        if let (Some(listener), Some((_, access))) = (listener, &parts.gateway) {
             let (cluster, metrics) = (Arc::clone(&parts.cluster), Arc::clone(&parts.metrics));
             node.threads.push(threads::watch_lags(node.common.clone(), cluster, metrics)?);
-            node.start_gateway(&parts, *listen, access.clone()).await?;
+            node.start_gateway(&parts, listener, access.clone())?;
         }
         Ok(node)
     }
@@ -230,9 +243,12 @@ impl Node {
         Ok(())
     }
 
-    async fn start_gateway(&mut self, parts: &NodeParts, listen: SocketAddr, access: Access) -> Result<(), StartError> {
-        access.check(listen)?;
-        let listener = tokio::net::TcpListener::bind(listen).await?;
+    fn start_gateway(
+        &mut self,
+        parts: &NodeParts,
+        listener: tokio::net::TcpListener,
+        access: Access,
+    ) -> Result<(), StartError> {
         let address = listener.local_addr()?;
         let view = View::start(Arc::clone(&parts.cluster), Arc::clone(&parts.codec))?;
         let health = Arc::clone(&self.common.health);
@@ -256,6 +272,11 @@ impl Node {
         self.view = Some(view);
         Ok(())
     }
+}
+
+async fn bind(listen: SocketAddr, access: &Access) -> Result<tokio::net::TcpListener, StartError> {
+    access.check(listen)?;
+    Ok(tokio::net::TcpListener::bind(listen).await?)
 }
 
 /// Rules that are kept compiled; a routing document has fewer.

@@ -325,6 +325,7 @@ fn configuration(servers: &Servers, names: &TopicNames) -> String {
         "[kafka]\nbootstrap = \"{}\"\nprefix = \"{}\"\nsession_timeout = \"6s\"\n\
          [topics]\nhome_partitions = {HOME_PARTITIONS}\nreplication = 1\n\
          [registry]\nurl = \"{}\"\n\
+         [egress]\nallow_cidrs = [\"127.0.0.0/8\"]\nallow_http = true\n\
          [[acks.keys]]\nid = \"k1\"\nsecret_file = \"{}\"\n",
         servers.bootstrap,
         names.prefix(),

@@ -13,7 +13,7 @@ use consign::log::{
 use consign::node::embedded::{Shared, in_process};
 use consign::node::{Node, NodeParts};
 use consign::record::Topic;
-use consign::transport::{AckTokens, wall_clock};
+use consign::transport::{AckTokens, Egress, Secrets, wall_clock};
 
 /// A log whose workers panic or stall when they are told to.
 #[derive(Clone)]
@@ -151,6 +151,9 @@ async fn process(stop_within: Duration) -> (Node, Troubled) {
         retention: Duration::from_hours(24),
         stop_within,
         gateway: None,
+        egress: Egress::with_loopback(),
+        secrets: Secrets::default(),
+        public_url: None,
     };
     let node = Node::start(parts).await.unwrap();
     node.ready(Duration::from_secs(30)).await.unwrap();

@@ -1,5 +1,6 @@
 use super::super::kafka::kafka_options;
 use super::*;
+use crate::record::TargetName;
 
 /// Every key with another value than the default's.
 const EVERY_KEY: &str = r#"
@@ -27,10 +28,24 @@ password_env = "PATH"
 write_version = 1
 [gateway]
 listen = "127.0.0.1:4"
+public_url = "https://consign.example"
 [[gateway.tokens]]
 token_sha256 = "00"
 actor = "ann"
 role = "operator"
+[egress]
+allow_cidrs = ["10.0.0.0/8"]
+allow_http = true
+dangerous_allow_metadata = true
+proxy = "http://127.0.0.1:5"
+[egress.targets.b]
+allow_http = true
+[secrets]
+directory = "/run/secrets"
+[secrets.files]
+a = "/run/a"
+[secrets.variables]
+b = "PATH"
 [[acks.keys]]
 id = "k1"
 secret_env = "PATH"
@@ -64,6 +79,13 @@ async fn every_key_reaches_what_it_is_for() {
     assert_eq!(parts.retention.as_secs(), 9 * 86_400);
     assert_eq!(parts.names.prefix(), "x.");
     assert_eq!(parts.gateway, None, "an engine alone has no gateway");
+    assert_eq!(parts.public_url.as_deref(), Some("https://consign.example"));
+    assert_eq!(parts.secrets.directory.as_deref(), Some(std::path::Path::new("/run/secrets")));
+    assert_eq!((parts.secrets.files["a"].to_str(), parts.secrets.variables["b"].as_str()), (Some("/run/a"), "PATH"));
+    let allowed = parts.egress.of(&TargetName::trusted("b"));
+    assert_eq!(allowed.cidrs, ["10.0.0.0/8".parse().unwrap()]);
+    assert!(allowed.http && allowed.dangerous_metadata);
+    assert_eq!(parts.egress.proxy().map(reqwest::Url::as_str), Some("http://127.0.0.1:5/"));
     let options = kafka_options(&connection.config);
     assert_eq!((options.bootstrap.as_str(), options.group.as_str()), ("127.0.0.1:1,127.0.0.1:2", "x.engine"));
     assert_eq!((options.session_timeout.as_secs(), options.transaction_timeout.as_secs()), (11, 13));
