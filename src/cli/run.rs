@@ -105,7 +105,7 @@ pub(super) fn stopped(stop: &Stop, globals: &Globals) -> Exit {
         Some((code, rest)) if code.starts_with("CG") => (Some(code.to_owned()), rest.to_owned()),
         _ => (None, text),
     };
-    Failure { exit: Exit::Unreachable, code, message, hint: None }.tell(globals.output)
+    Failure { exit: Exit::from(stop), code, message, hint: None }.tell(globals.output)
 }
 
 async fn start(args: &RunArgs, config: Config, globals: &Globals) -> Result<Node, Failure> {

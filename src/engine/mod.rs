@@ -93,6 +93,14 @@ pub enum Stop {
         /// What the log said.
         text: String,
     },
+    /// The worker itself failed: a fault of consign.
+    #[error("CG217: the worker `{identity}` broke: {text}")]
+    Broken {
+        /// The identity.
+        identity: String,
+        /// What the panic said.
+        text: String,
+    },
     /// The log refuses for good.
     #[error("CG203: the log refuses: {0}")]
     LogRefused(String),

@@ -1,6 +1,7 @@
 //! A home partition from its compacted topics: read to their ends, then folded.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,8 @@ impl Restore {
             self.pending.reverse();
         }
         while let Some(record) = self.pending.last() {
-            take_in(&mut self.by_file, codec, record)?;
+            let place = || format!("{} at offset {}", record.at, record.offset);
+            unbroken(place, || take_in(&mut self.by_file, codec, record))?;
             self.pending.pop();
             self.records += 1;
         }
@@ -75,9 +77,17 @@ impl Restore {
         self.by_file
             .into_iter()
             .filter(|(_, records)| !records.is_empty())
-            .map(|(id, records)| records.fold(&id, default_deadline_ms))
+            .map(|(id, records)| unbroken(|| id.clone(), || records.fold(&id, default_deadline_ms)))
             .collect()
     }
+}
+
+/// A broken invariant refuses the partition that it breaks in, and no other.
+fn unbroken<T>(place: impl Fn() -> String, work: impl FnOnce() -> Result<T, RestoreError>) -> Result<T, RestoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let text = format!("an invariant breaks by {} in a restore; the log has the message", place());
+        Err(RestoreError::Refused("CG213", text))
+    })
 }
 
 fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Record) -> Result<(), RestoreError> {

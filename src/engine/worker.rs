@@ -181,6 +181,11 @@ impl Worker {
         self.places.iter().filter(|(_, p)| matches!(p, Place::Running(_))).map(|(p, _)| *p).collect()
     }
 
+    /// How long the log has given no answer.
+    pub fn silence(&self) -> Duration {
+        self.log.silence()
+    }
+
     /// Leaves the group. The transport is the caller's to stop.
     pub fn close(&mut self) {
         self.log.close();

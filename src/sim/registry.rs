@@ -47,6 +47,10 @@ impl SchemaSource for SimRegistry {
         other.map_or_else(|| LocalRegistry.schema(id), Ok)
     }
 
+    fn ping(&self) -> Result<(), RegistryError> {
+        self.check()
+    }
+
     fn id_of(&self, topic: Topic) -> Result<u32, RegistryError> {
         self.check()?;
         LocalRegistry.id_of(topic)

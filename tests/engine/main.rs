@@ -5,6 +5,7 @@ mod deadlines;
 mod log_trouble;
 mod pauses;
 mod restarts;
+mod restoring;
 mod seeds;
 mod too_long;
 mod wide;

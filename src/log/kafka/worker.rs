@@ -11,9 +11,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{
     ASK_AGAIN, FETCH, REQUEST, ends_seen_by, partition_list, plain_consumer, position_list, record, settings, triage,
 };
+use super::contact::Contact;
 use super::producer::Transactions;
 use super::reader::KafkaReader;
-use super::rebalance::Rebalances;
+use super::rebalance::{Rebalances, settle};
 use super::{KafkaOptions, Probe};
 use crate::log::{
     Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, Record, TopicPartition,
@@ -36,6 +37,7 @@ pub(super) struct KafkaLog {
     assigned: BTreeMap<TopicPartition, Option<i64>>,
     /// What a poll had collected before it failed.
     kept: Batch,
+    contact: Contact,
 }
 
 /// The two clients of one life of a worker.
@@ -54,6 +56,7 @@ impl KafkaLog {
             clients: None,
             assigned: BTreeMap::new(),
             kept: Batch::default(),
+            contact: Contact::new(),
         };
         this.rebuild()?;
         Ok(this)
@@ -121,6 +124,14 @@ impl KafkaLog {
         Ok(())
     }
 
+    /// What is kept for a poll's caller, having asked whether the brokers are there.
+    fn hand_out(&mut self) -> Batch {
+        if let Some(clients) = &self.clients {
+            self.contact.keep(clients.consumer(), &self.options.names.name(Topic::Manifests));
+        }
+        std::mem::take(&mut self.kept)
+    }
+
     /// Takes a record in, unless its partition isn't started, or not there.
     fn take_in(&mut self, record: Record) {
         if let Some(Some(next)) = self.assigned.get_mut(&record.at)
@@ -138,7 +149,8 @@ impl KafkaLog {
     fn fetch_started(&self) -> Result<(), LogError> {
         let started: Vec<Position> = self.assigned.iter().filter_map(|(at, next)| Some((*at, (*next)?))).collect();
         let list = position_list(&self.options.names, &started)?;
-        self.clients()?.consumer().assign(&list).map_err(|e| LogError::Away(e.to_string()))
+        let consumer = self.clients()?.consumer();
+        consumer.assign(&list).and_then(|()| settle(consumer)).map_err(|e| LogError::Away(e.to_string()))
     }
 }
 
@@ -204,7 +216,7 @@ impl Log for KafkaLog {
             self.poll_once(left)?;
             let over = !idle && self.kept.records.len() == before || Instant::now() >= deadline;
             if over || self.kept.records.len() >= max {
-                return Ok(std::mem::take(&mut self.kept));
+                return Ok(self.hand_out());
             }
         }
     }
@@ -274,12 +286,19 @@ impl Log for KafkaLog {
         clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {
             // The consumer knows better than the producer who it is that has the identity.
             clients.fatal().unwrap_or(error)
-        })
+        })?;
+        self.contact.heard();
+        Ok(())
+    }
+
+    fn silence(&self) -> Duration {
+        self.contact.silence()
     }
 
     fn rebuild(&mut self) -> Result<(), LogError> {
         self.close();
         self.clients = Some(self.connect()?);
+        self.contact.heard();
         Ok(())
     }
 

@@ -295,6 +295,13 @@ impl HttpRegistry {
 }
 
 impl SchemaSource for HttpRegistry {
+    fn ping(&self) -> Result<(), RegistryError> {
+        match self.ask(Method::GET, "config", None) {
+            Ok(_) | Err(RegistryError::Refused(_)) => Ok(()),
+            Err(away) => Err(away),
+        }
+    }
+
     fn schema(&self, id: u32) -> Result<String, RegistryError> {
         match self.runtime.block_on(get_schema_by_id(id, &self.settings)) {
             Ok(found) if found.schema_type == SchemaType::Avro => Ok(found.schema),

@@ -30,6 +30,11 @@ pub trait SchemaSource: Send + Sync {
 
     /// The id under which a topic's compiled-in schema is registered.
     fn id_of(&self, topic: Topic) -> Result<u32, RegistryError>;
+
+    /// Whether it answers at all, whatever it answers.
+    fn ping(&self) -> Result<(), RegistryError> {
+        Ok(())
+    }
 }
 
 /// The compiled-in schemas under fixed ids, for the in-process log.
