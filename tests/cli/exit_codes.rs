@@ -27,7 +27,9 @@ fn every_code_is_given_for_real() {
         assert_eq!(ran.code, Some(i32::from(exit.code())), "{ran:?}");
         given.insert(exit.code());
     }
-    let table: BTreeSet<u8> = Exit::ALL.iter().map(|(exit, _)| exit.code()).collect();
+    // Nothing that a user can do breaks consign: tests/embedded breaks a worker from inside.
+    let table: BTreeSet<u8> =
+        Exit::ALL.iter().map(|(e, _)| *e).filter(|e| *e != Exit::Broken).map(Exit::code).collect();
     assert_eq!(given, table, "a code of the table that nothing gives here");
 }
 
