@@ -267,7 +267,7 @@ impl Worker {
         };
         match home {
             Ok(home) => drop(self.places.insert(home, Place::Refused("CG213", at))),
-            Err(tp) => drop(self.broken.insert(tp, at)),
+            Err(tp) => drop(self.broken.insert(tp, Unwell::new("CG213", at))),
         }
     }
 
@@ -296,6 +296,10 @@ impl Worker {
                 self.begin_anew()
             }
             LogError::InstanceFenced(text) => Err(Stop::InstanceFenced { identity, text }),
+            LogError::OutOfRange(positions) => {
+                self.stop_out_of_range(&positions);
+                Ok(())
+            }
             LogError::Fatal(text) | LogError::TooLong(text) => Err(Stop::LogRefused(text)),
         }
     }

@@ -64,8 +64,8 @@ pub struct Worker {
     pub(super) uncommitted: BTreeSet<TopicPartition>,
     /// Inputs whose next record waits for the registry, and when to try again.
     pub(super) stalled: BTreeMap<TopicPartition, Timestamp>,
-    /// Inputs without a home whose next record breaks an invariant, left alone until a person has looked.
-    pub(super) broken: BTreeMap<TopicPartition, String>,
+    /// Inputs without a home that can't go on, left alone until a person has looked.
+    pub(super) broken: BTreeMap<TopicPartition, Unwell>,
     /// How often an invariant broke since the last commit, by what was being decided.
     pub(super) failures: BTreeMap<Deciding, u32>,
     pub(super) gate: AcksGate,
@@ -135,7 +135,7 @@ impl Worker {
     /// What keeps this worker from its work; empty when nothing does.
     pub fn unwell(&self) -> Vec<Unwell> {
         let mut reasons = self.unwell.clone();
-        reasons.extend(self.broken.values().map(|text| Unwell::new("CG213", text.as_str())));
+        reasons.extend(self.broken.values().cloned());
         for (partition, place) in &self.places {
             match place {
                 Place::Running(_) => {}

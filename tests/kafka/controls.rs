@@ -3,7 +3,7 @@
 use consign::log::{Append, Cluster, LogError, Record};
 use consign::record::Topic;
 
-use crate::bed::{Bed, append, at, incompressible, text};
+use crate::bed::{Bed, append, at, text};
 
 fn count(newest: &[Record]) -> u32 {
     let found = newest.iter().find(|r| r.key.as_deref() == Some(b"count"));
