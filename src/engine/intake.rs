@@ -67,15 +67,15 @@ pub mod reason {
 pub(super) enum Unfit {
     /// It never can be: dead-letter it.
     Dead(&'static str, String),
-    /// The registry is away: its partition waits.
-    Wait(String),
+    /// Not yet: its partition waits, under the code of what it waits for.
+    Wait(&'static str, String),
 }
 
 impl From<DecodeError> for Unfit {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::Poison(text) => Self::Dead(reason::UNDECODABLE, text),
-            DecodeError::RegistryAway(text) => Self::Wait(text),
+            DecodeError::RegistryAway(text) => Self::Wait("CG208", text),
         }
     }
 }
@@ -155,10 +155,8 @@ impl Batch<'_> {
             let text = format!("{} was accepted with {}", manifest.file_id, file.arrival.manifest_digest);
             return Err(Unfit::Dead(reason::CONFLICTING_MANIFEST, text));
         }
-        let first_seen = origin.as_ref().map_or(record.timestamp, |o| o.timestamp);
-        if self.now.millis_since(first_seen) > self.worker.options.retention_ms {
-            return Err(Unfit::Dead(reason::EXPIRED, format!("it was appended at {first_seen}")));
-        }
+        self.check_age(record)?;
+        self.check_routing()?;
         plan::check_manifest(&manifest).map_err(|f| Unfit::Dead(reason::ILLEGAL_MANIFEST, f.text))?;
         let cause = self.cause_of(record);
         let received_at = self.now;
@@ -182,6 +180,8 @@ impl Batch<'_> {
             self.observe(Observed::Duplicate { what: "intervention" });
             return Ok(());
         }
+        self.check_age(record)?;
+        self.check_routing()?;
         let digest = plan::manifest_digest(&successor.manifest);
         let only_targets = (!successor.only_targets.is_empty()).then_some(successor.only_targets);
         let acceptance = Acceptance {
@@ -194,6 +194,24 @@ impl Batch<'_> {
         };
         self.accept(successor.manifest, digest, acceptance);
         Ok(())
+    }
+
+    /// A file whose records may have been tombstoned can't be told from one that never was.
+    fn check_age(&self, record: &Record) -> Result<(), Unfit> {
+        // A forwarded record is younger than what it says of its first place: its own word never makes it younger.
+        let first_seen = origin_of(record).map_or(record.timestamp, |o| o.timestamp.min(record.timestamp));
+        if self.now.millis_since(first_seen) > self.worker.options.retention_ms {
+            return Err(Unfit::Dead(reason::EXPIRED, format!("it was appended at {first_seen}")));
+        }
+        Ok(())
+    }
+
+    /// A file is planned by the document in force, or waits: another one would be another plan.
+    fn check_routing(&self) -> Result<(), Unfit> {
+        match &self.worker.routing_refused {
+            Some(text) => Err(Unfit::Wait("CG209", text.clone())),
+            None => Ok(()),
+        }
     }
 
     fn accept(&mut self, manifest: FileManifest, manifest_digest: String, how: Acceptance) {
@@ -289,6 +307,7 @@ impl Batch<'_> {
         };
         let (letter, reason) = too_long::cut_to_fit(letter, reason);
         self.push(letter);
-        self.observe(Observed::DeadLetter { reason, detail: detail.to_owned() });
+        let (from, offset) = (record.at, record.offset);
+        self.observe(Observed::DeadLetter { from, offset, reason, detail: detail.to_owned() });
     }
 }

@@ -84,16 +84,25 @@ impl Worker {
 
     /// Stops what can't go on where it was; everything else goes on.
     pub(super) fn stop_out_of_range(&mut self, positions: &[Position]) {
+        let mut stopped = Vec::new();
         for (tp, at) in positions {
-            let text =
-                format!("{tp} has nothing at {at}, where it was to go on: records were deleted, or it is another one");
+            let text = format!("{tp} has nothing at {at}, where it was to go on: unread records were deleted");
             if Topic::HOME_INPUTS.contains(&tp.topic) && tp.partition < self.home_partitions() {
                 self.places.insert(tp.partition, Place::Refused("CG212", text));
-                self.positions.retain(|of, _| !Topic::HOME_INPUTS.contains(&of.topic) || of.partition != tp.partition);
+                let inputs = Topic::HOME_INPUTS.map(|topic| TopicPartition { topic, partition: tp.partition });
+                stopped.extend(inputs);
             } else {
                 self.broken.insert(*tp, Unwell::new("CG212", text));
-                self.positions.remove(tp);
+                stopped.push(*tp);
             }
+        }
+        for tp in &stopped {
+            self.positions.remove(tp);
+            self.stalled.remove(tp);
+        }
+        // What fails here comes again with the next poll.
+        if let Err(error) = self.log.pause(&stopped) {
+            self.unwell.push(Unwell::new("CG214", error.to_string()));
         }
         self.rewind = true;
     }

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Readiness, now};
-use crate::record::{PausedBy, TargetName, pause_name};
+use crate::record::{PausedBy, TargetName};
 
 /// A view older than this isn't ready.
 const MAX_VIEW_AGE: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ fn readiness(app: &App) -> Readiness {
         readiness.reasons.push(match (freshness.trouble, freshness.caught_up) {
             (Some(why), _) => format!("view: CG340: it can't read on: {why}"),
             (None, false) => format!("view: CG340: it has not caught up: {behind} records to read"),
-            (None, true) => format!("view: CG215: the log has given no answer for {age} s"),
+            (None, true) => format!("view: CG218: the log has given no answer for {age} s"),
         });
     }
     if app.view.home_partitions().is_none() {
@@ -59,11 +59,7 @@ pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
     let pauses: Vec<(TargetName, PausedBy)> = controls
         .paused()
         .into_iter()
-        .flat_map(|pause| [PausedBy::Engine, PausedBy::Operator].map(|by| (pause.target.clone(), by)))
-        .filter(|(target, by)| {
-            let control = controls.control(&pause_name(target, *by));
-            control.and_then(|c| c.pause.as_ref()).is_some_and(|p| p.paused)
-        })
+        .flat_map(|(target, _)| controls.pauses(target).into_iter().map(|pause| (target.clone(), pause.by)))
         .collect();
     app.metrics.mirror(&app.view.census(), pauses.iter().map(|(target, by)| (target, *by)), now());
     app.metrics.ready(readiness(&app).ready);

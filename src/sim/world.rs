@@ -12,12 +12,12 @@ use crate::engine::{Observed, Stop, Unwell, Worker, WorkerOptions};
 use crate::log::memory::{MemoryCluster, MemoryOptions};
 use crate::log::{Append, Cluster, Headers, LogError, Reader, Record, TopicPartition};
 use crate::record::{
-    Action, ActiveRouting, Codec, Control, FileId, FileManifest, FileState, Intervention, Outcome, OutcomeKind,
-    PausedBy, Status, TargetName, Timestamp, Topic, TopicNames, dispatch_key, file_key, home_partition,
+    Action, ActiveRouting, Codec, Control, Controls, FileId, FileManifest, FileState, Intervention, Outcome,
+    OutcomeKind, Status, TargetName, Timestamp, Topic, TopicNames, dispatch_key, file_key, home_partition,
 };
 use crate::routing::{self, Sources, sha256_digest};
 use crate::transport::AckTokens;
-use crate::verify::{self, Request};
+use crate::verify::{self, Due, Request};
 
 /// When every world begins.
 pub const START: Timestamp = Timestamp(1_767_225_600_000);
@@ -35,6 +35,8 @@ pub struct WorldOptions {
     pub document: String,
     /// See [`WorkerOptions::max_batch`].
     pub max_batch: usize,
+    /// See [`WorkerOptions::max_batch_bytes`].
+    pub max_batch_bytes: usize,
     /// How long a settled file is remembered, in milliseconds.
     pub retention_ms: i64,
 }
@@ -48,6 +50,7 @@ impl WorldOptions {
             acks_partitions: 2,
             document: document.to_owned(),
             max_batch: 500,
+            max_batch_bytes: 4 * 1024 * 1024,
             retention_ms: 6 * 3_600_000,
         }
     }
@@ -174,6 +177,7 @@ impl World {
         let options = WorkerOptions {
             retention_ms: self.options.retention_ms,
             max_batch: self.options.max_batch,
+            max_batch_bytes: self.options.max_batch_bytes,
             ..WorkerOptions::new(identity, names)
         };
         let inner = self.cluster.worker(identity).expect("the identity is no reserved one");
@@ -449,9 +453,19 @@ impl World {
     pub fn pause(&mut self, target: &str, paused: bool) -> Result<(), LogError> {
         let target = TargetName::trusted(target);
         let said = ("ann", "maintenance", self.now());
-        let by: &[PausedBy] = if paused { &[PausedBy::Operator] } else { &[PausedBy::Engine, PausedBy::Operator] };
-        let controls: Vec<Control> = by.iter().map(|by| Control::pausing(&target, *by, paused, None, said)).collect();
-        self.change_controls(&controls)
+        let change = Control::pausing(&target, paused, self.controls().resumed_at(&target), said);
+        self.change_controls(&[change])
+    }
+
+    /// What the group obeys.
+    fn controls(&self) -> Controls {
+        let mut controls = Controls::default();
+        for record in self.cluster.dump(Topic::Controls) {
+            let name = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
+            let control = record.value.as_deref().map(|v| self.codec.decode::<Control>(v)).transpose();
+            controls.apply(&name, control.unwrap_or_default());
+        }
+        controls
     }
 
     /// Brings a routing document into force.
@@ -504,7 +518,9 @@ impl World {
             max_clock_skew_ms: 0,
             default_deadline_ms,
             retention_ms: self.options.retention_ms,
-            quiet,
+            due: if quiet { Due::Everything } else { Due::NOTHING },
+            // While markers are still to land, offsets may be visible later than the records of their transaction.
+            committed: if quiet { self.cluster.committed_positions() } else { BTreeMap::new() },
             every_state: true,
         }
     }

@@ -179,7 +179,7 @@ impl Checker {
         if let Some(bundle) = &control.routing {
             let loaded = routing::load(&Sources::from(bundle)).ok();
             let document = loaded.map(|l| Arc::new(l.document)).filter(|d| d.digest() == bundle.digest);
-            self.documents.insert(bundle.digest.clone(), document);
+            Arc::make_mut(&mut self.documents).insert(bundle.digest.clone(), document);
         }
         if let Some(pause) = &control.pause {
             self.report.add(if pause.paused { "pauses" } else { "resumes" });

@@ -15,7 +15,7 @@ use consign::record::registry::{HttpRegistry, RegistryAuth};
 use consign::record::{
     Codec, FileId, FileManifest, OutcomeKind, TargetName, Timestamp, Topic, TopicNames, home_partition,
 };
-use consign::verify::{Options, Report, Request, check};
+use consign::verify::{Due, Options, Report, Request, check};
 use consign::view::View;
 
 pub const HOME_PARTITIONS: i32 = 6;
@@ -220,7 +220,8 @@ impl World {
             max_clock_skew_ms: CLOCK_SKEW_MS,
             default_deadline_ms: 7 * 86_400_000,
             retention_ms: 30 * 86_400_000,
-            quiet: true,
+            due: Due::Everything,
+            committed: BTreeMap::new(),
             every_state: true,
         };
         let requests = self.journal.entries().into_iter().map(|received| Request {

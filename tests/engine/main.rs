@@ -8,6 +8,7 @@ mod restarts;
 mod restoring;
 mod seeds;
 mod too_long;
+mod wide;
 
 use consign::record::{Judgement, State};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, World, WorldOptions, manifest};
