@@ -99,6 +99,7 @@ async fn start(args: &RunArgs) -> Result<Node, Unconnected> {
         instance: config.process.instance.clone(),
         workers: if is_engine { config.process.workers } else { 0 },
         retention: config.topics.retention,
+        max_clock_skew: config.process.max_clock_skew,
         stop_within: config.process.stop_within,
         gateway,
     };
@@ -140,6 +141,7 @@ fn check(connection: &Connection, args: &RunArgs) -> Result<(), Unconnected> {
     };
     let document = load(&Sources::from(bundle))?;
     check_ack_keys(&document, &connection.config)?;
+    warn_of_clocks(&document, &connection.config);
     if let Some(path) = &args.routing {
         let sources = super::routing::read(path).map_err(usage)?;
         let named = load(&sources)?;
@@ -161,6 +163,23 @@ fn load(sources: &Sources) -> Result<Document, Unconnected> {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         usage(format!("CG402: the routing document doesn't load:\n{}", lines.join("\n")))
     })
+}
+
+/// Two clocks may be apart by twice what each may be off, and every deadline of an attempt counts on what its target says.
+fn warn_of_clocks(document: &Document, config: &Config) {
+    let apart_ms = 2 * config.process.max_clock_skew.as_millis();
+    for target in document.targets() {
+        let Some(counted_on) = document.target(target.name.as_str()).map(|t| t.policy.timeouts.max_clock_skew_ms)
+        else {
+            continue;
+        };
+        if u128::try_from(counted_on).is_ok_and(|counted_on| counted_on < apart_ms) {
+            tracing::warn!(
+                target_name = %target.name,
+                "process.max_clock_skew lets two clocks be {apart_ms} ms apart; the target's timeouts count on {counted_on} ms"
+            );
+        }
+    }
 }
 
 /// A token is checked by whichever process reads the ack: without a common key, most would be refused.

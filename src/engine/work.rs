@@ -144,7 +144,7 @@ impl Worker {
 
     /// Commits the positions of inputs that never had one, by themselves: were they part of a transaction with records
     /// and that were aborted, a home would hold records without offsets, as if its offsets had been lost.
-    fn commit_first_positions(&mut self) -> Result<(), LogError> {
+    pub(super) fn commit_first_positions(&mut self) -> Result<(), LogError> {
         let first: Vec<Position> =
             self.uncommitted.iter().filter_map(|tp| Some((*tp, *self.positions.get(tp)?))).collect();
         if !first.is_empty() {

@@ -149,6 +149,7 @@ async fn process(stop_within: Duration) -> (Node, Troubled) {
         instance: "t".into(),
         workers: 1,
         retention: Duration::from_hours(24),
+        max_clock_skew: Duration::from_secs(2),
         stop_within,
         gateway: None,
     };
