@@ -54,7 +54,10 @@ pub struct Process {
     pub workers: usize,
     /// What the process does.
     pub roles: Vec<Role>,
-    /// How long a stop waits for requests on the wire.
+    /// A worker whose clock is off by more decides nothing and isn't ready.
+    #[serde(deserialize_with = "duration")]
+    pub max_clock_skew: Duration,
+    /// How long a stop may take.
     #[serde(deserialize_with = "duration")]
     pub stop_within: Duration,
 }

@@ -133,7 +133,7 @@ impl Connection {
     pub fn log_failure(&self, error: &LogError) -> Failure {
         let bootstrap = &self.config.kafka.bootstrap;
         match error {
-            LogError::Fatal(_) | LogError::InstanceFenced(_) => {
+            LogError::Fatal(_) | LogError::OutOfRange(_) | LogError::TooLong(_) | LogError::InstanceFenced(_) => {
                 Failure::coded(Exit::Usage, "CG406", format!("the broker {bootstrap} refuses: {error}"))
                     .hint("look at topics, permissions and [kafka.client]; repeating it will not help")
             }

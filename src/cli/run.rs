@@ -145,6 +145,7 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
         instance: config.process.instance.clone(),
         workers: if is_engine { config.process.workers } else { 0 },
         retention: config.topics.retention,
+        max_clock_skew: config.process.max_clock_skew,
         stop_within: config.process.stop_within,
         gateway,
         egress: outbound::egress(&config.egress).map_err(|text| usage("CG400", text))?,
@@ -180,6 +181,7 @@ fn check(connection: &Connection, args: &RunArgs) -> Result<(), Failure> {
     let document = load(&Sources::from(bundle), "the routing document in force")?;
     check_ack_keys(&document, &connection.config)?;
     outbound::warn_of_missing(&document, &outbound::secrets(&connection.config));
+    warn_of_clocks(&document, &connection.config);
     if let Some(path) = &args.routing {
         let named = load(&super::routing::read(path)?, &path.display().to_string())?;
         if named.digest() != active.routing_digest {
@@ -195,6 +197,23 @@ fn load(sources: &Sources, name: &str) -> Result<Document, Failure> {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         usage("CG402", format!("{name} doesn't load:\n{}", lines.join("\n")))
     })
+}
+
+/// Two clocks may be apart by twice what each may be off, and every deadline of an attempt counts on what its target says.
+fn warn_of_clocks(document: &Document, config: &Config) {
+    let apart_ms = 2 * config.process.max_clock_skew.as_millis();
+    for target in document.targets() {
+        let Some(counted_on) = document.target(target.name.as_str()).map(|t| t.policy.timeouts.max_clock_skew_ms)
+        else {
+            continue;
+        };
+        if u128::try_from(counted_on).is_ok_and(|counted_on| counted_on < apart_ms) {
+            tracing::warn!(
+                target_name = %target.name,
+                "process.max_clock_skew lets two clocks be {apart_ms} ms apart; the target's timeouts count on {counted_on} ms"
+            );
+        }
+    }
 }
 
 /// A token is checked by whichever process reads the report: without a common key, most would be refused. And whoever

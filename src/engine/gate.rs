@@ -34,7 +34,7 @@ impl AcksGate {
         let (since, partitions) = self.behind.as_ref()?;
         let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
         let text = format!("deadlines that acks may beat wait since {since}: nobody reads {}", names.join(", "));
-        Some(Unwell::new("CG218", text))
+        Some(Unwell::new("CG215", text))
     }
 
     /// Moves on while something parked since `first_due` waits; true when [`AcksGate::read_until`] has risen.

@@ -37,13 +37,18 @@ struct Records {
 pub(super) enum RestoreError {
     /// The log or the registry is away: the same step may be repeated.
     Wait(String),
+    /// The log failed in a way that is not this partition's.
+    Log(LogError),
     /// The topics hold what this engine can't have written or can't read: a person must look.
     Refused(&'static str, String),
 }
 
 impl From<LogError> for RestoreError {
     fn from(error: LogError) -> Self {
-        Self::Wait(error.to_string())
+        match error {
+            LogError::Away(text) => Self::Wait(text),
+            other => Self::Log(other),
+        }
     }
 }
 

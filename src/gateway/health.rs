@@ -44,7 +44,7 @@ fn readiness(app: &App) -> Readiness {
         readiness.reasons.push(match (freshness.trouble, freshness.caught_up) {
             (Some(why), _) => format!("view: CG340: it can't read on: {why}"),
             (None, false) => format!("view: CG340: it has not caught up: {behind} records to read"),
-            (None, true) => format!("view: CG215: the log has given no answer for {age} s"),
+            (None, true) => format!("view: CG218: the log has given no answer for {age} s"),
         });
     }
     if app.view.home_partitions().is_none() {

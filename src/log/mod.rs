@@ -114,12 +114,21 @@ pub enum LogError {
     /// Another process has this identity: this one must end.
     #[error("another process runs under this identity: {0}")]
     InstanceFenced(String),
+    /// Delivery of these partitions can't go on where it was: records there were deleted, or the topic is another one. The
+    /// others go on once these are paused.
+    #[error("{} lies outside of what is there (`consign offsets repair` mends that)", places(.0))]
+    OutOfRange(Vec<Position>),
     /// A record is longer than its topic takes, and always will be: nothing was appended.
     #[error("too long: {0}")]
     TooLong(String),
     /// The log refuses, and will refuse again: a missing topic, a missing permission, a configuration error.
     #[error("{0}")]
     Fatal(String),
+}
+
+fn places(positions: &[Position]) -> String {
+    let places: Vec<String> = positions.iter().map(|(at, offset)| format!("{at} at offset {offset}")).collect();
+    places.join(", ")
 }
 
 /// Where offsets of a partition begin and end.

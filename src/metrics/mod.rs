@@ -128,6 +128,7 @@ metrics! {
     duplicates_total: IntCounterVec ["what"] NO_BUCKETS, "Exact repeats that changed nothing: manifest, outcome, intervention.";
     reports_late_total: IntCounterVec ["target", "judgement"] NO_BUCKETS, "Reports after the decision, by late or contradiction.";
     interventions_total: IntCounterVec ["action", "judgement"] NO_BUCKETS, "Interventions judged.";
+    clock_offset_seconds: GaugeVec ["worker"] NO_BUCKETS, "By how much a worker's clock was ahead of the broker's when it was last measured.";
     ready: IntGaugeVec [] NO_BUCKETS, "1 while the process can do its work, as /readyz says, else 0.";
     view_lag_records: IntGaugeVec [] NO_BUCKETS, "Records that the view still has to read to have caught up.";
     view_age_seconds: GaugeVec [] NO_BUCKETS, "Time since the view last had everything.";
@@ -209,6 +210,13 @@ impl Metrics {
     pub fn forget_lags(&self) {
         self.input_lag.reset();
         self.last_stable_offset_lag.reset();
+    }
+
+    /// A worker's clock was found that far ahead of the broker's, in milliseconds; behind, where it is negative.
+    pub fn clock_offset(&self, worker: &str, ahead_ms: i64) {
+        #[allow(clippy::cast_precision_loss)] // Milliseconds of an offset are far below 2^52.
+        let seconds = ahead_ms as f64 / 1_000.0;
+        self.clock_offset_seconds.with_label_values(&[worker]).set(seconds);
     }
 
     /// Whether the process can do its work.

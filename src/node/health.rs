@@ -102,7 +102,7 @@ fn worker_reasons(number: usize, health: &WorkerHealth, reasons: &mut Vec<String
     }
     reasons.extend(health.unwell.iter().map(|u| format!("worker {number}: {}: {}", u.code, u.text)));
     if let Some(silence) = health.heard.map(|heard| heard.elapsed()).filter(|silence| *silence > SILENCE) {
-        reasons.push(format!("worker {number}: CG215: the log has given no answer for {} s", silence.as_secs()));
+        reasons.push(format!("worker {number}: CG218: the log has given no answer for {} s", silence.as_secs()));
     }
     if let Some(turn) = health.turn_began.map(|began| began.elapsed()).filter(|turn| *turn > TURN) {
         reasons.push(format!("worker {number}: CG216: its turn began {} s ago", turn.as_secs()));
@@ -135,9 +135,9 @@ mod tests {
         health.turn_ends(0, Vec::new(), Duration::from_secs(5));
         assert!(health.readiness().ready);
         health.turn_ends(0, Vec::new(), Duration::from_secs(7));
-        assert_eq!(codes(&health), ["CG215"]);
+        assert_eq!(codes(&health), ["CG218"]);
         lock(&health.workers[0]).turn_began = Some(ago(9));
-        assert_eq!(codes(&health), ["CG215", "CG216"]);
+        assert_eq!(codes(&health), ["CG218", "CG216"]);
         health.turn_ends(0, Vec::new(), Duration::ZERO);
         lock(&health.registry).heard = ago(7);
         assert_eq!(codes(&health), ["CG208"]);

@@ -53,6 +53,8 @@ pub struct NodeParts {
     pub workers: usize,
     /// How long a settled file is remembered.
     pub retention: Duration,
+    /// A worker whose clock is off by more decides nothing and isn't ready.
+    pub max_clock_skew: Duration,
     /// How long a stop may take. Requests on the wire have all of it but 5 s, which reports have to reach the log.
     pub stop_within: Duration,
     /// Where the HTTP API listens and who may call it; `None` for no gateway.
@@ -229,14 +231,15 @@ impl Node {
         let log = parts.cluster.worker(&identity)?;
         let mut options = WorkerOptions::new(&identity, parts.names.clone());
         options.retention_ms = i64::try_from(parts.retention.as_millis()).unwrap_or(i64::MAX);
-        let metrics = Arc::clone(&parts.metrics);
+        options.max_clock_skew_ms = i64::try_from(parts.max_clock_skew.as_millis()).ok();
+        let (metrics, name) = (Arc::clone(&parts.metrics), identity.clone());
         let worker = Worker::new(
             options,
             log,
             Box::new(self.transport.for_worker(&identity)),
             Arc::clone(&parts.codec),
             Arc::clone(&parts.tokens),
-            Box::new(move |observed| observe::observe(&metrics, observed)),
+            Box::new(move |observed| observe::observe(&metrics, &name, observed)),
         );
         let clock = Arc::clone(&parts.clock);
         self.threads.push(threads::run_worker(self.common.clone(), number, identity, worker, clock)?);

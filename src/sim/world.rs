@@ -37,6 +37,8 @@ pub struct WorldOptions {
     pub max_batch: usize,
     /// See [`WorkerOptions::max_batch_bytes`].
     pub max_batch_bytes: usize,
+    /// See [`WorkerOptions::max_clock_skew_ms`].
+    pub max_clock_skew_ms: Option<i64>,
     /// How long a settled file is remembered, in milliseconds.
     pub retention_ms: i64,
 }
@@ -50,6 +52,7 @@ impl WorldOptions {
             acks_partitions: 2,
             document: document.to_owned(),
             max_batch: 500,
+            max_clock_skew_ms: None,
             max_batch_bytes: 4 * 1024 * 1024,
             retention_ms: 6 * 3_600_000,
         }
@@ -102,6 +105,7 @@ pub struct World {
     options: WorldOptions,
     names: TopicNames,
     now: Arc<AtomicI64>,
+    skews: BTreeMap<String, i64>,
     pub(super) wire: Wire,
     observed: Arc<Mutex<Vec<Observed>>>,
     follower: Box<dyn Reader>,
@@ -141,6 +145,7 @@ impl World {
             stops: Vec::new(),
             names: TopicNames::new("consign."),
             now,
+            skews: BTreeMap::new(),
             wire: Wire::default(),
             observed: Arc::default(),
             follower,
@@ -165,6 +170,11 @@ impl World {
         self.now.fetch_add(millis, Ordering::SeqCst);
     }
 
+    /// From here on this worker's clock is ahead of the log's by so much; behind, where it is negative.
+    pub fn skew(&mut self, identity: &str, millis: i64) {
+        self.skews.insert(identity.to_owned(), millis);
+    }
+
     /// The partition of a file.
     pub fn home_of(&self, file_id: &str) -> i32 {
         home_partition(file_id, self.options.home_partitions)
@@ -177,6 +187,7 @@ impl World {
         let options = WorkerOptions {
             retention_ms: self.options.retention_ms,
             max_batch: self.options.max_batch,
+            max_clock_skew_ms: self.options.max_clock_skew_ms,
             max_batch_bytes: self.options.max_batch_bytes,
             ..WorkerOptions::new(identity, names)
         };
@@ -202,7 +213,8 @@ impl World {
     pub fn step(&mut self, identity: &str) {
         let now = Arc::clone(&self.now);
         let Some(worker) = self.workers.get_mut(identity) else { return };
-        if let Err(stop) = worker.step(Duration::ZERO, &|| Timestamp(now.load(Ordering::SeqCst))) {
+        let skew = self.skews.get(identity).copied().unwrap_or(0);
+        if let Err(stop) = worker.step(Duration::ZERO, &|| Timestamp(now.load(Ordering::SeqCst) + skew)) {
             self.stops.push((identity.to_owned(), stop));
             self.crash(identity);
         }

@@ -48,7 +48,7 @@ async fn an_outage_is_said_and_survived_idle_and_busy() {
     process.until_ready_says(200, "true").await;
 
     // Idle.
-    goes_and_is_noticed(&bed, &process, "broker", &["worker 0: CG215", "worker 1: CG215", "view: CG215"]).await;
+    goes_and_is_noticed(&bed, &process, "broker", &["worker 0: CG218", "worker 1: CG218", "view: CG218"]).await;
     comes_back(&bed, &process, "broker").await;
     goes_and_is_noticed(&bed, &process, "registry", &["registry: CG208"]).await;
 
@@ -65,7 +65,7 @@ async fn an_outage_is_said_and_survived_idle_and_busy() {
     }
     until_completed(&world, 40).await;
     let went = tokio::time::Instant::now();
-    goes_and_is_noticed(&bed, &process, "broker", &["worker 0: CG215", "view: CG215"]).await;
+    goes_and_is_noticed(&bed, &process, "broker", &["worker 0: CG218", "view: CG218"]).await;
     println!("{} files were COMPLETED when the broker went", completed(&world));
     tokio::time::sleep_until(went + OUTAGE).await;
     comes_back(&bed, &process, "broker").await;

@@ -1,6 +1,7 @@
 //! The engine in the simulated world: scenarios and seeds.
 
 mod bad_input;
+mod clocks;
 mod deadlines;
 mod log_trouble;
 mod pauses;

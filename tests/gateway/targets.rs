@@ -71,10 +71,7 @@ async fn a_resume_ends_every_pause() {
     world.control(&by_engine());
     world.post("/v1/targets/billing/pause", &json!({"reason": "me too"})).await.expect(200);
     let billing = TargetName::trusted("billing");
-    let both = || {
-        let controls = world.view.controls();
-        [PausedBy::Engine, PausedBy::Operator].iter().all(|by| controls.control(&pause_name(&billing, *by)).is_some())
-    };
+    let both = || world.view.controls().pauses(&billing).len() == 2;
     assert!(world.view.wait_until(PATIENCE, both).await);
     let targets = world.get("/v1/targets").await.expect(200);
     assert_eq!(targets["targets"][0]["pauses"].as_array().unwrap().len(), 2);

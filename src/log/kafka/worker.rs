@@ -114,7 +114,8 @@ impl KafkaLog {
         let polled = match clients.consumer().poll(wait) {
             None => Ok(None),
             Some(Ok(message)) => Ok(record(&self.options.names, &message)),
-            Some(Err(error)) => clients.judge(&error).map_or(Ok(None), Err),
+            Some(Err(error)) if is_out_of_range(&error) => Err(self.out_of_range()),
+            Some(Err(error)) => clients.judge(&error).map_or(Ok(None), |e| Err(self.excuse(e))),
         };
         // Whatever changed did so before the record was read.
         self.take_in_changes();
@@ -130,6 +131,34 @@ impl KafkaLog {
             self.contact.keep(clients.consumer(), &self.options.names.name(Topic::Manifests));
         }
         std::mem::take(&mut self.kept)
+    }
+
+    /// A join whose answer an outage swallowed is repeated, and the broker takes the repetition for another process under
+    /// this identity. One rebuild shows which it was: a real rival fences again.
+    fn excuse(&self, error: LogError) -> LogError {
+        match error {
+            LogError::InstanceFenced(text) if self.contact.was_out_lately() => {
+                LogError::ProducerFenced(format!("after an outage: {text}"))
+            }
+            other => other,
+        }
+    }
+
+    /// Which partitions can't go on: librdkafka says only that one can't.
+    fn out_of_range(&self) -> LogError {
+        let started: Vec<Position> = self.assigned.iter().filter_map(|(at, next)| Some((*at, (*next)?))).collect();
+        let partitions: Vec<TopicPartition> = started.iter().map(|(at, _)| *at).collect();
+        let ends = match self.probe.ends(&partitions) {
+            Ok(ends) => ends,
+            Err(error) => return error,
+        };
+        let outside = |((_, next), ends): &(&Position, Ends)| *next < ends.low || *next > ends.high;
+        let found: Vec<Position> = started.iter().zip(ends).filter(outside).map(|(position, _)| *position).collect();
+        if found.is_empty() {
+            LogError::Away("a position was out of range".into())
+        } else {
+            LogError::OutOfRange(found)
+        }
     }
 
     /// Takes a record in, unless its partition isn't started, or not there.
@@ -152,6 +181,10 @@ impl KafkaLog {
         let consumer = self.clients()?.consumer();
         consumer.assign(&list).and_then(|()| settle(consumer)).map_err(|e| LogError::Away(e.to_string()))
     }
+}
+
+fn is_out_of_range(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(Code::AutoOffsetReset | Code::OffsetOutOfRange))
 }
 
 impl Drop for Clients {
@@ -244,7 +277,7 @@ impl Log for KafkaLog {
 
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         let list = partition_list(&self.options.names, partitions);
-        stable_offsets(self.clients()?.consumer(), &list)
+        stable_offsets(self.clients()?.consumer(), &list).map_err(|e| self.excuse(e))
     }
 
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
@@ -285,7 +318,7 @@ impl Log for KafkaLog {
         let group = || clients.consumer().group_metadata();
         clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {
             // The consumer knows better than the producer who it is that has the identity.
-            clients.fatal().unwrap_or(error)
+            self.excuse(clients.fatal().unwrap_or(error))
         })?;
         self.contact.heard();
         Ok(())
