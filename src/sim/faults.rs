@@ -1,9 +1,27 @@
-//! Faults that strike where they are aimed: the next transactions of a worker, its next reads, the next appends.
+//! Faults that strike where they are aimed: the next transactions of a worker, its next reads, its next calls on a port.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::points::{Blow, Killed, Point, When};
 use crate::log::memory::{Fault, FaultPoint, Faults};
+
+/// A blow that waits for a call: the one after `passes` others of the same kind.
+#[derive(Debug, Clone, Copy)]
+struct Aim {
+    point: Point,
+    when: When,
+    blow: Blow,
+    passes: u32,
+}
+
+/// How a worker that stands still tells so, and learns that it may go on.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub frozen: Sender<()>,
+    pub go: Receiver<()>,
+}
 
 /// What is aimed and has not struck, and what struck.
 #[derive(Debug, Default)]
@@ -11,6 +29,8 @@ struct Quiver {
     transactions: BTreeMap<String, VecDeque<Fault>>,
     reads: BTreeMap<String, u32>,
     rebuilds: BTreeMap<String, u32>,
+    blows: BTreeMap<String, Aim>,
+    gates: BTreeMap<String, Gate>,
     struck: BTreeMap<String, u64>,
 }
 
@@ -53,6 +73,53 @@ impl Aimed {
         self.lock().rebuilds.insert(identity.to_owned(), count);
     }
 
+    /// The worker's call at a point, after `passes` others at it, meets a blow; one that waits for another is forgotten.
+    pub fn blow(&self, identity: &str, (point, when): (Point, When), blow: Blow, passes: u32) {
+        self.lock().blows.insert(identity.to_owned(), Aim { point, when, blow, passes });
+    }
+
+    /// Whether a step of this worker may come to stand still.
+    pub(super) fn may_freeze(&self, identity: &str) -> bool {
+        self.lock().blows.get(identity).is_some_and(|aim| aim.blow == Blow::Freeze)
+    }
+
+    /// Sets how the worker's next standing still is told; `None` once its step has ended.
+    pub(super) fn set_gate(&self, identity: &str, gate: Option<Gate>) {
+        let mut quiver = self.lock();
+        match gate {
+            Some(gate) => drop(quiver.gates.insert(identity.to_owned(), gate)),
+            None => drop(quiver.gates.remove(identity)),
+        }
+    }
+
+    /// A worker is at a point: if a blow waits for it there, it strikes.
+    pub(super) fn meet(&self, identity: &str, point: Point, when: When) {
+        let (blow, gate) = {
+            let mut quiver = self.lock();
+            let Some(aim) = quiver.blows.get_mut(identity) else { return };
+            if (aim.point, aim.when) != (point, when) {
+                return;
+            }
+            if aim.passes > 0 {
+                aim.passes -= 1;
+                return;
+            }
+            let blow = aim.blow;
+            quiver.blows.remove(identity);
+            (blow, quiver.gates.remove(identity))
+        };
+        self.count(&format!("{}.{}.{}", blow.name(), when.name(), point.name()));
+        match (blow, gate) {
+            (Blow::Kill, _) => std::panic::resume_unwind(Box::new(Killed)),
+            (Blow::Freeze, Some(gate)) => {
+                gate.frozen.send(()).expect("the world waits for it");
+                // The world that ends without thawing it lets it go on.
+                let _ = gate.go.recv();
+            }
+            (Blow::Freeze, None) => unreachable!("a step that may freeze has a gate"),
+        }
+    }
+
     /// Whether a rebuild that is about to happen finds the log away.
     pub(super) fn take_rebuild(&self, identity: &str) -> bool {
         let struck = match self.lock().rebuilds.get_mut(identity) {
@@ -74,6 +141,7 @@ impl Aimed {
         quiver.transactions.clear();
         quiver.reads.clear();
         quiver.rebuilds.clear();
+        quiver.blows.clear();
     }
 
     /// How often each kind of fault struck.

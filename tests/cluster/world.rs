@@ -202,6 +202,7 @@ impl World {
             retention_ms: 30 * 86_400_000,
             quiet: true,
             every_state: true,
+            inputs_were_reread: false,
         };
         let requests = self.journal.entries().into_iter().map(|received| Request {
             idempotency_key: received.idempotency_key.clone(),

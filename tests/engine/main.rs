@@ -1,11 +1,10 @@
-//! The engine in the simulated world: scenarios and seeds.
+//! The engine in the simulated world: scenarios.
 
 mod bad_input;
 mod deadlines;
 mod log_trouble;
 mod pauses;
 mod restarts;
-mod seeds;
 
 use consign::record::{Judgement, State};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, World, WorldOptions, manifest};

@@ -1,0 +1,3 @@
+//! The proof by simulation: seeded runs, every crash point, and faults planted on purpose.
+
+mod seeds;
