@@ -28,6 +28,11 @@ impl SimRegistry {
         self.others.lock().unwrap_or_else(PoisonError::into_inner).insert(id, schema.to_owned());
     }
 
+    /// The same registry, but it is never away.
+    pub(super) fn steady(&self) -> Self {
+        Self { others: Arc::clone(&self.others), ..Self::default() }
+    }
+
     /// The same registry, but it knows every id.
     pub(super) fn trusting(self) -> Self {
         Self { trusting: true, ..self }

@@ -149,14 +149,14 @@ impl Run {
             if idle < self.storm.world.patience() {
                 continue;
             }
+            let now = self.storm.world.now();
+            let waits_for_registry = self.storm.world.unwell().iter().any(|u| u.code == "CG208");
             match next_due(&mut self.storm.world) {
-                Some(due) => {
-                    let ahead = due.millis_since(self.storm.world.now());
-                    self.storm.world.advance(if ahead > 0 { ahead } else { 60 });
-                    idle = 0;
-                }
+                Some(due) => self.storm.world.advance(if due > now { due.millis_since(now) } else { 60 }),
+                None if waits_for_registry => self.storm.world.advance(1_000),
                 None => return true,
             }
+            idle = 0;
         }
         let unwell = self.storm.world.unwell();
         let open = self.storm.world.states().values().filter(|s| !is_terminal(s.state));
@@ -183,7 +183,8 @@ impl Run {
         }
         let unread = unread(&self.storm.world.cluster);
         if !unread.is_empty() {
-            self.violations.push(format!("{when}: {} are not read to their ends", unread.join(", ")));
+            let unwell = self.storm.world.unwell();
+            self.violations.push(format!("{when}: {} are not read to their ends: {unwell:?}", unread.join(", ")));
         }
     }
 

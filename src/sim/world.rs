@@ -142,7 +142,7 @@ impl World {
         let aimed = Aimed::default();
         cluster.faults(aimed.faults());
         let registry = SimRegistry::default();
-        let codec = Arc::new(Codec::new(Arc::new(registry.clone())));
+        let codec = Arc::new(Codec::new(Arc::new(registry.steady())));
         codec.prepare().expect("the registry is there");
         let follower = cluster.follow(&[Topic::FileState]).expect("reads go well");
         let keys = vec![("k1".to_owned(), b"a secret of some length".to_vec())];
