@@ -1,11 +1,14 @@
 //! Faults that strike where they are aimed: the next transactions of a worker, its next reads, its next calls on a port.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::crash_points::{CommitBlow, CrashPoint, Says, says};
 use super::points::{Blow, Killed, Point, When};
+use crate::log::Append;
 use crate::log::memory::{Fault, FaultPoint, Faults};
+use crate::record::Codec;
 
 /// A blow that waits for a call: the one after `passes` others of the same kind.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +35,16 @@ struct Quiver {
     blows: BTreeMap<String, Aim>,
     gates: BTreeMap<String, Gate>,
     struck: BTreeMap<String, u64>,
+    commits: Option<Commits>,
+}
+
+/// The commits of a script, and the blow that waits for one of them.
+#[derive(Debug, Default)]
+struct Commits {
+    said: Vec<BTreeSet<Says>>,
+    unnamed: Vec<String>,
+    point: Option<CrashPoint>,
+    struck: bool,
 }
 
 /// Faults in store for a log. Clones share them.
@@ -80,7 +93,51 @@ impl Aimed {
 
     /// Whether a step of this worker may come to stand still.
     pub(super) fn may_freeze(&self, identity: &str) -> bool {
-        self.lock().blows.get(identity).is_some_and(|aim| aim.blow == Blow::Freeze)
+        let quiver = self.lock();
+        let waits = quiver.commits.as_ref().and_then(|c| c.point.filter(|_| !c.struck));
+        waits.is_some_and(|point| point.blow == CommitBlow::Zombie)
+            || quiver.blows.get(identity).is_some_and(|aim| aim.blow == Blow::Freeze)
+    }
+
+    /// Notes what each commit says from here on; a blow waits for one of them.
+    pub(super) fn watch_commits(&self, point: Option<CrashPoint>) {
+        self.lock().commits = Some(Commits { point, ..Commits::default() });
+    }
+
+    /// What the commits said, whether the blow struck, and what nobody has a name for.
+    pub(super) fn watched_commits(&self) -> (Vec<BTreeSet<Says>>, bool, Vec<String>) {
+        let commits = self.lock().commits.take().unwrap_or_default();
+        (commits.said, commits.struck, commits.unnamed)
+    }
+
+    /// A worker is about to commit: if the blow waits for this commit, it is aimed.
+    pub(super) fn commit_begins(&self, identity: &str, codec: &Codec, appends: &[Append]) {
+        let mut quiver = self.lock();
+        let Some(commits) = &mut quiver.commits else { return };
+        let number = commits.said.len();
+        match says(codec, appends) {
+            Ok(said) => commits.said.push(said),
+            Err(text) => {
+                commits.said.push(BTreeSet::new());
+                commits.unnamed.push(text);
+            }
+        }
+        let Some(CrashPoint { when, blow, .. }) = commits.point.filter(|p| p.commit == number) else { return };
+        commits.struck = true;
+        let blow = match blow {
+            CommitBlow::Kill => Blow::Kill,
+            CommitBlow::Zombie => Blow::Freeze,
+            CommitBlow::Indefinite => {
+                let fault = match when {
+                    When::Before => Fault::LeftOpen,
+                    When::After => Fault::Commit { reply_lost: true, late_markers: false },
+                };
+                quiver.transactions.entry(identity.to_owned()).or_default().push_front(fault);
+                return;
+            }
+        };
+        let aim = Aim { point: Point::Transact, when, blow, passes: 0 };
+        quiver.blows.insert(identity.to_owned(), aim);
     }
 
     /// Sets how the worker's next standing still is told; `None` once its step has ended.

@@ -12,6 +12,7 @@
 //! - `sabotage`: faults planted on purpose, to show that the checker finds them.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod crash_points;
 mod document;
 mod draws;
 mod faults;
@@ -27,6 +28,7 @@ mod watched;
 mod wire;
 mod world;
 
+pub use crash_points::{CommitBlow, CrashPoint, Says, ScriptReport, run_script};
 pub use document::{OTHER_DOCUMENT, SIMULATED_DOCUMENT};
 pub use faults::Aimed;
 pub use points::{Blow, Point, When};

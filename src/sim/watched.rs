@@ -1,6 +1,7 @@
 //! The log as one worker sees it: every call is a point at which its process may end or stand still, and the wire learns
 //! which attempts a commit confirmed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::faults::Aimed;
@@ -8,7 +9,7 @@ use super::points::{Point, When};
 use super::sabotage::Saboteur;
 use super::wire::Wire;
 use crate::log::{Append, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
-use crate::record::Topic;
+use crate::record::{Codec, Topic};
 
 /// One worker's log under watch.
 pub(super) struct WatchedLog {
@@ -17,6 +18,8 @@ pub(super) struct WatchedLog {
     pub aimed: Aimed,
     pub identity: String,
     pub saboteur: Option<Saboteur>,
+    /// Reads what the worker commits.
+    pub codec: Arc<Codec>,
 }
 
 impl WatchedLog {
@@ -93,6 +96,7 @@ impl Log for WatchedLog {
     }
 
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError> {
+        self.aimed.commit_begins(&self.identity, &self.codec, &appends);
         self.at(Point::Transact, |log| log.commit(appends, positions))
     }
 

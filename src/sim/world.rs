@@ -212,6 +212,7 @@ impl World {
             aimed: self.aimed.clone(),
             identity: identity.to_owned(),
             saboteur: self.saboteur.clone(),
+            codec: Arc::clone(&self.codec),
         };
         let transport = WireTransport {
             wire: self.wire.clone(),

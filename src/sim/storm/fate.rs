@@ -1,7 +1,7 @@
 //! What fate does to processes, clocks, the log and the registry.
 
 use super::Storm;
-use crate::log::TopicPartition;
+use crate::log::{Headers, TopicPartition};
 use crate::log::memory::Fault;
 use crate::record::Topic;
 use crate::sim::points::{Blow, Point, When};
@@ -37,7 +37,7 @@ const STRIKES: [(usize, Strike); 13] = [
     (24, Strike::Clock),
     (8, Strike::Registry),
     (1, Strike::OffsetsLost),
-    (6, Strike::InboxDeleted),
+    (16, Strike::InboxDeleted),
 ];
 
 /// How far a clock may be off without breaking what the plans allow for, in milliseconds: two of them differ by twice that.
@@ -121,7 +121,7 @@ impl Storm {
 
     fn move_a_clock(&mut self, identity: &'static str) {
         let (name, ahead) = match self.draws.below(5) {
-            0 if self.wild_clocks => {
+            0 | 3 if self.wild_clocks => {
                 let far = self.draws.between(2_000, 120_000);
                 ("clock_beyond_skew", if self.draws.percent(50) { far } else { -far })
             }
@@ -189,8 +189,26 @@ impl Storm {
         let when = *self.draws.one_of(&When::ALL);
         let blow = if self.draws.percent(50) { Blow::Kill } else { Blow::Freeze };
         let passes = u32::try_from(self.draws.below(3)).expect("few");
+        match point {
+            // A call that a worker makes only in trouble: that is aimed too.
+            Point::Rebuild => self.world.aimed.transaction(identity, Fault::LeftOpen),
+            Point::Pause => self.wait_for_the_registry(),
+            _ => {}
+        }
         self.say(format!("{} {identity} {} {}", blow.name(), when.name(), point.name()));
         self.world.aimed.blow(identity, (point, when), blow, passes);
+    }
+
+    /// A schema that only the registry knows, which is away: whoever reads that waits for it.
+    fn wait_for_the_registry(&mut self) {
+        self.world.registry.set_away(true);
+        self.fault("registry_away");
+        for partition in 0..self.partitions() {
+            let at = TopicPartition { topic: Topic::Manifests, partition };
+            let value = Some(vec![0, 0, 0, 0, 98, 1, 2, 3]);
+            self.world.cluster.put(at, Some(b"x".to_vec()), value, Headers::new()).expect("it exists");
+        }
+        self.fault("poison_unknown_id");
     }
 
     /// What stands still goes on, or loses what it had: its session, its producer, its identity.
