@@ -190,11 +190,7 @@ impl Saboteur {
     }
 
     /// The reader that a restore gets.
-    pub fn reader(
-        &self,
-        partitions: &[TopicPartition],
-        reader: Box<dyn Reader>,
-    ) -> Box<dyn Reader> {
+    pub fn reader(&self, partitions: &[TopicPartition], reader: Box<dyn Reader>) -> Box<dyn Reader> {
         let of_controls = partitions.iter().any(|at| at.topic == Topic::Controls);
         if self.which == Sabotage::RestoreToLastStable && !of_controls {
             Box::new(Hasty { reader, is_done: false })

@@ -60,7 +60,8 @@ impl Story {
         let journal = world.journal();
         for request in &journal[self.requests..] {
             let at = request.received_at.millis_since(START);
-            trace.push(format!("{at:>9} {MARK}target receives {} attempt {}", request.idempotency_key, request.attempt));
+            trace
+                .push(format!("{at:>9} {MARK}target receives {} attempt {}", request.idempotency_key, request.attempt));
         }
         self.requests = journal.len();
         while let Ok(records) = self.reader.poll(1_000, Duration::ZERO) {
@@ -125,7 +126,11 @@ impl Story {
             }
             Topic::Controls => {
                 let control: Control = codec.decode(value).ok()?;
-                format!("{} by {}", control.pause.map_or("set", |p| if p.paused { "paused" } else { "resumed" }), control.actor)
+                format!(
+                    "{} by {}",
+                    control.pause.map_or("set", |p| if p.paused { "paused" } else { "resumed" }),
+                    control.actor
+                )
             }
             Topic::DeadLetters => return None,
         })

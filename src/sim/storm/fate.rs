@@ -1,8 +1,8 @@
 //! What fate does to processes, clocks, the log and the registry.
 
 use super::Storm;
-use crate::log::{Headers, TopicPartition};
 use crate::log::memory::Fault;
+use crate::log::{Headers, TopicPartition};
 use crate::record::Topic;
 use crate::sim::points::{Blow, Point, When};
 

@@ -76,7 +76,8 @@ impl Storm {
     }
 
     fn repeat_manifest(&mut self, id: &str) {
-        let known = self.world.cluster.dump(Topic::Manifests).into_iter().find(|r| r.key.as_deref() == Some(id.as_bytes()));
+        let known =
+            self.world.cluster.dump(Topic::Manifests).into_iter().find(|r| r.key.as_deref() == Some(id.as_bytes()));
         if let Some(record) = known {
             self.world.append(Topic::Manifests, record.at.partition, id, record.value);
             self.fault("duplicate_manifest");

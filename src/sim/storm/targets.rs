@@ -2,7 +2,7 @@
 
 use super::{Owed, Storm};
 use crate::log::memory::Fault;
-use crate::record::{Outcome, OutcomeKind, Reporter, Status, TargetName, Timer, TimerKind, Topic, FileId};
+use crate::record::{FileId, Outcome, OutcomeKind, Reporter, Status, TargetName, Timer, TimerKind, Topic};
 use crate::sim::Answer;
 use crate::sim::wire::blank;
 
@@ -211,7 +211,8 @@ impl Storm {
 
     /// A timer that the file doesn't wait for.
     fn forged_timer(&mut self, of: &Outcome) -> Outcome {
-        let what = *self.draws.one_of(&[TimerKind::AttemptDeadline, TimerKind::ConfirmationDeadline, TimerKind::Escalation]);
+        let what =
+            *self.draws.one_of(&[TimerKind::AttemptDeadline, TimerKind::ConfirmationDeadline, TimerKind::Escalation]);
         let due = self.world.now().plus_millis(-self.draws.between(1, 100_000));
         let (file_id, target): (FileId, TargetName) = (of.file_id.clone(), of.target.clone());
         let timer = Timer { what, due, attempt: of.attempt, escalation: Some(1) };
