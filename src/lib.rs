@@ -25,6 +25,7 @@
 //! | [`record`] | the records, their keys, topics and codec | |
 //! | [`receiver`] | built-in receivers, for the demo and for tests | |
 //! | [`verify`] | the checker of the contract's invariants, from topics and journals alone | |
+//! | [`audit`] | the check of a running cluster, file by file through a scratch store | |
 //! | [`sim`] | the simulated world: engine and log under a seeded clock and faults | |
 //!
 //! # One turn of a worker
@@ -33,6 +34,7 @@
 //! leave. What became of a request comes back as a record, and so does a deadline. ARCHITECTURE.md walks one record
 //! through all of it.
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -67,7 +67,7 @@ impl From<RegistryError> for Unconnected {
 /// How a command ends for an error of the log.
 pub fn exit_of(error: &LogError) -> Exit {
     match error {
-        LogError::Fatal(_) | LogError::InstanceFenced(_) => Exit::Usage,
+        LogError::Fatal(_) | LogError::TooLong(_) | LogError::InstanceFenced(_) => Exit::Usage,
         _ => Exit::Unreachable,
     }
 }

@@ -18,6 +18,7 @@ pub mod run;
 pub mod schemas;
 pub mod stage;
 pub mod topics;
+pub mod verify;
 
 use client::{ClientCommand, Globals};
 use exit::Exit;
@@ -59,6 +60,8 @@ enum Command {
     /// Repair the group's offsets.
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),
+    /// Check what the topics say against the contract.
+    Verify(verify::VerifyArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Print the state machine's tables.
@@ -111,6 +114,7 @@ async fn run(command: Command, globals: &Globals) -> Exit {
         Command::Schemas(command) => schemas::run(command, globals),
         Command::Routing(command) => routing::run(command, globals),
         Command::Offsets(command) => offsets::run(command, globals),
+        Command::Verify(args) => verify::run(&args, globals),
         Command::Client(command) => client::run(command, globals).await,
         Command::Machine(args) => machine::run(args, globals),
         Command::Completion { shell } => {

@@ -20,8 +20,8 @@ use crate::transport::Permit;
 /// A history record is closed once its events take this many bytes.
 const HISTORY_RECORD_BYTES: usize = 256 * 1024;
 
-/// A batch takes no further record once its own records take this many bytes.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// What a record takes beside its key and value, roughly.
+const RECORD_BYTES: usize = 64;
 
 /// A file as this batch leaves it.
 pub(super) struct Draft {
@@ -53,8 +53,10 @@ pub(super) struct Batch<'w> {
     pub now: Timestamp,
     pub drafts: BTreeMap<FileId, Draft>,
     pub appends: Vec<Append>,
-    /// Roughly what `appends` and the events to come take.
+    /// Roughly what `appends`, and the events and file-states to come, take.
     bytes: usize,
+    /// Something that is due was left for the next batch, because this one is full.
+    pub is_cut: bool,
     /// Changes of `controls` among the appends: this worker obeys them from the commit on.
     pub controls: Vec<Control>,
     pub positions: BTreeMap<TopicPartition, i64>,
@@ -74,6 +76,7 @@ impl<'w> Batch<'w> {
             drafts: BTreeMap::new(),
             appends: Vec::new(),
             bytes: 0,
+            is_cut: false,
             controls: Vec::new(),
             positions: BTreeMap::new(),
             orders: Vec::new(),
@@ -106,6 +109,7 @@ impl<'w> Batch<'w> {
                 state: kept.file.state,
                 statuses: kept.file.dispatches.iter().map(|d| d.status).collect(),
             };
+            self.bytes += weight_of_state(&kept.file);
             let (file, history_seq) = (kept.file.clone(), kept.history_seq);
             let draft = Draft { home, file, history_seq, events: Vec::new(), before: Some(before) };
             self.drafts.insert(id.clone(), draft);
@@ -116,6 +120,7 @@ impl<'w> Batch<'w> {
     /// Takes in a file that has just been accepted.
     pub fn begin(&mut self, home: i32, file: File) -> &mut Draft {
         let id = file.id().clone();
+        self.bytes += weight_of_state(&file);
         let draft = Draft { home, file, history_seq: 0, events: Vec::new(), before: None };
         let replaced = self.drafts.insert(id.clone(), draft);
         assert!(replaced.is_none(), "{id} is accepted once");
@@ -129,21 +134,30 @@ impl<'w> Batch<'w> {
         self.push(Append { topic, partition, key, value: Some(value), headers: Headers::new() });
     }
 
-    /// Adds a record to the transaction.
+    /// Adds a record to the transaction. One that is too long is a broken invariant: planning limits what is written,
+    /// and what others wrote is cut.
     pub fn push(&mut self, append: Append) {
-        self.bytes += append.key.len() + append.value.as_ref().map_or(0, Vec::len);
+        assert!(append.fits(), "{} takes no record of {} bytes", append.topic.base_name(), append.bytes());
+        self.bytes += RECORD_BYTES + append.key.len() + append.value.as_ref().map_or(0, Vec::len);
         self.appends.push(append);
     }
 
     /// Whether it takes no further record, so that the transaction stays of a size that the log and memory bear.
     pub fn is_full(&self) -> bool {
-        self.bytes >= BATCH_BYTES
+        self.bytes >= self.worker.options.max_batch_bytes
+    }
+
+    /// Whether nothing more that is due fits; then the next batch comes at once.
+    pub fn is_full_for_now(&mut self, max_orders: usize) -> bool {
+        let is_full = self.is_full() || self.orders.len() >= max_orders;
+        self.is_cut |= is_full;
+        is_full
     }
 
     /// Whether a target is paused, or is being paused by this batch.
     pub fn is_paused(&self, target: &TargetName) -> bool {
         let being_paused = |c: &Control| c.pause.as_ref().is_some_and(|p| p.paused && p.target == *target);
-        self.worker.controls.pause(target).is_some() || self.controls.iter().any(being_paused)
+        self.worker.controls.is_paused(target) || self.controls.iter().any(being_paused)
     }
 
     pub fn tombstone(&mut self, topic: Topic, partition: i32, key: String) {
@@ -274,6 +288,11 @@ impl Draft {
     pub fn history_seq(&self) -> i64 {
         self.history_seq
     }
+}
+
+/// Roughly what a file takes in a file-state record.
+fn weight_of_state(file: &File) -> usize {
+    1024 + 256 * file.dispatches.len()
 }
 
 /// Roughly what an event takes in a record.

@@ -16,6 +16,9 @@ impl Batch<'_> {
     /// Looks at the files of a home whose time has come, at most `max`.
     pub(super) fn wake(&mut self, home: i32, max: usize) {
         for id in self.home(home).woken(self.now, max) {
+            if self.is_full_for_now(usize::MAX) {
+                return;
+            }
             // A file that this batch changes is looked at again after its commit.
             if self.drafts.contains_key(&id) {
                 continue;
@@ -27,6 +30,9 @@ impl Batch<'_> {
             }
             let due: Vec<DueTimer> = kept.timers().filter(|t| t.timer.due <= self.now).collect();
             for DueTimer { target, timer, after_acks } in due {
+                if self.is_full_for_now(usize::MAX) {
+                    break;
+                }
                 let mark = mark_of(target.as_ref(), &timer);
                 if after_acks && timer.due > self.worker.acks_read_until() {
                     self.parked.push((home, id.clone(), mark));
@@ -55,9 +61,12 @@ impl Batch<'_> {
     pub(super) fn escalate_paused(&mut self, home: i32) {
         let worker = self.worker;
         let paused: Vec<(TargetName, Timestamp)> =
-            worker.controls.paused().into_iter().map(|p| (p.target.clone(), p.since)).collect();
+            worker.controls.paused().into_iter().map(|(target, since)| (target.clone(), since)).collect();
         for (target, paused_since) in paused {
             for (waits_since, id) in self.home(home).waiting(&target) {
+                if self.is_full_for_now(usize::MAX) {
+                    return;
+                }
                 let kept = self.home(home).kept(id).expect("a waiting file is kept");
                 let index = kept.file.index_of(&target).expect("a waiting dispatch is planned");
                 let dispatch = &kept.file.dispatches[index];
@@ -83,7 +92,10 @@ impl Batch<'_> {
                 continue;
             }
             for (_, id) in self.home(home).waiting(target) {
-                if self.orders.len() >= max || !self.authorize(home, id, target) {
+                if self.is_full_for_now(max) {
+                    return;
+                }
+                if !self.authorize(home, id, target) {
                     break;
                 }
             }
@@ -97,10 +109,13 @@ impl Batch<'_> {
             *current = Some(Deciding::Home(home));
             for index in 0..self.drafts[&id].file.dispatches.len() {
                 let file = &self.drafts[&id].file;
-                if self.orders.len() >= max || !file.may_authorize(index, self.now) {
+                if !file.may_authorize(index, self.now) {
                     continue;
                 }
                 let target = file.dispatches[index].target().clone();
+                if self.is_full_for_now(max) {
+                    return;
+                }
                 if !self.is_paused(&target) {
                     self.authorize(home, &id, &target);
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::batch::Batch;
 use super::observed::Observed;
+use super::too_long;
 use crate::lifecycle::{File, Judged};
 use crate::log::{Append, Headers, Record};
 use crate::plan;
@@ -39,13 +40,15 @@ pub mod reason {
     pub const EXPIRED: &str = "expired";
     /// The record was forwarded home and isn't at home again.
     pub const ASTRAY: &str = "astray";
+    /// The record is longer than its topic takes: its producer compressed it.
+    pub const TOO_LONG: &str = "too_long";
     /// No file of that id is known.
     pub const UNKNOWN_FILE: &str = "unknown_file";
     /// The file has no such target.
     pub const UNKNOWN_TARGET: &str = "unknown_target";
 
     /// Every reason.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 11] = [
         UNDECODABLE,
         KEY_MISMATCH,
         TOMBSTONE,
@@ -54,6 +57,7 @@ pub mod reason {
         CONFLICTING_MANIFEST,
         EXPIRED,
         ASTRAY,
+        TOO_LONG,
         UNKNOWN_FILE,
         UNKNOWN_TARGET,
     ];
@@ -63,21 +67,22 @@ pub mod reason {
 pub(super) enum Unfit {
     /// It never can be: dead-letter it.
     Dead(&'static str, String),
-    /// The registry is away: its partition waits.
-    Wait(String),
+    /// Not yet: its partition waits, under the code of what it waits for.
+    Wait(&'static str, String),
 }
 
 impl From<DecodeError> for Unfit {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::Poison(text) => Self::Dead(reason::UNDECODABLE, text),
-            DecodeError::RegistryAway(text) => Self::Wait(text),
+            DecodeError::RegistryAway(text) => Self::Wait("CG208", text),
         }
     }
 }
 
 /// The record's value, which an input must have.
 pub(super) fn value_of(record: &Record) -> Result<&[u8], Unfit> {
+    too_long::check(record)?;
     record.value.as_deref().ok_or_else(|| Unfit::Dead(reason::TOMBSTONE, "an input has no tombstones".into()))
 }
 
@@ -150,10 +155,8 @@ impl Batch<'_> {
             let text = format!("{} was accepted with {}", manifest.file_id, file.arrival.manifest_digest);
             return Err(Unfit::Dead(reason::CONFLICTING_MANIFEST, text));
         }
-        let first_seen = origin.as_ref().map_or(record.timestamp, |o| o.timestamp);
-        if self.now.millis_since(first_seen) > self.worker.options.retention_ms {
-            return Err(Unfit::Dead(reason::EXPIRED, format!("it was appended at {first_seen}")));
-        }
+        self.check_age(record)?;
+        self.check_routing()?;
         plan::check_manifest(&manifest).map_err(|f| Unfit::Dead(reason::ILLEGAL_MANIFEST, f.text))?;
         let cause = self.cause_of(record);
         let received_at = self.now;
@@ -177,6 +180,8 @@ impl Batch<'_> {
             self.observe(Observed::Duplicate { what: "intervention" });
             return Ok(());
         }
+        self.check_age(record)?;
+        self.check_routing()?;
         let digest = plan::manifest_digest(&successor.manifest);
         let only_targets = (!successor.only_targets.is_empty()).then_some(successor.only_targets);
         let acceptance = Acceptance {
@@ -189,6 +194,24 @@ impl Batch<'_> {
         };
         self.accept(successor.manifest, digest, acceptance);
         Ok(())
+    }
+
+    /// A file whose records may have been tombstoned can't be told from one that never was.
+    fn check_age(&self, record: &Record) -> Result<(), Unfit> {
+        // A forwarded record is younger than what it says of its first place: its own word never makes it younger.
+        let first_seen = origin_of(record).map_or(record.timestamp, |o| o.timestamp.min(record.timestamp));
+        if self.now.millis_since(first_seen) > self.worker.options.retention_ms {
+            return Err(Unfit::Dead(reason::EXPIRED, format!("it was appended at {first_seen}")));
+        }
+        Ok(())
+    }
+
+    /// A file is planned by the document in force, or waits: another one would be another plan.
+    fn check_routing(&self) -> Result<(), Unfit> {
+        match &self.worker.routing_refused {
+            Some(text) => Err(Unfit::Wait("CG209", text.clone())),
+            None => Ok(()),
+        }
     }
 
     fn accept(&mut self, manifest: FileManifest, manifest_digest: String, how: Acceptance) {
@@ -249,13 +272,15 @@ impl Batch<'_> {
         }
         let mut headers = record.headers.clone();
         headers.extend(origin_headers(&self.worker.options.names.name(record.at.topic), record));
-        self.push(Append {
+        let forwarded = Append {
             topic: record.at.topic,
             partition: Some(home),
             key: record.key.clone().unwrap_or_default(),
             value: record.value.clone(),
             headers,
-        });
+        };
+        too_long::check_forwarded(&forwarded)?;
+        self.push(forwarded);
         self.observe(Observed::Forwarded { topic: record.at.topic.base_name() });
         Ok(false)
     }
@@ -273,13 +298,16 @@ impl Batch<'_> {
         ];
         // A forwarded record keeps its first place behind the one that it was read at.
         headers.extend(record.headers.iter().cloned());
-        self.push(Append {
+        let letter = Append {
             topic: Topic::DeadLetters,
             partition: None,
             key: record.key.clone().unwrap_or_default(),
             value: record.value.clone(),
             headers,
-        });
-        self.observe(Observed::DeadLetter { reason, detail: detail.to_owned() });
+        };
+        let (letter, reason) = too_long::cut_to_fit(letter, reason);
+        self.push(letter);
+        let (from, offset) = (record.at, record.offset);
+        self.observe(Observed::DeadLetter { from, offset, reason, detail: detail.to_owned() });
     }
 }

@@ -15,6 +15,7 @@ mod observed;
 mod places;
 mod reports;
 mod restore;
+mod too_long;
 mod work;
 mod worker;
 
@@ -38,10 +39,13 @@ pub struct WorkerOptions {
     pub default_deadline_ms: i64,
     /// Records of one poll, attempts of one batch and timers of one batch, each at most.
     pub max_batch: usize,
+    /// A batch takes nothing further once its own records take this many bytes: a transaction is that long, and what its
+    /// last record brings along.
+    pub max_batch_bytes: usize,
 }
 
 impl WorkerOptions {
-    /// The defaults: 30 days of retention, 7 days of deadline, 500 in a batch.
+    /// The defaults: 30 days of retention, 7 days of deadline, 500 in a batch, of 4 MiB.
     pub fn new(identity: impl Into<String>, names: TopicNames) -> Self {
         const DAY_MS: i64 = 86_400_000;
         Self {
@@ -50,6 +54,7 @@ impl WorkerOptions {
             retention_ms: 30 * DAY_MS,
             default_deadline_ms: 7 * DAY_MS,
             max_batch: 500,
+            max_batch_bytes: 4 * 1024 * 1024,
         }
     }
 }

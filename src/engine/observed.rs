@@ -1,5 +1,6 @@
 //! What a committed batch did, as data: the shell turns it into metrics and logs.
 
+use crate::log::TopicPartition;
 use crate::record::{Action, FileId, HeldBecause, Judgement, OutcomeKind, Reporter, State, Status, TargetName};
 
 /// One thing that a committed transaction (or a restore) did.
@@ -110,6 +111,10 @@ pub enum Observed {
     },
     /// An input went to dead-letters.
     DeadLetter {
+        /// Where it was read.
+        from: TopicPartition,
+        /// Its offset there.
+        offset: i64,
         /// The reason, as in the record's header.
         reason: &'static str,
         /// The cause in words.

@@ -6,7 +6,7 @@ use super::observed::Observed;
 use crate::lifecycle::Effect;
 use crate::log::{Append, Headers, Record};
 use crate::record::{
-    Action, Control, FileId, Intervention, Origin, Outcome, OutcomeKind, PausedBy, Reporter, Successor, TargetName,
+    Action, Control, FileId, Intervention, Origin, Outcome, OutcomeKind, Reporter, Successor, TargetName, Timestamp,
     Topic, dispatch_key, file_key, home_partition,
 };
 
@@ -150,7 +150,7 @@ impl Batch<'_> {
                 Effect::PauseTarget { target, code, authorized_at } => {
                     let resumed_at = self.worker.controls.resumed_at(&target);
                     if resumed_at.is_none_or(|at| authorized_at > at) && !self.is_paused(&target) {
-                        self.pause(target, code, id);
+                        self.pause(target, code, authorized_at, id);
                     }
                 }
                 Effect::StartSuccessor { successor, only_targets } => {
@@ -160,10 +160,10 @@ impl Batch<'_> {
         }
     }
 
-    fn pause(&mut self, target: TargetName, code: String, id: &FileId) {
+    fn pause(&mut self, target: TargetName, code: String, authorized_at: Timestamp, id: &FileId) {
         let reason = format!("{code} for {id}");
         let said = ("consign", reason.as_str(), self.now);
-        let control = Control::pausing(&target, PausedBy::Engine, true, Some(code.clone()), said);
+        let control = Control::refused(&target, code.clone(), authorized_at, said);
         self.append(Topic::Controls, 0, control.name.clone(), &control);
         self.controls.push(control);
         self.observe(Observed::Paused { target, code });

@@ -7,7 +7,7 @@ use super::batch::{Batch, Draft, Order};
 use super::home::TimerMark;
 use super::intake::Unfit;
 use super::observed::Observed;
-use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Worker};
+use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Stalled, Worker};
 use super::{Stop, Unwell};
 use crate::log::{Append, LogError, Position, Record, TopicPartition};
 use crate::record::{Control, FileId, Timestamp, Topic};
@@ -18,6 +18,9 @@ const STALL_MS: i64 = 1_000;
 
 /// How often positions of idle inputs are committed that moved past markers, in milliseconds.
 const IDLE_COMMIT_MS: i64 = 600_000;
+
+/// How long a broken invariant over what is due in a home is remembered, in milliseconds.
+const FAILURE_MEMORY_MS: i64 = 60_000;
 
 /// A producer fenced twice within this time has a rival that won't go away, in milliseconds.
 const FENCED_TWICE_MS: i64 = 60_000;
@@ -34,9 +37,11 @@ struct Decided {
     tombstoned: Vec<(i32, FileId)>,
     observed: Vec<Observed>,
     controls: Vec<Control>,
-    stalled: BTreeMap<TopicPartition, String>,
+    stalled: BTreeMap<TopicPartition, (&'static str, String)>,
     /// Some of the records are left for the next batch.
     cut_short: bool,
+    /// Some of what is due is.
+    more_is_due: bool,
 }
 
 /// What is being decided, for when an invariant breaks: a record, or what is due in a home without one.
@@ -49,12 +54,13 @@ pub(super) enum Deciding {
 impl Worker {
     /// Folds records and what is due, commits, acts.
     pub(super) fn work(&mut self, records: &[Record], now: Timestamp) -> Result<(), LogError> {
+        self.more_is_due = false;
         self.commit_first_positions()?;
         self.advance_gate(now)?;
         let mut current = None;
         let decided = catch_unwind(AssertUnwindSafe(|| self.decide(records, now, &mut current)));
         let Ok(mut decided) = decided else {
-            self.count_failure(current);
+            self.count_failure(current, now);
             return Err(LogError::Aborted("an invariant broke while a record was folded".into()));
         };
         self.add_positions(&mut decided, records, now)?;
@@ -71,7 +77,7 @@ impl Worker {
 
     fn decide(&self, records: &[Record], now: Timestamp, current: &mut Option<Deciding>) -> Decided {
         let mut batch = Batch::new(self, now);
-        let mut stalled: BTreeMap<TopicPartition, String> = BTreeMap::new();
+        let mut stalled: BTreeMap<TopicPartition, (&'static str, String)> = BTreeMap::new();
         let mut cut_short = false;
         for record in records {
             if stalled.contains_key(&record.at) {
@@ -92,15 +98,15 @@ impl Worker {
             match folded {
                 Ok(()) => {}
                 Err(Unfit::Dead(reason, detail)) => batch.dead_letter(record, reason, &detail),
-                Err(Unfit::Wait(text)) => {
-                    stalled.insert(record.at, text);
+                Err(Unfit::Wait(code, text)) => {
+                    stalled.insert(record.at, (code, text));
                     continue;
                 }
             }
             batch.positions.insert(record.at, record.offset + 1);
         }
         let max = self.options.max_batch;
-        for home in self.running() {
+        for home in self.homes_in_turn() {
             *current = Some(Deciding::Home(home));
             batch.wake(home, max);
             // What has waited longest goes first; what this batch made due takes what capacity is left.
@@ -122,9 +128,18 @@ impl Worker {
             tombstoned: batch.tombstoned,
             observed: batch.observed,
             controls: batch.controls,
+            more_is_due: batch.is_cut,
             stalled,
             cut_short,
         }
+    }
+
+    /// The homes at work, each first in its turn: capacity that is short goes to all of them.
+    fn homes_in_turn(&self) -> Vec<i32> {
+        let mut homes = self.running();
+        let first = self.turns.checked_rem(homes.len()).unwrap_or(0);
+        homes.rotate_left(first);
+        homes
     }
 
     /// Commits the positions of inputs that never had one, by themselves: were they part of a transaction with records
@@ -168,8 +183,15 @@ impl Worker {
 
     /// The commit stands: the homes take in what was decided, requests leave, and the shell is told.
     fn act(&mut self, decided: Decided, now: Timestamp) -> Result<(), LogError> {
-        self.failures.clear();
         self.positions.extend(decided.positions);
+        // What an invariant broke over counts until it is passed: the records around it commit all the while.
+        let positions = &self.positions;
+        self.failures.retain(|deciding, (_, last)| match deciding {
+            Deciding::Record(tp, offset) => positions.get(tp).is_some_and(|at| at <= offset),
+            Deciding::Home(_) => now.millis_since(*last) < FAILURE_MEMORY_MS,
+        });
+        self.turns = self.turns.wrapping_add(1);
+        self.more_is_due = decided.more_is_due;
         self.rewind |= decided.cut_short;
         for control in decided.controls {
             self.controls.apply(&control.name.clone(), Some(control));
@@ -202,9 +224,10 @@ impl Worker {
         for observed in &decided.observed {
             (self.observe)(observed);
         }
-        for (tp, text) in decided.stalled {
-            self.unwell.push(Unwell::new("CG208", format!("{tp} waits: {text}")));
-            self.stalled.insert(tp, now.plus_millis(STALL_MS));
+        for (tp, (code, text)) in decided.stalled {
+            let text = format!("{tp} waits: {text}");
+            self.unwell.push(Unwell::new(code, text.as_str()));
+            self.stalled.insert(tp, Stalled { until: now.plus_millis(STALL_MS), code, text });
             self.log.pause(&[tp])?;
         }
         Ok(())
@@ -212,14 +235,14 @@ impl Worker {
 
     /// Tries the inputs again that waited for the registry.
     pub(super) fn resume_stalled(&mut self, now: Timestamp) -> Result<(), LogError> {
-        let again: Vec<TopicPartition> = self.stalled.iter().filter(|(_, at)| **at <= now).map(|(tp, _)| *tp).collect();
+        let again: Vec<TopicPartition> =
+            self.stalled.iter().filter(|(_, s)| s.until <= now).map(|(tp, _)| *tp).collect();
         for tp in again {
             self.log.start(&[(tp, self.positions[&tp])])?;
             self.stalled.remove(&tp);
         }
-        for tp in self.stalled.keys() {
-            self.unwell.push(Unwell::new("CG208", format!("{tp} waits for the schema registry")));
-        }
+        let waiting = self.stalled.values().map(|s| Unwell::new(s.code, s.text.as_str()));
+        self.unwell.extend(waiting);
         Ok(())
     }
 
@@ -250,10 +273,10 @@ impl Worker {
     }
 
     /// Counts a broken invariant against what was being decided; after a few its partition is left alone.
-    fn count_failure(&mut self, deciding: Option<Deciding>) {
+    fn count_failure(&mut self, deciding: Option<Deciding>, now: Timestamp) {
         let Some(deciding) = deciding else { return };
-        let failures = self.failures.entry(deciding).or_default();
-        *failures += 1;
+        let (failures, last) = self.failures.entry(deciding).or_insert((0, now));
+        (*failures, *last) = (*failures + 1, now);
         if *failures < FAILURES_BEFORE_PAUSE {
             return;
         }
@@ -296,7 +319,7 @@ impl Worker {
                 self.begin_anew()
             }
             LogError::InstanceFenced(text) => Err(Stop::InstanceFenced { identity, text }),
-            LogError::Fatal(text) => Err(Stop::LogRefused(text)),
+            LogError::Fatal(text) | LogError::TooLong(text) => Err(Stop::LogRefused(text)),
         }
     }
 
@@ -326,6 +349,7 @@ impl Worker {
         self.controls_reader = None;
         self.controls_pending.clear();
         self.gate = super::gate::AcksGate::default();
+        self.more_is_due = false;
         self.rewind = false;
         self.rebuild_is_due = true;
         self.rebuild_if_due()

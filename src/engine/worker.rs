@@ -42,6 +42,16 @@ pub(super) enum Place {
     Refused(&'static str, String),
 }
 
+/// An input that waits.
+pub(super) struct Stalled {
+    /// When to try again.
+    pub until: Timestamp,
+    /// Under which code.
+    pub code: &'static str,
+    /// What for.
+    pub text: String,
+}
+
 /// One worker of the engine.
 pub struct Worker {
     pub(super) options: WorkerOptions,
@@ -50,6 +60,10 @@ pub struct Worker {
     pub(super) capacity: Capacity,
     pub(super) controls: Controls,
     pub(super) routing: Option<Arc<Document>>,
+    /// Why the document in force can't be loaded: meanwhile nothing is planned.
+    pub(super) routing_refused: Option<String>,
+    /// Controls whose newest record can't be read, by name.
+    pub(super) controls_unreadable: BTreeMap<String, String>,
     pub(super) log: Box<dyn Log>,
     pub(super) transport: Box<dyn Transport>,
     pub(super) observe: Box<dyn FnMut(&Observed) + Send>,
@@ -62,16 +76,20 @@ pub struct Worker {
     pub(super) positions: BTreeMap<TopicPartition, i64>,
     /// Positions that no transaction has committed yet.
     pub(super) uncommitted: BTreeSet<TopicPartition>,
-    /// Inputs whose next record waits for the registry, and when to try again.
-    pub(super) stalled: BTreeMap<TopicPartition, Timestamp>,
+    /// Inputs whose next record waits, for the registry as a rule.
+    pub(super) stalled: BTreeMap<TopicPartition, Stalled>,
     /// Inputs without a home whose next record breaks an invariant, left alone until a person has looked.
     pub(super) broken: BTreeMap<TopicPartition, String>,
-    /// How often an invariant broke since the last commit, by what was being decided.
-    pub(super) failures: BTreeMap<Deciding, u32>,
+    /// How often an invariant broke, and when last, by what was being decided.
+    pub(super) failures: BTreeMap<Deciding, (u32, Timestamp)>,
     pub(super) gate: AcksGate,
     pub(super) fenced_at: Option<Timestamp>,
     pub(super) next_pause_scan: Timestamp,
     pub(super) next_idle_commit: Timestamp,
+    /// Turns of work: the home that is served first changes with it.
+    pub(super) turns: usize,
+    /// Whether the last batch was full before all that was due was in it.
+    pub(super) more_is_due: bool,
     pub(super) unwell: Vec<Unwell>,
     /// Whether the inputs must be read again from their last commit.
     pub(super) rewind: bool,
@@ -96,6 +114,8 @@ impl Worker {
             capacity: Capacity::default(),
             controls: Controls::default(),
             routing: None,
+            routing_refused: None,
+            controls_unreadable: BTreeMap::new(),
             log,
             transport,
             observe,
@@ -112,6 +132,8 @@ impl Worker {
             fenced_at: None,
             next_pause_scan: Timestamp(0),
             next_idle_commit: Timestamp(0),
+            turns: 0,
+            more_is_due: false,
             unwell: Vec::new(),
             rewind: false,
             rebuild_is_due: false,
@@ -136,6 +158,9 @@ impl Worker {
     pub fn unwell(&self) -> Vec<Unwell> {
         let mut reasons = self.unwell.clone();
         reasons.extend(self.broken.values().map(|text| Unwell::new("CG213", text.as_str())));
+        reasons.extend(self.routing_refused.iter().map(|text| Unwell::new("CG209", text.as_str())));
+        reasons.extend(self.controls_unreadable.values().map(|text| Unwell::new("CG204", text.as_str())));
+        reasons.extend(self.gate.unwell());
         for (partition, place) in &self.places {
             match place {
                 Place::Running(_) => {}
@@ -242,10 +267,11 @@ impl Worker {
             Ok(control) => control,
             Err(DecodeError::RegistryAway(e)) => return Err(format!("{} waits: {e}", record.at)),
             Err(DecodeError::Poison(e)) => {
-                self.unwell.push(Unwell::new("CG204", format!("{} at offset {}: {e}", record.at, record.offset)));
+                self.controls_unreadable.insert(name, format!("{} at offset {}: {e}", record.at, record.offset));
                 return Ok(());
             }
         };
+        self.controls_unreadable.remove(&name);
         self.controls.apply(&name, control);
         self.switch_routing();
         Ok(())
@@ -255,14 +281,19 @@ impl Worker {
     fn switch_routing(&mut self) {
         let Some(active) = self.controls.active() else { return };
         if self.routing.as_ref().is_some_and(|d| d.digest() == active.routing_digest) {
+            self.routing_refused = None;
             return;
         }
-        let Some(bundle) = self.controls.routing(&active.routing_digest) else { return };
-        let Ok(loaded) = routing::load(&Sources::from(bundle)) else {
-            let text = format!("the routing document {} can't be read by this version", active.routing_digest);
-            self.unwell.push(Unwell::new("CG209", text));
+        let Some(bundle) = self.controls.routing(&active.routing_digest) else {
+            self.routing_refused = Some(format!("the routing document {} isn't there", active.routing_digest));
             return;
         };
+        let Ok(loaded) = routing::load(&Sources::from(bundle)) else {
+            let text = format!("the routing document {} can't be loaded by this version", active.routing_digest);
+            self.routing_refused = Some(text);
+            return;
+        };
+        self.routing_refused = None;
         for target in loaded.document.targets() {
             self.capacity.limit(&target.name, target.concurrency);
         }
@@ -272,7 +303,7 @@ impl Worker {
     /// How long the poll may wait: not past the next thing that is due.
     fn patience(&self, wait: Duration, now: Timestamp) -> Duration {
         let busy = self.places.values().any(|p| matches!(p, Place::Assigned | Place::Restoring(_)));
-        if busy {
+        if busy || self.more_is_due {
             return Duration::ZERO;
         }
         let next = self.homes().filter_map(|(_, home)| home.next_wake()).min();

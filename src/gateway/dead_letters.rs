@@ -18,6 +18,8 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 /// The reason that forbids to put a letter back: within its time the file may have been dispatched already.
 const EXPIRED: &str = "expired";
+/// The reason of a letter that no topic takes: some of it may have been cut off.
+const TOO_LONG: &str = "too_long";
 
 /// What is on the outside of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +147,11 @@ fn put_back(app: &App, letter: &DeadLetter, actor: &str, reason: &str) -> Result
             "it is older than the deduplication memory: it may have been dispatched before. If it never was, \
              announce the file under a new file_id"
                 .to_owned(),
+        );
+    }
+    if letter.header(header::REASON).as_deref() == Some(TOO_LONG) {
+        return refuse(
+            "it is longer than its topic takes, and may be cut: have it published again, shorter".to_owned(),
         );
     }
     let Some(name) = letter.header(header::TOPIC) else {

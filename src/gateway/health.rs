@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 
 use super::{App, now};
-use crate::record::{PausedBy, TargetName, pause_name};
+use crate::record::{PausedBy, TargetName};
 
 /// A view older than this isn't ready.
 const MAX_VIEW_AGE: Duration = Duration::from_secs(5);
@@ -51,11 +51,7 @@ pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
     let pauses: Vec<(TargetName, PausedBy)> = controls
         .paused()
         .into_iter()
-        .flat_map(|pause| [PausedBy::Engine, PausedBy::Operator].map(|by| (pause.target.clone(), by)))
-        .filter(|(target, by)| {
-            let control = controls.control(&pause_name(target, *by));
-            control.and_then(|c| c.pause.as_ref()).is_some_and(|p| p.paused)
-        })
+        .flat_map(|(target, _)| controls.pauses(target).into_iter().map(|pause| (target.clone(), pause.by)))
         .collect();
     app.metrics.mirror(&app.view.census(), pauses.iter().map(|(target, by)| (target, *by)), now());
     let freshness = app.view.freshness();

@@ -173,6 +173,7 @@ impl From<LogError> for Problem {
             LogError::Aborted(_) | LogError::Undecided(_) | LogError::ProducerFenced(_) => {
                 Self::new(Code::CG341, format!("{error}; look at what there is, then ask again"))
             }
+            LogError::TooLong(_) => Self::new(Code::CG305, error.to_string()),
             LogError::InstanceFenced(_) | LogError::Fatal(_) => Self::new(Code::CG350, error.to_string()),
         }
     }

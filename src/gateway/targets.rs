@@ -15,7 +15,7 @@ use crate::log::{Append, LogError, Record};
 use crate::metrics::Census;
 use crate::record::registry::RegistryError;
 use crate::record::{
-    Codec, Control, Controls, DecodeError, PausedBy, Status, TargetName, Timestamp, Topic, pause_name,
+    Codec, Control, Controls, DecodeError, Pause, PausedBy, Status, TargetName, Timestamp, Topic, pause_name,
 };
 
 /// How long the answer to a change waits for the view to show it.
@@ -86,7 +86,7 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Targets>, Proble
     let owners = owners(&app, &controls);
     let mut names: BTreeSet<TargetName> = owners.keys().cloned().collect();
     names.extend(census.dispatches.keys().map(|(target, _)| target.clone()));
-    names.extend(controls.paused().into_iter().map(|pause| pause.target.clone()));
+    names.extend(controls.paused().into_iter().map(|(target, _)| target.clone()));
     let targets = names.into_iter().map(|target| view_of(target, &owners, &controls, &census)).collect();
     Ok(Json(Targets { routing_digest: controls.active().map(|a| a.routing_digest.clone()), targets }))
 }
@@ -133,7 +133,7 @@ async fn change(app: &App, caller: Caller, target: &str, reason: &str, paused: b
     });
     let changed = changed.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     let changed = changed.map_err(Problem::from)? > 0;
-    app.wait(SHOW, || app.view.controls().pause(&target).is_some() == paused).await;
+    app.wait(SHOW, || app.view.controls().is_paused(&target) == paused).await;
     let controls = app.view.controls();
     Ok(TargetChange { changed, target: view_of(target, &owners(app, &controls), &controls, &app.view.census()) })
 }
@@ -171,41 +171,35 @@ struct PauseChange {
 impl PauseChange {
     /// The records to append, by what the topic holds: none where it is so already.
     fn decide(&self, records: &[Record], codec: &Codec) -> Result<Vec<Append>, RegistryError> {
-        let parties: &[PausedBy] =
-            if self.paused { &[PausedBy::Operator] } else { &[PausedBy::Engine, PausedBy::Operator] };
-        let mut appends = Vec::new();
-        for by in parties {
-            if is_paused(records, codec, &self.target, *by)? == Some(self.paused) {
-                continue;
+        let mut controls = Controls::default();
+        let mut unreadable = false;
+        for by in [PausedBy::Engine, PausedBy::Operator] {
+            let name = pause_name(&self.target, by);
+            let newest = records.iter().rev().find(|r| r.key.as_deref() == Some(name.as_bytes()));
+            let Some(value) = newest.and_then(|r| r.value.as_ref()) else { continue };
+            match codec.decode::<Control>(value) {
+                Ok(control) => controls.apply(&name, Some(control)),
+                Err(DecodeError::RegistryAway(why)) => return Err(RegistryError::Away(why)),
+                Err(DecodeError::Poison(_)) => unreadable = true,
             }
-            let said = (self.caller.actor.as_str(), self.reason.as_str(), self.at);
-            let control = Control::pausing(&self.target, *by, self.paused, None, said);
-            appends.push(Append {
-                topic: Topic::Controls,
-                partition: Some(0),
-                key: control.name.clone().into_bytes(),
-                value: Some(codec.encode(&control)?),
-                headers: Vec::new(),
-            });
         }
-        Ok(appends)
-    }
-}
-
-/// Whether the newest record of a pause says that it is on; `None` where it can't be read, so that it is replaced.
-fn is_paused(
-    records: &[Record],
-    codec: &Codec,
-    target: &TargetName,
-    by: PausedBy,
-) -> Result<Option<bool>, RegistryError> {
-    let name = pause_name(target, by);
-    let newest = records.iter().rev().find(|r| r.key.as_deref() == Some(name.as_bytes()));
-    let Some(value) = newest.and_then(|r| r.value.as_ref()) else { return Ok(Some(false)) };
-    match codec.decode::<Control>(value) {
-        Ok(control) => Ok(Some(control.pause.is_some_and(|p| p.paused))),
-        Err(DecodeError::RegistryAway(why)) => Err(RegistryError::Away(why)),
-        Err(DecodeError::Poison(_)) => Ok(None),
+        let is_so = if self.paused {
+            controls.pauses(&self.target).iter().any(|p| p.by == PausedBy::Operator)
+        } else {
+            !controls.is_paused(&self.target)
+        };
+        if is_so && !unreadable {
+            return Ok(Vec::new());
+        }
+        let said = (self.caller.actor.as_str(), self.reason.as_str(), self.at);
+        let control = Control::pausing(&self.target, self.paused, controls.resumed_at(&self.target), said);
+        Ok(vec![Append {
+            topic: Topic::Controls,
+            partition: Some(0),
+            key: control.name.clone().into_bytes(),
+            value: Some(codec.encode(&control)?),
+            headers: Vec::new(),
+        }])
     }
 }
 
@@ -216,7 +210,7 @@ fn check_known(app: &App, target: &TargetName) -> Result<(), Problem> {
     let owners = owners(app, &controls);
     let known = owners.is_empty()
         || owners.contains_key(target)
-        || controls.pause(target).is_some()
+        || controls.is_paused(target)
         || app.view.census().dispatches.keys().any(|(t, _)| t == target);
     if known {
         return Ok(());
@@ -236,18 +230,15 @@ fn view_of(
     controls: &Controls,
     census: &Census,
 ) -> TargetView {
-    let pauses: Vec<PausedState> = [PausedBy::Engine, PausedBy::Operator]
+    let pauses: Vec<PausedState> = controls
+        .pauses(&target)
         .into_iter()
-        .filter_map(|by| {
-            let control = controls.control(&pause_name(&target, by))?;
-            let pause = control.pause.as_ref().filter(|p| p.paused)?;
-            Some(PausedState {
-                by: by.as_str().to_owned(),
-                actor: control.actor.clone(),
-                reason: control.reason.clone(),
-                code: pause.code.clone(),
-                since: pause.since,
-            })
+        .map(|Pause { by, control, pause }| PausedState {
+            by: by.as_str().to_owned(),
+            actor: control.actor.clone(),
+            reason: control.reason.clone(),
+            code: pause.code.clone(),
+            since: pause.since,
         })
         .collect();
     let dispatches =

@@ -12,7 +12,10 @@ use std::time::Duration;
 use crate::record::{Timestamp, Topic};
 
 pub mod kafka;
+mod limits;
 pub mod memory;
+
+pub use limits::{MAX_RECORD_BYTES, headers_bytes, max_record_bytes};
 
 /// A partition of one of consign's topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +114,9 @@ pub enum LogError {
     /// Another process has this identity: this one must end.
     #[error("another process runs under this identity: {0}")]
     InstanceFenced(String),
+    /// A record is longer than its topic takes, and always will be: nothing was appended.
+    #[error("too long: {0}")]
+    TooLong(String),
     /// The log refuses, and will refuse again: a missing topic, a missing permission, a configuration error.
     #[error("{0}")]
     Fatal(String),

@@ -117,6 +117,7 @@ metrics! {
     escalations_total: IntCounterVec ["target"] NO_BUCKETS, "Escalations of what is HELD or waits under a pause.";
     paused_targets: IntGaugeVec ["target", "paused_by"] NO_BUCKETS, "1 for each pause that is on.";
     dead_letters_total: IntCounterVec ["reason"] NO_BUCKETS, "Records moved to dead-letters.";
+    forwarded_total: IntCounterVec ["topic"] NO_BUCKETS, "Records sent on to their home partition: their producer uses another partitioner.";
     transactions_total: IntCounterVec [] NO_BUCKETS, "Transactions committed.";
     aborts_total: IntCounterVec ["cause"] NO_BUCKETS, "Transactions aborted.";
     input_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Records between the committed position and the last stable offset.";
@@ -177,6 +178,11 @@ impl Metrics {
     /// A record went to dead-letters. `reason` is one of a fixed set of words.
     pub fn dead_lettered(&self, reason: &'static str) {
         self.dead_letters_total.with_label_values(&[reason]).inc();
+    }
+
+    /// A record was sent on to its home partition.
+    pub fn forwarded(&self, topic: &'static str) {
+        self.forwarded_total.with_label_values(&[topic]).inc();
     }
 
     /// A transaction was committed.

@@ -69,6 +69,7 @@ fn what_is_fed_is_shown() {
     metrics.intervention(Action::Confirm, Judgement::Refused);
     metrics.duplicate("manifest");
     metrics.dead_lettered("undecodable");
+    metrics.forwarded("manifests");
     metrics.transaction_committed();
     metrics.transaction_aborted("fenced");
     metrics.lag(at, 7, 2);
@@ -87,6 +88,7 @@ fn what_is_fed_is_shown() {
         "consign_interventions_total{action=\"confirm\",judgement=\"refused\"} 1",
         "consign_duplicates_total{what=\"manifest\"} 1",
         "consign_dead_letters_total{reason=\"undecodable\"} 1",
+        "consign_forwarded_total{topic=\"manifests\"} 1",
         "consign_transactions_total 1",
         "consign_aborts_total{cause=\"fenced\"} 1",
         "consign_input_lag{partition=\"3\",topic=\"manifests\"} 7",

@@ -40,10 +40,8 @@ fn count(metrics: &Metrics, observed: &Observed) {
         Observed::Escalated { target, .. } => metrics.escalated(target),
         Observed::Duplicate { what } => metrics.duplicate(what),
         Observed::DeadLetter { reason, .. } => metrics.dead_lettered(reason),
-        Observed::Dispatch { .. }
-        | Observed::Forgotten { .. }
-        | Observed::Paused { .. }
-        | Observed::Forwarded { .. } => {}
+        Observed::Forwarded { topic } => metrics.forwarded(topic),
+        Observed::Dispatch { .. } | Observed::Forgotten { .. } | Observed::Paused { .. } => {}
     }
 }
 
@@ -74,7 +72,10 @@ fn log(observed: &Observed) {
         Observed::Paused { target, code } => {
             tracing::warn!(%target, code, "target paused: it refused; `consign targets resume` ends it");
         }
-        Observed::DeadLetter { reason, detail } => tracing::warn!(reason, detail, "dead letter"),
+        Observed::DeadLetter { from, offset, reason, detail } => {
+            let (topic, partition) = (from.topic.base_name(), from.partition);
+            tracing::warn!(topic, partition, offset, reason, detail, "dead letter");
+        }
         Observed::Aborted { cause } => tracing::warn!(cause, "transaction aborted"),
         Observed::Restored { partition, records, took_ms } => {
             tracing::info!(partition, records, took_ms, "home partition restored");

@@ -47,6 +47,13 @@ pub struct TargetPause {
     /// The outcome code that caused an automatic pause.
     #[serde(default)]
     pub code: Option<String>,
+    /// When the attempt was authorized whose outcome caused an automatic pause: a resume after that ends the pause, in
+    /// whatever order the two were written.
+    #[serde(default)]
+    pub authorized_at: Option<Timestamp>,
+    /// When people last resumed the target, kept in their pause while it is on.
+    #[serde(default)]
+    pub resumed_at: Option<Timestamp>,
 }
 
 /// One control of the group. Key: its name.

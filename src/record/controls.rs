@@ -1,6 +1,6 @@
 //! The fold of `controls`: what the whole group obeys, by the newest record of each name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ActiveRouting, Control, RoutingBundle, TargetName, TargetPause, Timestamp};
 
@@ -73,49 +73,80 @@ impl Controls {
         self.control(HOME_PARTITIONS)?.home_partitions
     }
 
-    /// Since when a target is paused, by whom and why: the earlier of two pauses.
-    pub fn pause(&self, target: &TargetName) -> Option<(&TargetPause, &Control)> {
+    /// The pauses of a target that are in force, the engine's first.
+    pub fn pauses(&self, target: &TargetName) -> Vec<Pause<'_>> {
+        let resumed_at = self.resumed_at(target);
         [PausedBy::Engine, PausedBy::Operator]
             .into_iter()
-            .filter_map(|by| {
-                let control = self.control(&pause_name(target, by))?;
-                let pause = control.pause.as_ref().filter(|p| p.paused)?;
-                Some((pause, control))
+            .filter_map(|by| Some((by, self.control(&pause_name(target, by))?)))
+            .filter_map(|(by, control)| Some(Pause { by, control, pause: control.pause.as_ref()? }))
+            .filter(|Pause { by, pause, .. }| {
+                pause.paused && (*by == PausedBy::Operator || outlasts(pause, resumed_at))
             })
-            .min_by_key(|(pause, _)| pause.since)
+            .collect()
     }
 
-    /// When a target was last resumed: an attempt authorized before that can't cause a new automatic pause.
+    /// Whether anyone pauses a target.
+    pub fn is_paused(&self, target: &TargetName) -> bool {
+        !self.pauses(target).is_empty()
+    }
+
+    /// When people last resumed a target: an attempt authorized before that causes no automatic pause.
     pub fn resumed_at(&self, target: &TargetName) -> Option<Timestamp> {
-        [PausedBy::Engine, PausedBy::Operator]
-            .into_iter()
-            .filter_map(|by| self.control(&pause_name(target, by))?.pause.as_ref())
-            .filter(|p| !p.paused)
-            .map(|p| p.since)
-            .max()
+        let said = self.control(&pause_name(target, PausedBy::Operator))?.pause.as_ref()?;
+        if said.paused { said.resumed_at } else { Some(said.since) }
     }
 
-    /// Every target that is paused.
-    pub fn paused(&self) -> Vec<&TargetPause> {
-        let mut targets: Vec<&TargetPause> =
-            self.by_name.values().filter_map(|c| c.pause.as_ref()).filter(|p| p.paused).collect();
-        targets.sort_by(|a, b| (&a.target, a.since).cmp(&(&b.target, b.since)));
-        targets.dedup_by(|a, b| a.target == b.target);
-        targets
+    /// Every target that is paused, by name, with the time of its earliest pause.
+    pub fn paused(&self) -> Vec<(&TargetName, Timestamp)> {
+        let named: BTreeSet<&TargetName> =
+            self.by_name.values().filter_map(|c| c.pause.as_ref()).map(|p| &p.target).collect();
+        let since = |target| self.pauses(target).iter().map(|p| p.pause.since).min();
+        named.into_iter().filter_map(|target| Some((target, since(target)?))).collect()
     }
 }
 
+/// One pause in force.
+#[derive(Debug, Clone, Copy)]
+pub struct Pause<'a> {
+    /// Who paused.
+    pub by: PausedBy,
+    /// The whole record.
+    pub control: &'a Control,
+    /// What it says of the target.
+    pub pause: &'a TargetPause,
+}
+
+/// Whether an automatic pause is younger than the last resume. Its worker may have decided it before it could read that
+/// resume, and written it after.
+fn outlasts(pause: &TargetPause, resumed_at: Option<Timestamp>) -> bool {
+    resumed_at.is_none_or(|at| pause.authorized_at.unwrap_or(pause.since) > at)
+}
+
 impl Control {
-    /// A pause (or, with `paused` false, the end of one).
+    /// People's pause of a target, or with `paused` false the end of every pause of it. `resumed_at` is what
+    /// [`Controls::resumed_at`] said before.
     pub fn pausing(
         target: &TargetName,
-        by: PausedBy,
         paused: bool,
-        code: Option<String>,
+        resumed_at: Option<Timestamp>,
         (actor, reason, at): (&str, &str, Timestamp),
     ) -> Self {
-        let pause = TargetPause { target: target.clone(), paused, since: at, code };
-        Self { pause: Some(pause), ..Self::blank(pause_name(target, by), actor, reason, at) }
+        let resumed_at = resumed_at.filter(|_| paused);
+        let pause = TargetPause { resumed_at, ..TargetPause::new(target, paused, at) };
+        Self { pause: Some(pause), ..Self::blank(pause_name(target, PausedBy::Operator), actor, reason, at) }
+    }
+
+    /// The engine's pause of a target that refused an attempt authorized at `authorized_at`.
+    pub fn refused(
+        target: &TargetName,
+        code: String,
+        authorized_at: Timestamp,
+        (actor, reason, at): (&str, &str, Timestamp),
+    ) -> Self {
+        let (code, authorized_at) = (Some(code), Some(authorized_at));
+        let pause = TargetPause { code, authorized_at, ..TargetPause::new(target, true, at) };
+        Self { pause: Some(pause), ..Self::blank(pause_name(target, PausedBy::Engine), actor, reason, at) }
     }
 
     /// A routing document, kept by its digest.
@@ -148,30 +179,56 @@ impl Control {
     }
 }
 
+impl TargetPause {
+    fn new(target: &TargetName, paused: bool, since: Timestamp) -> Self {
+        Self { target: target.clone(), paused, since, code: None, authorized_at: None, resumed_at: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pause(by: PausedBy, paused: bool, at: i64) -> Control {
-        Control::pausing(&TargetName::trusted("a"), by, paused, None, ("ann", "test", Timestamp(at)))
+    fn target() -> TargetName {
+        TargetName::trusted("a")
+    }
+
+    fn by_people(paused: bool, resumed_at: Option<i64>, at: i64) -> Control {
+        Control::pausing(&target(), paused, resumed_at.map(Timestamp), ("ann", "test", Timestamp(at)))
+    }
+
+    fn by_engine(authorized_at: i64, at: i64) -> Control {
+        Control::refused(&target(), "http_401".into(), Timestamp(authorized_at), ("consign", "test", Timestamp(at)))
+    }
+
+    fn fold(all: impl IntoIterator<Item = Control>) -> Controls {
+        let mut controls = Controls::default();
+        for control in all {
+            controls.apply(&control.name.clone(), Some(control));
+        }
+        controls
     }
 
     #[test]
-    fn a_target_is_paused_while_anyone_pauses_it() {
-        let target = TargetName::trusted("a");
-        let mut controls = Controls::default();
-        for control in [pause(PausedBy::Engine, true, 1), pause(PausedBy::Operator, true, 2)] {
-            controls.apply(&control.name.clone(), Some(control));
-        }
-        assert_eq!(controls.pause(&target).unwrap().0.since, Timestamp(1));
-        assert_eq!(controls.paused().len(), 1);
-        let resume = pause(PausedBy::Engine, false, 3);
-        controls.apply(&resume.name.clone(), Some(resume));
-        assert_eq!(controls.pause(&target).unwrap().0.since, Timestamp(2));
-        assert_eq!(controls.resumed_at(&target), Some(Timestamp(3)));
-        let resume = pause(PausedBy::Operator, false, 4);
-        controls.apply(&resume.name.clone(), Some(resume));
-        assert!(controls.pause(&target).is_none());
-        assert_eq!(controls.resumed_at(&target), Some(Timestamp(4)));
+    fn a_target_is_paused_while_anyone_pauses_it_and_a_resume_ends_both() {
+        let both = [by_engine(1, 2), by_people(true, None, 3)];
+        assert_eq!(fold(both.clone()).paused(), [(&target(), Timestamp(2))]);
+        assert_eq!(fold(both.clone()).pauses(&target()).len(), 2);
+        let resumed = fold(both.into_iter().chain([by_people(false, None, 4)]));
+        assert!(!resumed.is_paused(&target()));
+        assert_eq!(resumed.resumed_at(&target()), Some(Timestamp(4)));
+    }
+
+    #[test]
+    fn a_pause_decided_before_a_resume_and_written_after_it_changes_nothing() {
+        let resumed = [by_engine(1, 2), by_people(false, None, 4)];
+        let late = fold(resumed.clone().into_iter().chain([by_engine(3, 5)]));
+        assert!(!late.is_paused(&target()));
+        let younger = fold(resumed.clone().into_iter().chain([by_engine(5, 6)]));
+        assert!(younger.is_paused(&target()));
+        // People pause again, which must not bring the old pause back.
+        let again = fold(resumed.into_iter().chain([by_people(true, Some(4), 7)]));
+        assert_eq!(again.pauses(&target()).iter().map(|p| p.by).collect::<Vec<_>>(), [PausedBy::Operator]);
+        assert_eq!(again.resumed_at(&target()), Some(Timestamp(4)));
     }
 }

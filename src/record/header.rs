@@ -10,6 +10,12 @@ pub const TOPIC: &str = "consign-topic";
 pub const PARTITION: &str = "consign-partition";
 /// The offset that it was read from.
 pub const OFFSET: &str = "consign-offset";
+/// What of a record that was too long is cut in its dead letter: `key`, `headers`, `value`, apart by commas.
+pub const CUT: &str = "consign-cut";
+/// The length in bytes of a value before it was cut.
+pub const FULL_BYTES: &str = "consign-full-bytes";
+/// `sha256:` and hex over a value before it was cut.
+pub const FULL_SHA256: &str = "consign-full-sha256";
 /// Who put a record back.
 pub const REINJECTED_BY: &str = "consign-reinjected-by";
 /// Why a record was put back.

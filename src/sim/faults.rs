@@ -32,6 +32,7 @@ struct Quiver {
     transactions: BTreeMap<String, VecDeque<Fault>>,
     reads: BTreeMap<String, u32>,
     rebuilds: BTreeMap<String, u32>,
+    readers: BTreeMap<String, u32>,
     blows: BTreeMap<String, Aim>,
     gates: BTreeMap<String, Gate>,
     struck: BTreeMap<String, u64>,
@@ -162,8 +163,13 @@ impl Aimed {
                 return;
             }
             let blow = aim.blow;
+            let gate = quiver.gates.remove(identity);
+            if blow == Blow::Freeze && gate.is_none() {
+                // It stands still once in a step: what was aimed meanwhile waits for the next.
+                return;
+            }
             quiver.blows.remove(identity);
-            (blow, quiver.gates.remove(identity))
+            (blow, gate)
         };
         self.count(&format!("{}.{}.{}", blow.name(), when.name(), point.name()));
         match (blow, gate) {
@@ -173,7 +179,7 @@ impl Aimed {
                 // The world that ends without thawing it lets it go on.
                 let _ = gate.go.recv();
             }
-            (Blow::Freeze, None) => unreachable!("a step that may freeze has a gate"),
+            (Blow::Freeze, None) => unreachable!("just looked at"),
         }
     }
 
@@ -192,12 +198,27 @@ impl Aimed {
         struck
     }
 
+    /// The next polls of the worker's readers, so many, find the log away.
+    pub fn readers(&self, identity: &str, count: u32) {
+        self.lock().readers.insert(identity.to_owned(), count);
+    }
+
+    /// Whether a reader's poll that is about to happen finds the log away.
+    pub(super) fn take_reader(&self, identity: &str) -> bool {
+        let mut quiver = self.lock();
+        let Some(left) = quiver.readers.get_mut(identity).filter(|left| **left > 0) else { return false };
+        *left -= 1;
+        *quiver.struck.entry("reader_away".to_owned()).or_default() += 1;
+        true
+    }
+
     /// Takes back what has not struck.
     pub fn clear(&self) {
         let mut quiver = self.lock();
         quiver.transactions.clear();
         quiver.reads.clear();
         quiver.rebuilds.clear();
+        quiver.readers.clear();
         quiver.blows.clear();
     }
 

@@ -6,7 +6,7 @@ use super::wire::{Answer, blank, report_of};
 use super::world::World;
 use crate::log::{Append, Cluster, Headers, LogError, Position, TopicPartition};
 use crate::record::{
-    Action, ActiveRouting, Control, FileId, FileManifest, Intervention, Outcome, OutcomeKind, PausedBy, TargetName,
+    Action, ActiveRouting, Control, Controls, FileId, FileManifest, Intervention, Outcome, OutcomeKind, TargetName,
     Topic, dispatch_key, file_key,
 };
 use crate::routing::{self, Sources, sha256_digest};
@@ -203,9 +203,19 @@ impl World {
     pub fn pause(&mut self, target: &str, paused: bool) -> Result<(), LogError> {
         let target = TargetName::trusted(target);
         let said = ("ann", "maintenance", self.now());
-        let by: &[PausedBy] = if paused { &[PausedBy::Operator] } else { &[PausedBy::Engine, PausedBy::Operator] };
-        let controls: Vec<Control> = by.iter().map(|by| Control::pausing(&target, *by, paused, None, said)).collect();
-        self.change_controls(&controls)
+        let change = Control::pausing(&target, paused, self.controls().resumed_at(&target), said);
+        self.change_controls(&[change])
+    }
+
+    /// What the group obeys.
+    fn controls(&self) -> Controls {
+        let mut controls = Controls::default();
+        for record in self.cluster.dump(Topic::Controls) {
+            let name = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
+            let control = record.value.as_deref().map(|v| self.codec.decode::<Control>(v)).transpose();
+            controls.apply(&name, control.unwrap_or_default());
+        }
+        controls
     }
 
     /// Brings a routing document into force.

@@ -28,7 +28,7 @@ pub(super) struct Frozen {
     pub identity: String,
     pub number: u64,
     thread: JoinHandle<Stepped>,
-    frozen: Receiver<()>,
+    stands_still: Receiver<()>,
     go: Sender<()>,
 }
 
@@ -122,7 +122,7 @@ impl World {
             let stepped = step(worker, &clock);
             return self.stepped(identity, number, stepped);
         }
-        let (frozen, is_frozen) = channel();
+        let (frozen, stands_still) = channel();
         let (go, may_go) = channel();
         self.aimed.set_gate(&identity, Some(Gate { frozen, go: may_go }));
         let (aimed, gated) = (self.aimed.clone(), identity.clone());
@@ -132,8 +132,8 @@ impl World {
             aimed.set_gate(&gated, None);
             stepped
         });
-        let frozen = Frozen { identity, number, thread, frozen: is_frozen, go };
-        match frozen.frozen.recv() {
+        let frozen = Frozen { identity, number, thread, stands_still, go };
+        match frozen.stands_still.recv() {
             Ok(()) => self.frozen.push(frozen),
             Err(_) => self.join(frozen),
         }

@@ -76,8 +76,13 @@ const REFUSED: [&str; 6] = ["CG204", "CG205", "CG211", "CG212", "CG213", "CG209"
 /// Runs a seed: a storm, then the calm.
 pub fn run_seed(seed: u64, options: &SeedOptions) -> SeedReport {
     let mut draws = Draws::new(seed);
+    let home_partitions = i32::try_from(draws.between(1, 5)).expect("small");
+    // Sometimes the inputs have partitions beyond the homes: what stands there is only sent home.
+    let beyond = if draws.percent(30) { i32::try_from(draws.between(1, 2)).expect("small") } else { 0 };
+    let more_partitions = Topic::HOME_INPUTS.into_iter().map(|topic| (topic, home_partitions + beyond)).collect();
     let world = WorldOptions {
-        home_partitions: i32::try_from(draws.between(1, 5)).expect("small"),
+        home_partitions,
+        more_partitions,
         acks_partitions: i32::try_from(draws.between(1, 2)).expect("small"),
         max_batch: *draws.one_of(&[3, 20, 500]),
         retention_ms: *draws.one_of(&[20, 60, 360]) * 60_000,

@@ -124,6 +124,9 @@ struct WatchedReader {
 impl Reader for WatchedReader {
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<crate::log::Record>, LogError> {
         self.aimed.meet(&self.identity, Point::Read, When::Before);
+        if self.aimed.take_reader(&self.identity) {
+            return Err(LogError::Away("a reader's poll failed, as it was told to".to_owned()));
+        }
         let records = self.inner.poll(max, wait);
         self.aimed.meet(&self.identity, Point::Read, When::After);
         records

@@ -18,7 +18,7 @@ use crate::record::{
     Codec, Control, FileId, FileManifest, FileState, Status, Timestamp, Topic, TopicNames, home_partition,
 };
 use crate::transport::AckTokens;
-use crate::verify;
+use crate::verify::{self, Due};
 
 /// When every world begins.
 pub const START: Timestamp = Timestamp(1_767_225_600_000);
@@ -36,6 +36,8 @@ pub struct WorldOptions {
     pub document: String,
     /// See [`WorkerOptions::max_batch`].
     pub max_batch: usize,
+    /// See [`WorkerOptions::max_batch_bytes`].
+    pub max_batch_bytes: usize,
     /// How long a settled file is remembered, in milliseconds.
     pub retention_ms: i64,
     /// A fault that is planted in what the workers see and do, to show that the checker finds it.
@@ -51,6 +53,7 @@ impl WorldOptions {
             acks_partitions: 2,
             document: document.to_owned(),
             max_batch: 500,
+            max_batch_bytes: 4 * 1024 * 1024,
             retention_ms: 6 * 3_600_000,
             sabotage: None,
         }
@@ -201,6 +204,7 @@ impl World {
         let options = WorkerOptions {
             retention_ms: self.options.retention_ms,
             max_batch: self.options.max_batch,
+            max_batch_bytes: self.options.max_batch_bytes,
             ..WorkerOptions::new(identity, names)
         };
         self.started += 1;
@@ -344,7 +348,9 @@ impl World {
             max_clock_skew_ms: self.largest_skew_ms,
             default_deadline_ms,
             retention_ms: self.options.retention_ms,
-            quiet,
+            due: if quiet { Due::Everything } else { Due::NOTHING },
+            // While markers are still to land, offsets may be visible later than the records of their transaction.
+            committed: if quiet { self.cluster.committed_positions() } else { BTreeMap::new() },
             every_state: true,
             inputs_were_reread: self.inputs_were_reread,
         }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Checker;
+use crate::engine::reason;
 use crate::log::{Record, TopicPartition};
 use crate::record::{
     Arrival, Control, DispatchAttempt, FileHistory, FileId, FileManifest, FileState, HistoryEvent, Intervention,
-    Origin, Outcome, PlannedDispatch, State, Timestamp, Topic, Wire, file_id_of_key, home_partition,
+    Origin, Outcome, PlannedDispatch, State, Timestamp, Topic, Wire, file_id_of_key, header, home_partition,
 };
 use crate::routing::{self, Sources, sha256_digest};
 
@@ -178,7 +179,7 @@ impl Checker {
         if let Some(bundle) = &control.routing {
             let loaded = routing::load(&Sources::from(bundle)).ok();
             let document = loaded.map(|l| Arc::new(l.document)).filter(|d| d.digest() == bundle.digest);
-            self.documents.insert(bundle.digest.clone(), document);
+            Arc::make_mut(&mut self.documents).insert(bundle.digest.clone(), document);
         }
         if let Some(pause) = &control.pause {
             self.report.add(if pause.paused { "pauses" } else { "resumes" });
@@ -199,7 +200,9 @@ impl Checker {
         };
         self.report.add("dead_letters");
         self.report.add(format!("dead_letters.{reason}"));
-        let bytes = digest_of(record.value.as_deref());
+        // One that is cut says what it was before.
+        let full = text(header::FULL_SHA256).filter(|_| reason == reason::TOO_LONG);
+        let bytes = full.unwrap_or_else(|| digest_of(record.value.as_deref()));
         self.inputs.dead.entry(source).or_default().push(Dead { place, reason, bytes });
     }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Checker;
-use super::collect::{Input, Inputs};
+use super::collect::{FileRecords, Input, Inputs};
 use crate::engine::reason;
 use crate::log::TopicPartition;
 use crate::plan::manifest_digest;
-use crate::record::{FileManifest, Topic};
+use crate::record::{Cause, FileId, FileManifest, Topic};
 
 /// Where a record was forwarded to, by where it first stood.
 type Forwarded = BTreeMap<(i32, i64), usize>;
@@ -69,7 +69,7 @@ impl Checker {
                         self.report.add("manifests.duplicate");
                     }
                     _ if is_old || file.is_some_and(|f| f.forgotten) => self.report.add("manifests.not_provable"),
-                    _ if self.options.quiet => {
+                    _ if self.is_due(Topic::Manifests, place) => {
                         let text = "the manifest is neither accepted nor a duplicate, forwarded or dead-lettered";
                         self.report.broken("I1", id.as_ref(), at, text);
                     }
@@ -89,7 +89,7 @@ impl Checker {
             let Err(why) = &input.value else { continue };
             self.report.add("unreadable");
             let dead = inputs.dead.contains_key(&(topic, *partition, *offset));
-            if !dead && self.options.quiet {
+            if !dead && self.is_due(topic, (*partition, *offset)) {
                 let at = Some((TopicPartition { topic, partition: *partition }, *offset));
                 self.report.broken("I15", None, at, format!("it can't be read ({why}) and is no dead letter"));
             }
@@ -127,6 +127,30 @@ impl Checker {
         }
     }
 
+    fn is_due(&self, topic: Topic, (partition, offset): (i32, i64)) -> bool {
+        self.options.due.covers(TopicPartition { topic, partition }, offset)
+    }
+
+    /// Whether the effects of a record's cause must be there.
+    pub(super) fn is_cause_due(&self, cause: &Cause) -> bool {
+        let topic = self.options.names.topic(&cause.topic);
+        topic.is_none_or(|topic| self.is_due(topic, (cause.partition, cause.offset)))
+    }
+
+    /// Nothing comes from an input that the group hasn't committed (K2); that everything comes from those that it has
+    /// is what [`super::Due`] asks.
+    pub(super) fn check_offsets(&mut self, id: &FileId, file: &FileRecords) {
+        let arrival = file.arrival.iter().map(|a| (a.value.cause.clone(), a.place));
+        let events = file.events().map(|(event, place)| (event.cause.clone(), place));
+        for (cause, place) in arrival.chain(events).collect::<Vec<_>>() {
+            let Some(topic) = self.options.names.topic(&cause.topic) else { continue };
+            let at = TopicPartition { topic, partition: cause.partition };
+            let Some(committed) = self.options.committed.get(&at).filter(|c| cause.offset >= **c) else { continue };
+            let text = format!("it comes from {at}, offset {}; the group's offset there is {committed}", cause.offset);
+            self.report.broken("K2", Some(id), Some(place), text);
+        }
+    }
+
     /// An ack that can be read is brought home or dies: one that is lost could win against no deadline.
     fn check_acks(&mut self, inputs: &Inputs) {
         for (place, input) in &inputs.acks {
@@ -136,7 +160,8 @@ impl Checker {
             }
             let dead = inputs.dead.contains_key(&(Topic::Acks, place.0, place.1));
             let is_old = self.newest.millis_since(input.timestamp) > self.options.retention_ms;
-            if let (Ok(outcome), false, true, false) = (&input.value, dead, self.options.quiet, is_old) {
+            let is_due = self.is_due(Topic::Acks, *place);
+            if let (Ok(outcome), false, true, false) = (&input.value, dead, is_due, is_old) {
                 let at = Some((TopicPartition { topic: Topic::Acks, partition: place.0 }, place.1));
                 self.report.broken("I14", Some(&outcome.file_id), at, "the ack was never brought home");
             }

@@ -49,13 +49,39 @@ pub struct Options {
     pub default_deadline_ms: i64,
     /// How long a settled file is remembered, in milliseconds.
     pub retention_ms: i64,
-    /// Whether the engine has read all of its inputs and nothing is on the wire: only then must everything be there.
-    pub quiet: bool,
+    /// Which inputs must show their effects.
+    pub due: Due,
+    /// The group's committed offsets, read after everything else: no effect may come from an input beyond them. Empty
+    /// where they aren't known.
+    pub committed: BTreeMap<TopicPartition, i64>,
     /// Whether every file-state on the topic is folded again, and not the newest of each file alone.
     pub every_state: bool,
     /// Whether inputs were read again because committed offsets were lost and repaired: then what only passes an input on,
     /// to its home or to dead-letters, may have done so once for each time.
     pub inputs_were_reread: bool,
+}
+
+/// Which inputs must show their effects on the other topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// All: the engine has read everything and nothing is on the wire.
+    Everything,
+    /// Those below these offsets: what the group had committed before the other topics' ends were taken. The engine may
+    /// be at work.
+    Below(BTreeMap<TopicPartition, i64>),
+}
+
+impl Due {
+    /// Nothing has to be there yet.
+    pub const NOTHING: Self = Self::Below(BTreeMap::new());
+
+    /// Whether the effects of that input must be there.
+    pub fn covers(&self, at: TopicPartition, offset: i64) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Below(ends) => ends.get(&at).is_some_and(|end| offset < *end),
+        }
+    }
 }
 
 /// A request as a receiver journalled it.
@@ -74,7 +100,7 @@ pub struct Request {
 /// Something that the contract says never happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// `I1` to `I15`.
+    /// `I1` to `I15`, or `K2`: the committed offsets are those of the inputs whose effects are there.
     pub invariant: &'static str,
     /// The file.
     pub file_id: Option<FileId>,
@@ -114,6 +140,14 @@ impl Report {
         self.counts.get(name).copied().unwrap_or(0)
     }
 
+    /// Takes in what another check found.
+    pub fn merge(&mut self, other: Self) {
+        self.violations.extend(other.violations);
+        for (name, count) in other.counts {
+            *self.counts.entry(name).or_default() += count;
+        }
+    }
+
     pub(super) fn add(&mut self, name: impl Into<String>) {
         *self.counts.entry(name.into()).or_default() += 1;
     }
@@ -129,13 +163,16 @@ impl Report {
     }
 }
 
+/// The routing documents on `controls`, by digest; `None` for one that this version can't load.
+type Documents = BTreeMap<String, Option<Arc<Document>>>;
+
 /// Takes in records and requests, and says at the end what they break.
 pub struct Checker {
     codec: Arc<Codec>,
-    options: Options,
+    options: Arc<Options>,
     files: BTreeMap<String, FileRecords>,
     inputs: Inputs,
-    documents: BTreeMap<String, Option<Arc<Document>>>,
+    documents: Arc<Documents>,
     requests: BTreeMap<String, Vec<Request>>,
     newest: Timestamp,
     report: Report,
@@ -146,14 +183,35 @@ impl Checker {
     pub fn new(codec: Arc<Codec>, options: Options) -> Self {
         Self {
             codec,
-            options,
+            options: Arc::new(options),
             files: BTreeMap::new(),
             inputs: Inputs::default(),
-            documents: BTreeMap::new(),
+            documents: Arc::default(),
             requests: BTreeMap::new(),
             newest: Timestamp(i64::MIN),
             report: Report::default(),
         }
+    }
+
+    /// A checker that has seen nothing but the routing documents that this one has, and knows how late it is. All
+    /// records of one file go to the same checker; files may go to one each, so that memory holds one file at a time.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self {
+            codec: Arc::clone(&self.codec),
+            options: Arc::clone(&self.options),
+            files: BTreeMap::new(),
+            inputs: Inputs::default(),
+            documents: Arc::clone(&self.documents),
+            requests: BTreeMap::new(),
+            newest: self.newest,
+            report: Report::default(),
+        }
+    }
+
+    /// Notes how late it is on the log, without the record.
+    pub fn note_time(&mut self, timestamp: Timestamp) {
+        self.newest = self.newest.max(timestamp);
     }
 
     /// Takes in one request of a receiver's journal.
@@ -188,6 +246,7 @@ impl Checker {
         self.check_attempts(id, file);
         self.replay(id, file);
         self.check_deadlines(id, file);
+        self.check_offsets(id, file);
     }
 }
 

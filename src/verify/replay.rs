@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::Checker;
 use super::collect::FileRecords;
+use super::{Checker, Due};
 use crate::lifecycle::{File, Folded, fold_each};
 use crate::record::{FileId, FileState, HistoryEvent, Intervention, Judgement, State, Status, TargetName};
+
+/// No transaction is open for longer: brokers end those that are.
+const LONGEST_TRANSACTION_MS: i64 = 15 * 60_000;
 
 /// What the fold of a file's records showed.
 #[derive(Default)]
@@ -54,7 +57,8 @@ impl Replayed {
 impl Checker {
     pub(super) fn replay(&mut self, id: &FileId, file: &FileRecords) {
         let Some(newest) = file.states.last() else {
-            if self.options.quiet && !file.forgotten {
+            let is_due = file.arrival.as_ref().is_some_and(|a| self.is_cause_due(&a.value.cause));
+            if is_due && !file.forgotten {
                 self.report.broken("I11", Some(id), file.arrival.as_ref().map(|a| a.place), "there is no file-state");
             }
             return;
@@ -71,10 +75,10 @@ impl Checker {
             Err(_) => Some("folding its records breaks an assertion of the machine".to_owned()),
         };
         self.check_recorded(id, file, &replayed, end.as_deref());
-        let last = last_version(file);
+        let reflected = self.last_due_version(file);
         let terminal = matches!(newest.value.state, State::Completed | State::Failed);
-        if !terminal && last > newest.value.version {
-            let text = format!("file-state is at version {}, its records at {last}", newest.value.version);
+        if !terminal && reflected > newest.value.version {
+            let text = format!("file-state is at version {}, its records at {reflected}", newest.value.version);
             self.report.broken("I11", Some(id), Some(newest.place), text);
         }
         self.check_held(id, file, &replayed);
@@ -82,6 +86,19 @@ impl Checker {
             self.check_attempt_while_held(id, file, &replayed);
         }
         self.check_interventions(id, file);
+    }
+
+    /// The version that file-state must have reached.
+    fn last_due_version(&self, file: &FileRecords) -> i64 {
+        if self.options.due == Due::Everything {
+            return last_version(file);
+        }
+        let events = file.events().filter(|(e, _)| self.is_cause_due(&e.cause)).map(|(e, _)| e.version);
+        let arrival = file.arrival.iter().filter(|a| self.is_cause_due(&a.value.cause)).map(|a| a.value.version);
+        // No input causes an attempt that was only due: its age says that its transaction is long over.
+        let is_over = |timestamp| self.newest.millis_since(timestamp) > LONGEST_TRANSACTION_MS;
+        let attempts = file.attempts.values().filter(|a| is_over(a.timestamp)).map(|a| a.value.version);
+        events.chain(arrival).chain(attempts).max().unwrap_or(0)
     }
 
     /// Every recorded file-state is what its records fold into.

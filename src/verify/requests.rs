@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::collect::FileRecords;
-use super::{Checker, Request};
+use super::{Checker, Due, Request};
 use crate::record::{FileId, OnUnknown, PlannedDispatch, file_id_of_key};
 use crate::routing::sha256_digest;
 
@@ -57,7 +57,7 @@ impl Checker {
         }
         match file.attempts.get(&(plan.target.to_string(), request.attempt)) {
             None => {
-                if self.options.quiet {
+                if self.options.due == Due::Everything {
                     self.report.broken("I5", Some(id), None, format!("{what} has no attempt record"));
                 }
             }

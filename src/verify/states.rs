@@ -1,7 +1,7 @@
 //! A file-state by itself: what COMPLETED and FAILED mean (I3), and that nothing waits for nobody (I12).
 
-use super::Checker;
 use super::collect::{FileRecords, Place};
+use super::{Checker, Due};
 use crate::record::{DispatchState, FileId, FileState, NextEventKind, State, Status};
 
 /// How late something may be that happens by itself, in milliseconds.
@@ -31,7 +31,7 @@ impl Checker {
 
     /// Once the log is quiet, nothing lies behind that should have happened by itself.
     fn check_nothing_is_missed(&mut self, id: &FileId, state: &FileState, place: Place) {
-        let Some(next) = state.next_event.as_ref().filter(|_| self.options.quiet) else { return };
+        let Some(next) = state.next_event.as_ref().filter(|_| self.options.due == Due::Everything) else { return };
         let late_ms = self.newest.millis_since(next.at);
         if late_ms > LATE_MS + self.options.max_clock_skew_ms && next.what != NextEventKind::Attempt {
             let text = format!("its {} was due at {} and hasn't happened", next.what, next.at);

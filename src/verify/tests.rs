@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Options, Report, Request, check};
+use super::{Due, Options, Report, Request, check};
 use crate::log::{Headers, Record, TopicPartition};
 use crate::record::{
     Accountable, Action, Codec, DispatchAttempt, FileHistory, FileState, OutcomeKind, PlannedDispatch, State, Status,
@@ -190,14 +190,51 @@ fn a_clean_run_passes_on_compacted_topics() {
 }
 
 #[test]
+fn a_file_may_lag_behind_inputs_that_nobody_has_committed() {
+    let mut behind = left();
+    // The newest version of an open file is lost, as if its transaction were still to become visible.
+    behind.records.remove(behind.place(Topic::FileState, "stuck"));
+    behind.breaks("I11");
+    let outcomes = TopicPartition { topic: Topic::Outcomes, partition: 0 };
+    behind.options.due = Due::NOTHING;
+    behind.options.committed.clear();
+    assert!(behind.check().violations.is_empty(), "{:?}", behind.check().violations);
+    behind.options.due = Due::Below([(outcomes, i64::MAX)].into());
+    behind.breaks("I11");
+    // What is missing was written with an attempt, which no input caused, and long ago.
+    let mut behind = left();
+    behind.records.remove(behind.place(Topic::FileState, "wide"));
+    behind.options.due = Due::NOTHING;
+    behind.options.committed.clear();
+    assert!(behind.check().violations.is_empty(), "{:?}", behind.check().violations);
+    let mut later = behind.records[0].clone();
+    later.timestamp = later.timestamp.plus_millis(3_600_000);
+    behind.records.push(later);
+    behind.breaks("I11");
+}
+
+#[test]
+fn k2_no_effect_comes_from_an_input_that_is_not_committed() {
+    let mut ahead = left();
+    let outcomes = TopicPartition { topic: Topic::Outcomes, partition: 0 };
+    let committed = ahead.options.committed.get_mut(&outcomes).expect("the group has read it");
+    assert!(*committed > 1);
+    *committed = 1;
+    ahead.breaks("K2");
+}
+
+#[test]
 fn i1_every_manifest_ends_as_one_thing() {
     let mut lost = left();
     lost.add(Topic::Manifests, "done", |m: &mut crate::record::FileManifest| {
         m.file_id = crate::record::FileId::trusted("lost");
     });
     lost.breaks("I1");
-    lost.options.quiet = false;
+    let (at, end) = (TopicPartition { topic: Topic::Manifests, partition: 0 }, 1_000_000);
+    lost.options.due = Due::Below([(at, end)].into());
     assert!(lost.check().violations.is_empty(), "it may still be read");
+    lost.options.due = Due::Below([(at, 2 * end)].into());
+    lost.breaks("I1");
     let mut twice = left();
     let dead = twice.place(Topic::DeadLetters, "done");
     let mut letter = twice.records[dead].clone();

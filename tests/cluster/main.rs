@@ -3,4 +3,5 @@
 mod python;
 mod refusals;
 mod takeover;
+mod too_long;
 mod world;

@@ -14,7 +14,7 @@ use consign::record::registry::{HttpRegistry, RegistryAuth};
 use consign::record::{
     Codec, FileId, FileManifest, OutcomeKind, TargetName, Timestamp, Topic, TopicNames, home_partition,
 };
-use consign::verify::{Options, Report, Request, check};
+use consign::verify::{Due, Options, Report, Request, check};
 use consign::view::View;
 
 pub const HOME_PARTITIONS: i32 = 6;
@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_mins(4);
 const CLOCK_SKEW_MS: i64 = 1_000;
 
 /// A server's address from the environment.
-fn server(name: &str) -> String {
+pub fn server(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: these tests need servers, and `make test` starts them"))
 }
@@ -200,7 +200,8 @@ impl World {
             max_clock_skew_ms: CLOCK_SKEW_MS,
             default_deadline_ms: 7 * 86_400_000,
             retention_ms: 30 * 86_400_000,
-            quiet: true,
+            due: Due::Everything,
+            committed: BTreeMap::new(),
             every_state: true,
             inputs_were_reread: false,
         };
@@ -213,7 +214,13 @@ impl World {
         tokio::task::block_in_place(|| check(Arc::clone(&self.codec), options, &records, requests))
     }
 
-    fn read(&self, topic: Topic) -> Vec<Record> {
+    /// The full name of a topic.
+    pub fn name(&self, topic: Topic) -> String {
+        self.names.name(topic)
+    }
+
+    /// Everything on a topic.
+    pub fn read(&self, topic: Topic) -> Vec<Record> {
         let partitions: Vec<TopicPartition> =
             (0..self.cluster.partitions(topic).unwrap()).map(|partition| TopicPartition { topic, partition }).collect();
         let mut reader = self.cluster.reader(&partitions).unwrap();

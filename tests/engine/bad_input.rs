@@ -282,3 +282,27 @@ fn a_transaction_stays_within_what_the_log_takes() {
     assert_eq!(world.states().len(), 40);
     assert!(world.largest_transaction() < 6 * 1024 * 1024, "{}", world.largest_transaction());
 }
+
+#[test]
+fn what_a_record_says_of_its_first_place_makes_it_no_younger() {
+    let mut options = WorldOptions::new(SIMULATED_DOCUMENT);
+    options.retention_ms = 60_000;
+    let mut world = world_of(options, &[]);
+    let value = world.encode(Topic::Manifests, &manifest("f0", "plain"));
+    let told = world.now().plus_millis(3_600_000);
+    let headers: Headers = [
+        ("topic", "consign.manifests".to_owned()),
+        ("partition", "1".into()),
+        ("offset", "7".into()),
+        ("timestamp", told.0.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (format!("consign-origin-{name}"), value.into_bytes()))
+    .collect();
+    let at = TopicPartition { topic: Topic::Manifests, partition: world.home_of("f0") };
+    world.cluster.put(at, Some(b"f0".to_vec()), Some(value), headers).unwrap();
+    world.advance(61_000);
+    world.start("w");
+    world.run();
+    assert_eq!(reasons(&world), [reason::EXPIRED]);
+}

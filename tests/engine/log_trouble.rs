@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use consign::log::memory::Fault;
 use consign::log::{Headers, TopicPartition};
-use consign::record::{Control, PausedBy, State, TargetName, Topic};
+use consign::record::{ActiveRouting, Control, OutcomeKind, RoutingBundle, State, Status, TargetName, Topic};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, START, SimRegistry, World, WorldOptions, manifest};
 
 use crate::{clean, ids_of_both_homes, passes_through, reasons, world, world_of};
@@ -53,7 +53,7 @@ fn a_control_that_the_registry_keeps_back_is_obeyed_later() {
     world.registry.register(78, Topic::Controls.schema().unwrap());
     world.registry.set_away(true);
     let target = TargetName::trusted("fast");
-    let pause = Control::pausing(&target, PausedBy::Operator, true, None, ("ann", "maintenance", START));
+    let pause = Control::pausing(&target, true, None, ("ann", "maintenance", START));
     let value = reframed(world.encode(Topic::Controls, &pause), 78);
     world.append(Topic::Controls, 0, &pause.name, Some(value));
     world.run();
@@ -298,4 +298,95 @@ fn an_aborted_transaction_leaves_nothing_behind() {
     for target in ["fast", "strict", "slim"] {
         assert!(world.answer(&format!("f0/{target}"), Answer::Succeeded), "{target}: no permit was lost");
     }
+}
+
+#[test]
+fn a_broken_invariant_pauses_its_partition_under_traffic_too() {
+    let mut options = WorldOptions::new(SIMULATED_DOCUMENT);
+    options.max_batch = 1;
+    let mut world = world_of(options, &["w"]);
+    let [zero, _] = ids_of_both_homes(&world);
+    world.registry.register(SimRegistry::BREAKING_ID, Topic::Manifests.schema().unwrap());
+    world.registry.set_broken(true);
+    let value = reframed(world.encode(Topic::Manifests, &manifest(&zero, "plain")), SimRegistry::BREAKING_ID);
+    world.append(Topic::Manifests, 0, &zero, Some(value));
+    let others = (0..1_000).map(|n| format!("g{n}")).filter(|id| world.home_of(id) == 1).collect::<Vec<_>>();
+    // Between any two meetings with that record others are committed.
+    for id in others.iter().take(60) {
+        world.submit(&manifest(id, "plain"));
+        world.step("w");
+    }
+    world.run();
+    let aborts = world.observed().iter().filter(|o| matches!(o, consign::engine::Observed::Aborted { .. })).count();
+    assert_eq!((codes(&world), aborts), (vec!["CG213"], 3));
+}
+
+#[test]
+fn files_wait_while_the_document_in_force_cannot_be_loaded() {
+    let mut world = world();
+    world.submit(&manifest("f0", "careful"));
+    world.run();
+    // A newer version of the tool brought it into force.
+    let said = ("ann", "a newer one", START);
+    let bundle = RoutingBundle {
+        digest: "sha256:newer".into(),
+        name: "routing.yaml".into(),
+        document: "a_newer_grammar: true".into(),
+        files: BTreeMap::new(),
+    };
+    let active = ActiveRouting { routing_digest: "sha256:newer".into(), breaking_accepted: None, answers: Vec::new() };
+    for control in [Control::keeping(bundle, said), Control::activating(active, said)] {
+        let value = world.encode(Topic::Controls, &control);
+        world.append(Topic::Controls, 0, &control.name, Some(value));
+    }
+    world.submit(&manifest("f1", "plain"));
+    world.run_for(3_000);
+    assert!(codes(&world).contains(&"CG209"), "it is said for as long as it is so: {:?}", world.unwell());
+    assert!(!world.states().contains_key("f1"), "it is planned by no other document");
+    world.answer("f0/strict", Answer::Succeeded);
+    world.run();
+    assert_eq!(world.state("f0").state, State::Completed, "what is under way goes on");
+    world.apply_routing(SIMULATED_DOCUMENT).unwrap();
+    world.run_for(2_000);
+    assert_eq!(codes(&world), Vec::<&str>::new());
+    world.answer("f1/fast", Answer::Succeeded);
+    world.run();
+    assert_eq!(world.state("f1").state, State::Completed);
+    clean(&world);
+}
+
+#[test]
+fn a_control_that_cannot_be_read_is_said_until_it_is_replaced() {
+    let mut world = world();
+    world.append(Topic::Controls, 0, "pause/fast/operator", Some(b"no record".to_vec()));
+    world.run_for(2_000);
+    assert_eq!(codes(&world), ["CG204"]);
+    passes_through(&mut world, "f0");
+    world.pause("fast", false).unwrap();
+    world.run();
+    assert_eq!(codes(&world), Vec::<&str>::new());
+}
+
+#[test]
+fn deadlines_that_wait_for_acks_nobody_reads_are_said() {
+    let mut world = world();
+    world.submit(&manifest("f0", "acked"));
+    world.run();
+    world.answer("f0/ledger", Answer::Accepted);
+    world.run();
+    // Acks of one partition wait for the registry.
+    world.registry.register(79, Topic::Acks.schema().unwrap());
+    world.registry.set_away(true);
+    let ack = world.ack("f0", "lagging", OutcomeKind::Succeeded);
+    let value = reframed(world.encode(Topic::Acks, &ack), 79);
+    world.append(Topic::Acks, 1, "f0/lagging", Some(value));
+    world.run_for(15_000);
+    assert!(!codes(&world).contains(&"CG215"), "a moment is no trouble");
+    world.run_for(30_000);
+    assert!(codes(&world).contains(&"CG215"), "{:?}", world.unwell());
+    world.registry.set_away(false);
+    assert_eq!(world.status("f0", "ledger"), Status::Awaiting);
+    world.run_for(3_000);
+    assert_eq!(codes(&world), Vec::<&str>::new());
+    assert_eq!(world.status("f0", "ledger"), Status::Held);
 }

@@ -5,6 +5,8 @@ mod deadlines;
 mod log_trouble;
 mod pauses;
 mod restarts;
+mod too_long;
+mod wide;
 
 use consign::record::{Judgement, State};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, World, WorldOptions, manifest};

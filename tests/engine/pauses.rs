@@ -1,6 +1,6 @@
 //! Paused targets: who pauses them, what waits, who hears of it.
 
-use consign::record::{Control, HeldBecause, Status, Topic};
+use consign::record::{Control, HeldBecause, Status, TargetName, Topic};
 use consign::sim::{Answer, World, manifest};
 
 use crate::{clean, world};
@@ -116,4 +116,46 @@ fn a_pause_and_a_crash_leave_what_waits_where_it_is() {
     world.answer("f0/fast", Answer::Succeeded);
     world.run();
     clean(&world);
+}
+
+#[test]
+fn a_pause_decided_before_a_resume_and_written_after_it_holds_nothing_up() {
+    let mut world = world();
+    world.submit(&manifest("f0", "guarded"));
+    world.run();
+    let authorized_at = world.now();
+    world.advance(1_000);
+    world.pause("locked", true).unwrap();
+    world.pause("locked", false).unwrap();
+    // Another worker folded the refusal before it could read the resume.
+    world.advance(10);
+    let said = ("consign", "http_401 for f9", world.now());
+    let late = Control::refused(&TargetName::trusted("locked"), "http_401".into(), authorized_at, said);
+    let value = world.encode(Topic::Controls, &late);
+    world.append(Topic::Controls, 0, &late.name, Some(value));
+    world.submit(&manifest("f1", "guarded"));
+    world.run();
+    assert_eq!(world.on_the_wire().len(), 2);
+}
+
+#[test]
+fn capacity_that_is_short_goes_to_every_home() {
+    let mut world = world();
+    let of = |world: &World, home| {
+        (0..).map(|n| format!("f{n}")).filter(move |id| world.home_of(id) == home).take(20).collect()
+    };
+    let ids: [Vec<String>; 2] = [of(&world, 0), of(&world, 1)];
+    for id in ids.iter().flatten() {
+        world.submit(&manifest(id, "narrow"));
+    }
+    world.run();
+    let mut served = [0, 0];
+    for _ in 0..20 {
+        let (_, key) = world.on_the_wire().remove(0);
+        let id = key.split('/').next().unwrap().to_owned();
+        served[usize::try_from(world.home_of(&id)).unwrap()] += 1;
+        world.answer(&format!("{id}/slim"), Answer::Succeeded);
+        world.run();
+    }
+    assert!(served.iter().all(|n| *n >= 5), "{served:?}");
 }

@@ -1,11 +1,12 @@
 //! Crashes: what was in flight, what was started, what was frozen.
 
+use consign::engine::reason;
 use consign::log::TopicPartition;
 use consign::log::memory::Fault;
 use consign::record::{Action, HeldBecause, State, Status, Topic};
-use consign::sim::{Answer, OTHER_DOCUMENT, World, manifest};
+use consign::sim::{Answer, OTHER_DOCUMENT, SIMULATED_DOCUMENT, World, WorldOptions, manifest};
 
-use crate::{clean, reasons, world};
+use crate::{clean, reasons, world, world_of};
 
 #[test]
 fn an_attempt_in_flight_at_a_crash_ends_at_its_deadline() {
@@ -188,4 +189,32 @@ fn a_settled_file_is_forgotten_after_its_retention() {
     world.run();
     assert_eq!(reasons(&world), [consign::engine::reason::UNKNOWN_FILE]);
     clean(&world);
+}
+
+#[test]
+fn a_successor_that_may_have_been_forgotten_is_not_started_again() {
+    let mut options = WorldOptions::new(SIMULATED_DOCUMENT);
+    options.retention_ms = 60_000;
+    let mut world = world_of(options, &["w"]);
+    world.submit(&manifest("f0", "careful"));
+    world.run();
+    world.answer("f0/strict", Answer::Rejected);
+    world.run();
+    world.intervene("f0", None, Action::Resubmit);
+    world.run();
+    assert!(world.answer("f0~1/strict", Answer::Succeeded));
+    world.run_for(62_000);
+    assert!(world.states().is_empty(), "both are forgotten");
+    // The group's offsets are lost and repaired: everything that is still on the inboxes is read again.
+    world.crash("w");
+    let lows: Vec<_> = world.cluster.committed_positions().into_keys().map(|tp| (tp, 0)).collect();
+    world.cluster.set_committed(&lows);
+    world.start("w");
+    world.run_for(1_000);
+    assert!(world.on_the_wire().is_empty(), "nothing is dispatched again: {:?}", world.on_the_wire());
+    assert_eq!(world.journal().len(), 2);
+    let mut reasons = reasons(&world);
+    reasons.sort();
+    reasons.dedup();
+    assert_eq!(reasons, [reason::EXPIRED, reason::UNKNOWN_FILE]);
 }

@@ -3,9 +3,9 @@ use serde_json::json;
 
 use crate::world::{PATIENCE, World, held, now};
 
-fn by_engine(paused: bool) -> Control {
+fn by_engine() -> Control {
     let target = TargetName::trusted("billing");
-    Control::pausing(&target, PausedBy::Engine, paused, Some("http_401".into()), ("worker-1", "refused", now()))
+    Control::refused(&target, "http_401".into(), now(), ("worker-1", "refused", now()))
 }
 
 async fn routed() -> World {
@@ -68,9 +68,9 @@ async fn a_pause_is_recorded_with_who_and_why_and_once() {
 #[tokio::test]
 async fn a_resume_ends_every_pause() {
     let world = routed().await;
-    world.control(&by_engine(true));
+    world.control(&by_engine());
     world.post("/v1/targets/billing/pause", &json!({"reason": "me too"})).await.expect(200);
-    let paused = || world.view.controls().pause(&TargetName::trusted("billing")).is_some();
+    let paused = || world.view.controls().is_paused(&TargetName::trusted("billing"));
     assert!(world.view.wait_until(PATIENCE, paused).await);
     let targets = world.get("/v1/targets").await.expect(200);
     assert_eq!(targets["targets"][0]["pauses"].as_array().unwrap().len(), 2);

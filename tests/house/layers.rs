@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("receiver", &["transport", "log", "record"]),
     ("verify", &["engine", "lifecycle", "plan", "routing", "log", "record", "receiver"]),
     ("sim", &["verify", "engine", "lifecycle", "plan", "routing", "transport", "log", "record"]),
+    ("audit", &["verify", "log", "record"]),
     ("config", &[]),
     ("node", &["engine", "gateway", "view", "metrics", "config", "transport", "plan", "routing", "log", "record"]),
     ("cli", &ANY),
@@ -26,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The shell around everything: commands may use every part.
-const ANY: [&str; 15] = [
+const ANY: [&str; 16] = [
     "record",
     "routing",
     "plan",
@@ -40,6 +41,7 @@ const ANY: [&str; 15] = [
     "receiver",
     "verify",
     "sim",
+    "audit",
     "config",
     "node",
 ];

@@ -1,6 +1,6 @@
 //! Records written outside transactions.
 
-use consign::log::{Append, Cluster, LogError};
+use consign::log::{Append, Cluster, LogError, max_record_bytes};
 use consign::record::{Topic, home_partition};
 
 use crate::bed::{Bed, append, at, incompressible};
@@ -65,13 +65,27 @@ fn many_appends_at_once_all_arrive() {
 }
 
 #[test]
-fn what_the_broker_refuses_is_no_matter_of_waiting() {
+fn what_is_refused_is_no_matter_of_waiting() {
     let bed = Bed::new("append-refused", 1);
     let appender = bed.cluster.appender().unwrap();
-    let huge = append(at(Topic::Acks, 0), "k", &incompressible(2 << 20));
+    let huge = append(at(Topic::Acks, 0), "k", &"x".repeat(2 << 20));
     let error = runtime().block_on(appender.append(huge)).unwrap_err();
-    assert!(matches!(error, LogError::Fatal(_)), "{error:?}");
+    assert!(matches!(error, LogError::TooLong(_)), "{error:?}");
     let nowhere = append(at(Topic::Acks, 9), "k", "x");
     let error = runtime().block_on(appender.append(nowhere)).unwrap_err();
     assert!(matches!(error, LogError::Fatal(_)), "{error:?}");
+}
+
+#[test]
+fn the_longest_record_of_every_topic_is_taken() {
+    let bed = Bed::new("append-longest", 1);
+    let appender = bed.cluster.appender().unwrap();
+    let runtime = runtime();
+    for topic in Topic::ALL {
+        let empty = append(at(topic, 0), "k", "");
+        let value = incompressible(max_record_bytes(topic) - empty.bytes());
+        let longest = append(at(topic, 0), "k", &value);
+        assert!(longest.fits());
+        runtime.block_on(appender.append(longest)).unwrap();
+    }
 }

@@ -6,7 +6,7 @@ use consign::log::{Cluster, Ends, Isolation, Log, LogError, TopicPartition};
 use consign::record::Topic;
 use rdkafka::producer::Producer;
 
-use crate::bed::{Bed, PATIENCE, append, assigned, at, eventually, incompressible, lone_worker, take, text};
+use crate::bed::{Bed, PATIENCE, append, assigned, at, eventually, lone_worker, take, text};
 
 const IN: TopicPartition = TopicPartition { topic: Topic::Manifests, partition: 0 };
 const OUT: TopicPartition = TopicPartition { topic: Topic::Arrivals, partition: 0 };
@@ -40,8 +40,12 @@ fn of_a_refused_transaction_nothing_stays() {
     let bed = Bed::new("txn-refused", 1);
     let mut worker = lone_worker(&bed, "w");
     worker.transact(vec![append(OUT, "k", "before")], &[(IN, 0)]).unwrap();
-    let huge = incompressible(3 << 20);
+    // However well it would compress.
+    let huge = "x".repeat(3 << 20);
     let error = worker.transact(vec![append(OUT, "k", "never"), append(OTHER, "k", &huge)], &[(IN, 1)]).unwrap_err();
+    assert!(matches!(error, LogError::TooLong(_)), "{error:?}");
+    let nowhere = append(at(Topic::History, 9), "k", "x");
+    let error = worker.transact(vec![append(OUT, "k", "never"), nowhere], &[(IN, 1)]).unwrap_err();
     assert!(matches!(error, LogError::Fatal(_)), "{error:?}");
     assert_eq!(worker.committed(&[IN]).unwrap(), [Some(0)]);
     worker.transact(vec![append(OUT, "k", "after")], &[(IN, 0)]).unwrap();

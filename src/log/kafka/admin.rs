@@ -11,19 +11,15 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataTopic;
 
-use super::client::{ASK_AGAIN, MAX_RECORD_BYTES, REQUEST, Tracing, settings, triage};
+use super::client::{ASK_AGAIN, REQUEST, Tracing, settings, triage};
 use super::{KafkaCluster, controls};
-use crate::log::{Append, Cluster, LogError};
+use crate::log::{Append, Cluster, LogError, max_record_bytes};
 use crate::record::registry::RegistryError;
 use crate::record::{CleanUp, Codec, Control, HOME_PARTITIONS, Timestamp, Topic, TopicNames};
 
 const DAY: Duration = Duration::from_hours(24);
 /// How much longer than the retention an inbox keeps its records, and how long tombstones stay.
 const MARGIN: Duration = Duration::from_hours(7 * 24);
-/// The largest record that a producer, a target or a person may append.
-const MAX_INBOX_BYTES: usize = 1 << 20;
-/// The engine wraps what came in: an arrival holds a manifest, a dead letter whatever it was.
-const MAX_ENGINE_BYTES: usize = 2 << 20;
 
 /// What the table of topics depends on.
 #[derive(Debug, Clone)]
@@ -136,16 +132,14 @@ pub fn plan_topics(options: &TopicOptions) -> Vec<TopicSpec> {
 fn configs(topic: Topic, options: &TopicOptions) -> BTreeMap<&'static str, String> {
     let millis = |d: Duration| d.as_millis().to_string();
     let kept = options.retention + MARGIN;
-    let (policy, max_bytes) = match topic.clean_up() {
-        CleanUp::Inbox => ("delete", MAX_INBOX_BYTES),
-        CleanUp::Compact if topic == Topic::Controls => ("compact", MAX_RECORD_BYTES),
-        CleanUp::Compact => ("compact", MAX_ENGINE_BYTES),
-        CleanUp::CompactAndDelete => ("compact,delete", MAX_ENGINE_BYTES),
-        CleanUp::Delete => ("delete", MAX_ENGINE_BYTES),
+    let policy = match topic.clean_up() {
+        CleanUp::Inbox | CleanUp::Delete => "delete",
+        CleanUp::Compact => "compact",
+        CleanUp::CompactAndDelete => "compact,delete",
     };
     let mut configs = BTreeMap::from([
         ("cleanup.policy", policy.to_owned()),
-        ("max.message.bytes", max_bytes.to_string()),
+        ("max.message.bytes", max_record_bytes(topic).to_string()),
         // With one replica a minimum of two would refuse every write.
         ("min.insync.replicas", if options.replication >= 3 { "2" } else { "1" }.to_owned()),
         // The broker's clock is one clock; producers have many.
@@ -469,13 +463,11 @@ mod tests {
     }
 
     #[test]
-    fn whatever_an_inbox_takes_fits_where_the_engine_puts_it() {
-        let specs = specs(3);
-        let max = |topic| config(&specs, topic, "max.message.bytes").unwrap().parse::<usize>().unwrap();
-        for engine in [Topic::Arrivals, Topic::Outcomes, Topic::DeadLetters] {
-            assert!(max(engine) > max(Topic::Manifests));
+    fn every_topic_takes_what_the_log_takes() {
+        for topic in Topic::ALL {
+            let set = config(&specs(3), topic, "max.message.bytes");
+            assert_eq!(set, Some(max_record_bytes(topic).to_string()), "{topic:?}");
         }
-        assert!(max(Topic::Controls) >= 4 << 20);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
 use super::KafkaOptions;
-use super::client::{Tracing, owned_headers, producer_settings, triage};
+use super::client::{Tracing, check_size, owned_headers, producer_settings, triage};
 use crate::log::{Append, Appender, BoxFuture, LogError, TopicPartition};
 
 /// How long an append may wait for the log before it fails as `Away`.
@@ -51,6 +51,7 @@ fn connect(options: &KafkaOptions) -> Result<Client, LogError> {
 impl Appender for KafkaAppender {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(TopicPartition, i64), LogError>> {
         Box::pin(async move {
+            check_size(&append)?;
             let producer = self.producer();
             let name = self.options.names.name(append.topic);
             let mut record = FutureRecord::<[u8], [u8]>::to(&name).key(&append.key);

@@ -11,15 +11,15 @@ use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, Owne
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::KafkaOptions;
-use crate::log::{Ends, Headers, LogError, Position, Record, TopicPartition};
+use crate::log::{
+    Append, Ends, Headers, LogError, MAX_RECORD_BYTES, Position, Record, TopicPartition, max_record_bytes,
+};
 use crate::record::{Timestamp, TopicNames};
 
 /// How long one request may take before the broker counts as away.
 pub(super) const REQUEST: Duration = Duration::from_secs(10);
 /// The wait before a question is asked again that the broker can't answer at the moment.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(20);
-/// The largest record that any topic takes; `controls` holds whole routing documents.
-pub(super) const MAX_RECORD_BYTES: usize = 6 << 20;
 
 /// Settings in order of precedence: `fixed` over the user's over `defaults`.
 pub(super) fn settings(options: &KafkaOptions, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
@@ -54,9 +54,20 @@ pub(super) fn producer_settings(options: &KafkaOptions, fixed: &[(&str, &str)]) 
         ("enable.idempotence", "true"),
         ("partitioner", "murmur2_random"),
         ("message.max.bytes", &max),
+        // The brokers limit batches: one of several records never takes more than a single record may.
+        ("batch.size", "1000000"),
     ];
     all.extend_from_slice(fixed);
     settings(options, &PRODUCE, &all)
+}
+
+/// Nothing longer than its topic takes is sent: a producer that was refused once may have to begin anew.
+pub(super) fn check_size(append: &Append) -> Result<(), LogError> {
+    if append.fits() {
+        return Ok(());
+    }
+    let (topic, bytes, max) = (append.topic.base_name(), append.bytes(), max_record_bytes(append.topic));
+    Err(LogError::TooLong(format!("{topic}: a record of {bytes} bytes, more than {max}")))
 }
 
 /// A consumer without a place in a group: for metadata, offsets and readers. Group calls go to the options' group.

@@ -48,6 +48,12 @@ impl KafkaCluster {
             .collect())
     }
 
+    /// What the group has committed on these partitions, read after every transaction that is still being committed.
+    pub fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        let observer = group_observer(&self.options)?;
+        stable_offsets(&observer, &partition_list(&self.options.names, partitions))
+    }
+
     /// Whether the engine has ever written anything: then missing offsets were lost.
     pub fn has_engine_records(&self) -> Result<bool, LogError> {
         for topic in Topic::RESTORED {

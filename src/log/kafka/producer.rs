@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 
 use super::KafkaOptions;
-use super::client::{is_refusal, log_error, log_line, owned_headers, producer_settings, triage};
+use super::client::{check_size, is_refusal, log_error, log_line, owned_headers, producer_settings, triage};
 use crate::log::{Append, LogError};
 use crate::record::TopicNames;
 
@@ -79,6 +79,7 @@ impl Transactions {
         appends: &[Append],
         offsets: Option<(&TopicPartitionList, &dyn Fn() -> Option<ConsumerGroupMetadata>)>,
     ) -> Result<(), LogError> {
+        appends.iter().try_for_each(check_size)?;
         let deadline = Instant::now() + self.timeout;
         self.producer.begin_transaction().map_err(|e| match self.judge(&e) {
             Verdict::Fenced(text) => LogError::ProducerFenced(text),

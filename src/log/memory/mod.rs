@@ -101,7 +101,8 @@ impl MemoryCluster {
         self.shared.change(|state| state.append(append))
     }
 
-    /// Puts any record on a partition, one without a key included, past all faults; gives its offset.
+    /// Puts any record on a partition, past all faults: one without a key, or one whose producer compressed what is too
+    /// long. Gives its offset.
     pub fn put(
         &self,
         at: TopicPartition,

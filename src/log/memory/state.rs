@@ -107,8 +107,12 @@ impl State {
         at.iter().map(|at| Ok(self.partition(*at)?.ends(isolation))).collect()
     }
 
-    /// Where an append goes: its own partition, or the one of Kafka's default partitioner.
+    /// Where an append goes: its own partition, or the one of Kafka's default partitioner. Nowhere if it is too long.
     pub(super) fn place(&self, append: &Append) -> Result<TopicPartition, LogError> {
+        if !append.fits() {
+            let text = format!("{}: a record of {} bytes", append.topic.base_name(), append.bytes());
+            return Err(LogError::TooLong(text));
+        }
         let count = self.options.partitions(append.topic);
         let partition = append.partition.unwrap_or_else(|| (murmur2(&append.key) & 0x7fff_ffff) % count);
         let at = TopicPartition { topic: append.topic, partition };

@@ -125,7 +125,7 @@ impl Saboteur {
             match self.which {
                 Sabotage::WrongPartitioner => {
                     let partition = append.partition.unwrap_or(0);
-                    append.partition = Some(if partition == 0 { 1 } else { 0 });
+                    append.partition = Some(i32::from(partition == 0));
                     continue;
                 }
                 _ if attempt.attempt < 2 || !self.strikes() => continue,

@@ -73,7 +73,10 @@ impl Storm {
                 self.world.cluster.expire_transactions();
                 self.fault("transactions_expired");
             }
-            Strike::ReadsAway => self.world.aimed.reads(identity, 3),
+            Strike::ReadsAway => {
+                self.world.aimed.reads(identity, 3);
+                self.world.aimed.readers(identity, 2);
+            }
             Strike::RebuildAway => {
                 self.world.aimed.rebuilds(identity, 2);
                 self.world.aimed.transaction(identity, Fault::LeftOpen);

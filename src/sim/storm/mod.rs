@@ -24,7 +24,7 @@ const IDENTITIES: [&str; 5] = ["w0", "w1", "w2", "w3", "w4"];
 
 /// Every fault that a storm knows, by its name in counts: over a set of seeds each must have struck. Those of the points at
 /// which a process ends or stands still are in [`super::Point`].
-pub const FAULTS: [&str; 56] = [
+pub const FAULTS: [&str; 57] = [
     "aborted",
     "aborted_late",
     "ack_late_markers",
@@ -60,6 +60,7 @@ pub const FAULTS: [&str; 56] = [
     "poison_unknown_id",
     "poison_unknown_file",
     "read_away",
+    "reader_away",
     "rebalanced",
     "rebuild_away",
     "registry_away",

@@ -1,7 +1,7 @@
 //! What producers write: files, and what is no file.
 
 use super::{FILE_TYPES, Storm};
-use crate::log::{Headers, TopicPartition};
+use crate::log::{Cluster as _, Headers, TopicPartition};
 use crate::record::{FileManifest, OutcomeKind, Topic};
 use crate::sim::world::manifest;
 
@@ -52,7 +52,9 @@ impl Storm {
             }
             2 => {
                 let bytes = self.world.encode(Topic::Manifests, &manifest(&format!("stray{number}"), "plain"));
-                let partition = self.anywhere();
+                let partitions = self.world.cluster.partitions(Topic::Manifests).expect("it exists");
+                let partition = self.draws.below(usize::try_from(partitions).unwrap_or(1));
+                let partition = i32::try_from(partition).expect("few");
                 self.world.append(Topic::Manifests, partition, &format!("stray{number}"), Some(bytes));
                 self.fault("misplaced_manifest");
             }

@@ -1,0 +1,228 @@
+//! `consign verify`: the topics of a running cluster against the contract.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::Globals;
+use super::exit::Exit;
+use super::kafka::{Connection, ConnectionArgs, Unconnected};
+use super::output::OutputFormat;
+use crate::audit::{Audit, AuditError, AuditOptions, Step};
+use crate::engine::WorkerOptions;
+use crate::record::{Timestamp, TopicNames};
+use crate::verify::{Report, Request, Violation};
+
+/// Check what the topics of a running cluster say against the contract.
+///
+/// Reads every topic, rebuilds every file's state from its records, makes every plan again from the recorded arrival and
+/// routing document, and prints each difference with its topic, partition and offset. The engine may be at work
+/// meanwhile; nothing is written but a scratch store on local disk, which is removed at the end.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  consign verify
+  consign verify --scratch /var/tmp --output json
+  consign verify --journal received.jsonl
+
+Ends with 0 if there is no difference, with 1 if there is one.")]
+pub struct VerifyArgs {
+    /// Directory for the scratch store: about as much room as the topics take.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    pub scratch: PathBuf,
+    /// What receivers journalled, one JSON object a line: idempotency_key, attempt, body_sha256, received_at.
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+    /// Differences printed at most; all are counted.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub show: usize,
+    /// How far the clocks of processes and receivers may be apart.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub max_clock_skew: std::time::Duration,
+    /// Where broker and registry are.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// Runs `verify`.
+pub fn run(args: &VerifyArgs, globals: &Globals) -> Exit {
+    verify(args, globals).unwrap_or_else(|failure| failure.tell())
+}
+
+fn verify(args: &VerifyArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+    let requests = args.journal.as_ref().map_or_else(|| Ok(Vec::new()), read_journal)?;
+    let connection = Connection::open(&args.connection)?;
+    let millis = |d: std::time::Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+    let options = AuditOptions {
+        names: connection.names.clone(),
+        max_clock_skew_ms: millis(args.max_clock_skew),
+        default_deadline_ms: WorkerOptions::new("", connection.names.clone()).default_deadline_ms,
+        retention_ms: millis(connection.config.topics.retention),
+        scratch: args.scratch.join(format!("consign-verify-{}", std::process::id())),
+    };
+    let cluster = Arc::clone(&connection.cluster);
+    let committed = |partitions: &[_]| cluster.committed(partitions);
+    let mut told = Told::default();
+    let report = tokio::task::block_in_place(|| {
+        let mut audit = Audit {
+            cluster: cluster.as_ref(),
+            committed: &committed,
+            codec: Arc::clone(&connection.codec),
+            progress: &mut |step| told.say(step),
+        };
+        audit.run(&options, requests)
+    });
+    told.end();
+    let report = report.map_err(unconnected)?;
+    if globals.output == OutputFormat::Json {
+        let document = document(&report, &connection.names);
+        println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());
+    } else {
+        print_text(&report, &connection.names, args.show);
+    }
+    Ok(if report.violations.is_empty() { Exit::Ok } else { Exit::No })
+}
+
+fn unconnected(error: AuditError) -> Unconnected {
+    match error {
+        AuditError::Log(error) => error.into(),
+        AuditError::RegistryAway(_) => Unconnected { exit: Exit::Unreachable, text: error.to_string() },
+        AuditError::Scratch(_) | AuditError::Homeless => Unconnected { exit: Exit::Usage, text: error.to_string() },
+    }
+}
+
+/// A line of a journal. What else it says is not asked.
+#[derive(Deserialize)]
+struct Line {
+    idempotency_key: String,
+    attempt: i32,
+    body_sha256: String,
+    received_at: i64,
+}
+
+fn read_journal(path: &PathBuf) -> Result<Vec<Request>, Unconnected> {
+    let usage = |text: String| Unconnected { exit: Exit::Usage, text };
+    let text = std::fs::read_to_string(path).map_err(|e| usage(format!("{}: {e}", path.display())))?;
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(n, line)| {
+            let line: Line = serde_json::from_str(line)
+                .map_err(|e| usage(format!("{}:{}: no line of a journal: {e}", path.display(), n + 1)))?;
+            let hex = line.body_sha256.trim_start_matches("sha256:");
+            Ok(Request {
+                idempotency_key: line.idempotency_key,
+                attempt: line.attempt,
+                body_sha256: format!("sha256:{hex}"),
+                received_at: Timestamp(line.received_at),
+            })
+        })
+        .collect()
+}
+
+/// Progress on standard error: one line that changes on a terminal, a line each elsewhere.
+#[derive(Default)]
+struct Told {
+    on_a_line: bool,
+}
+
+impl Told {
+    fn say(&mut self, step: Step) {
+        let text = match step {
+            Step::Reading { read, of } => format!("read {read} of {of} offsets"),
+            Step::Checking { files, differences } => format!("checked {files} files, {differences} differences"),
+        };
+        let mut stderr = std::io::stderr();
+        // Nobody is left to be told where standard error is closed.
+        let _ = if stderr.is_terminal() {
+            self.on_a_line = true;
+            write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush())
+        } else {
+            writeln!(stderr, "{text}")
+        };
+    }
+
+    fn end(&self) {
+        if self.on_a_line {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+fn place(violation: &Violation, names: &TopicNames) -> Option<String> {
+    let (at, offset) = violation.at?;
+    Some(format!("{}/{} offset {offset}", names.name(at.topic), at.partition))
+}
+
+fn print_text(report: &Report, names: &TopicNames, show: usize) {
+    for violation in report.violations.iter().take(show) {
+        let file = violation.file_id.as_ref().map_or("-", |id| id.as_str());
+        let place = place(violation, names).unwrap_or_else(|| "-".to_owned());
+        println!("{} {file} {place}: {}", violation.invariant, violation.text);
+    }
+    let hidden = report.violations.len().saturating_sub(show);
+    if hidden > 0 {
+        println!("… and {hidden} more (--show {})", report.violations.len());
+    }
+    let count = |name: &str| report.count(name);
+    println!(
+        "files {} ({} COMPLETED, {} FAILED, {} forgotten), dispatches {}, attempts {}",
+        count("files"),
+        count("files.COMPLETED"),
+        count("files.FAILED"),
+        count("files.forgotten"),
+        count("dispatches"),
+        count("attempts"),
+    );
+    println!(
+        "file states {} folded again: {} equal; plans made again: {} equal, {} different, {} not provable",
+        count("file_states"),
+        count("folds.equal"),
+        count("plans.equal"),
+        count("plans.different"),
+        count("plans.not_provable"),
+    );
+    match report.violations.len() {
+        0 => println!("no difference"),
+        n => println!("{n} differences; each names an invariant: see docs/verify.md"),
+    }
+}
+
+fn document(report: &Report, names: &TopicNames) -> Value {
+    let differences: Vec<Value> = report
+        .violations
+        .iter()
+        .map(|violation| {
+            json!({
+                "invariant": violation.invariant,
+                "file_id": violation.file_id.as_ref().map(ToString::to_string),
+                "topic": violation.at.map(|(at, _)| names.name(at.topic)),
+                "partition": violation.at.map(|(at, _)| at.partition),
+                "offset": violation.at.map(|(_, offset)| offset),
+                "text": violation.text,
+            })
+        })
+        .collect();
+    json!({"equal": differences.is_empty(), "counts": report.counts, "differences": differences})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_is_read_line_by_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let line = json!({"idempotency_key": "f/a", "attempt": 1, "body_sha256": "ab", "received_at": 7, "more": true});
+        std::fs::write(file.path(), format!("{line}\n\n")).unwrap();
+        let read = read_journal(&file.path().to_owned()).unwrap();
+        assert_eq!((read.len(), read[0].body_sha256.as_str()), (1, "sha256:ab"));
+        std::fs::write(file.path(), format!("{line}\n{{}}\n")).unwrap();
+        let refused = read_journal(&file.path().to_owned()).unwrap_err();
+        assert!(refused.text.contains(":2:"), "{}", refused.text);
+        assert_eq!(refused.exit, Exit::Usage);
+    }
+}
