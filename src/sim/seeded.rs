@@ -157,7 +157,8 @@ impl Run {
             let now = self.storm.world.now();
             let waits_for_registry = self.storm.world.unwell().iter().any(|u| u.code == "CG208");
             match next_due(&mut self.storm.world) {
-                Some(due) => self.storm.world.advance(if due > now { due.millis_since(now) } else { 60 }),
+                // What is overdue waits for something by a clock that has been set back since.
+                Some(due) => self.storm.world.advance(if due > now { due.millis_since(now) } else { 1_000 }),
                 None if waits_for_registry => self.storm.world.advance(1_000),
                 None => return true,
             }
@@ -167,6 +168,11 @@ impl Run {
         let open = self.storm.world.states().values().filter(|s| !is_terminal(s.state));
         let open: Vec<String> = open.map(|s| format!("{} {:?}", s.file_id, s.next_event)).collect();
         self.broken.insert(("L1", None));
+        let cluster = &self.storm.world.cluster;
+        let committed = cluster.committed_positions();
+        let running: Vec<(String, Vec<i32>)> =
+            self.storm.world.workers.iter().map(|(name, worker)| (name.clone(), worker.running())).collect();
+        self.storm.say(format!("it never comes to rest: homes {running:?}, committed {committed:?}"));
         self.violations.push(format!("L1 after {after}, it never comes to rest: {unwell:?} {open:?}"));
         false
     }

@@ -76,6 +76,8 @@ impl Checker {
                     _ => self.report.add("manifests.unread"),
                 }
             }
+            // What was read again may have been judged again by then, when its file was forgotten.
+            _ if self.options.inputs_were_reread => self.report.add("manifests.not_provable"),
             _ => {
                 let ended: Vec<String> =
                     ends.iter().filter(|(_, n)| *n > 0).map(|(e, n)| format!("{e} {n}×")).collect();

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use super::draws::Draws;
 use super::world::World;
+use crate::engine::Observed;
 use crate::log::TopicPartition;
 use crate::record::{Outcome, Topic};
 
@@ -291,11 +292,13 @@ impl Storm {
         }
     }
 
-    /// Compacts every topic that is compacted, tombstones and markers included.
+    /// Compacts every topic that is compacted, markers included; tombstones too, where none is left that says that a file
+    /// was forgotten lately.
     pub fn compact_everything(&mut self) {
+        let forgotten = self.world.observed().iter().any(|o| matches!(o, Observed::Forgotten { .. }));
         for topic in Topic::RESTORED {
             for partition in 0..self.partitions() {
-                self.world.cluster.compact(TopicPartition { topic, partition }, true).expect("it exists");
+                self.world.cluster.compact(TopicPartition { topic, partition }, !forgotten).expect("it exists");
             }
         }
         let controls = TopicPartition { topic: Topic::Controls, partition: 0 };
