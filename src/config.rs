@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
+use crate::record::registry::{RegistryAuth, WRITE_VERSIONS};
+
+mod faults;
+
 /// The commented default configuration, with every key.
 pub const DEFAULT: &str = include_str!("../config/consign.toml");
 
 /// Why a configuration can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("CG400: {0}")]
+#[error("{0}")]
 pub struct ConfigError(pub String);
 
 /// One process's configuration; `config/consign.toml` says what each key means.
@@ -26,10 +30,16 @@ pub struct Config {
     pub topics: Topics,
     /// The schema registry.
     pub registry: Registry,
+    /// The record schemas.
+    pub schemas: Schemas,
     /// The HTTP API.
     pub gateway: GatewayConfig,
     /// Ack tokens.
     pub acks: Acks,
+    /// Where requests may go.
+    pub egress: EgressConfig,
+    /// Where secrets are.
+    pub secrets: SecretsConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -44,7 +54,10 @@ pub struct Process {
     pub workers: usize,
     /// What the process does.
     pub roles: Vec<Role>,
-    /// How long a stop waits for requests on the wire.
+    /// A worker whose clock is off by more decides nothing and isn't ready.
+    #[serde(deserialize_with = "duration")]
+    pub max_clock_skew: Duration,
+    /// How long a stop may take.
     #[serde(deserialize_with = "duration")]
     pub stop_within: Duration,
 }
@@ -96,6 +109,32 @@ pub struct Topics {
 pub struct Registry {
     /// Base URL.
     pub url: String,
+    /// User of basic authentication; none where empty.
+    pub user: String,
+    /// Environment variable with that user's password.
+    pub password_env: String,
+    /// Environment variable with a bearer token; none where empty.
+    pub token_env: String,
+}
+
+impl Registry {
+    /// How the registry is told who asks; reads the environment variables that are named.
+    pub fn auth(&self) -> Result<RegistryAuth, ConfigError> {
+        let secret = |name: &str| std::env::var(name).map_err(|e| ConfigError(format!("[registry]: {name}: {e}")));
+        Ok(match (self.user.as_str(), self.token_env.as_str()) {
+            ("", "") => RegistryAuth::None,
+            ("", token) => RegistryAuth::Bearer(secret(token)?),
+            (user, _) => RegistryAuth::Basic { user: user.to_owned(), password: secret(&self.password_env)? },
+        })
+    }
+}
+
+/// `[schemas]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schemas {
+    /// The version of the record schemas in which this process writes.
+    pub write_version: u32,
 }
 
 /// `[gateway]`
@@ -106,6 +145,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Callers.
     pub tokens: Vec<TokenConfig>,
+    /// Its address as targets reach it; empty for where it listens.
+    pub public_url: String,
 }
 
 /// `[[gateway.tokens]]`
@@ -142,6 +183,44 @@ pub struct AckKey {
     pub secret_file: Option<String>,
 }
 
+/// `[egress]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressConfig {
+    /// Networks inside that every target may reach.
+    pub allow_cidrs: Vec<String>,
+    /// Whether plain HTTP may be used.
+    pub allow_http: bool,
+    /// Opens link-local addresses and metadata of clouds where `allow_cidrs` holds them.
+    pub dangerous_allow_metadata: bool,
+    /// The proxy that every request goes through; empty for none.
+    pub proxy: String,
+    /// More for some targets, by name.
+    pub targets: BTreeMap<String, EgressTarget>,
+}
+
+/// `[egress.targets.NAME]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EgressTarget {
+    /// Networks inside that this target may reach.
+    pub allow_cidrs: Vec<String>,
+    /// Whether plain HTTP may be used.
+    pub allow_http: bool,
+}
+
+/// `[secrets]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// A directory with one file for each secret; empty for none.
+    pub directory: String,
+    /// Files by the names of secrets.
+    pub files: BTreeMap<String, String>,
+    /// Environment variables by the names of secrets.
+    pub variables: BTreeMap<String, String>,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -170,38 +249,73 @@ impl Config {
         file: Option<&str>,
         environment: impl IntoIterator<Item = (&'e str, &'e str)>,
     ) -> Result<Self, ConfigError> {
-        let mut table: toml::Table = DEFAULT.parse().expect("the embedded defaults are TOML");
+        let defaults: toml::Table = DEFAULT.parse().expect("the embedded defaults are TOML");
+        let mut table = defaults.clone();
+        let mut variables = BTreeMap::new();
         if let Some(file) = file {
-            let over: toml::Table =
-                file.parse().map_err(|e| ConfigError(format!("the configuration is no TOML: {e}")))?;
+            let over: toml::Table = file.parse().map_err(|e| faults::no_toml(file, &e))?;
+            faults::unknown_keys(file, &defaults)?;
             lay_over(&mut table, over);
         }
         for (name, value) in environment {
-            lay_variable_over(&mut table, name, value);
+            if let Some(path) = lay_variable_over(&mut table, name, value)? {
+                variables.insert(path, name.to_owned());
+            }
         }
-        let config: Self = table.try_into().map_err(|e| ConfigError(format!("the configuration doesn't load: {e}")))?;
+        let config: Self = table.try_into().map_err(|e| faults::wrong_value(&e, file, &variables))?;
         config.check()
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
-        let wrong = |text: &str| Err(ConfigError(text.to_owned()));
-        if self.process.workers == 0 {
-            return wrong("process.workers is at least 1");
-        }
-        if self.process.roles.is_empty() {
-            return wrong("process.roles names at least one of engine, gateway");
-        }
-        if self.topics.home_partitions < 1 {
-            return wrong("topics.home_partitions is at least 1");
-        }
-        if self.process.instance.is_empty() {
-            return wrong("process.instance is empty");
+    /// Whether the values can be used together; for one whose values were changed by options.
+    pub fn check(self) -> Result<Self, ConfigError> {
+        let roles = &self.process.roles;
+        let registry = &self.registry;
+        let wrong = [
+            (self.process.workers == 0, "process.workers is at least 1"),
+            (roles.is_empty(), "process.roles names at least one of engine, gateway"),
+            (self.process.instance.is_empty(), "process.instance is empty"),
+            (self.kafka.bootstrap.trim().is_empty(), "kafka.bootstrap is empty"),
+            (
+                !is_prefix(&self.kafka.prefix),
+                "kafka.prefix has other characters than letters, digits, `.`, `_` and `-`",
+            ),
+            (self.kafka.session_timeout < Duration::from_secs(1), "kafka.session_timeout is at least 1s"),
+            (self.kafka.transaction_timeout < Duration::from_secs(1), "kafka.transaction_timeout is at least 1s"),
+            (self.topics.home_partitions < 1, "topics.home_partitions is at least 1"),
+            (self.topics.replication < 1, "topics.replication is at least 1"),
+            (self.topics.retention < Duration::from_secs(60), "topics.retention is at least 1m"),
+            (
+                !registry.user.is_empty() && !registry.token_env.is_empty(),
+                "registry.user and registry.token_env exclude each other",
+            ),
+            (
+                registry.user.is_empty() != registry.password_env.is_empty(),
+                "registry.user and registry.password_env go together",
+            ),
+            (self.log.level.trim().is_empty(), "log.level is empty"),
+        ];
+        if let Some((_, text)) = wrong.iter().find(|(is_wrong, _)| *is_wrong) {
+            return Err(ConfigError((*text).to_owned()));
         }
         if let Some(key) = self.acks.keys.iter().find(|k| k.secret_env.is_some() == k.secret_file.is_some()) {
             return Err(ConfigError(format!("acks key `{}` has either secret_env or secret_file", key.id)));
         }
+        if let Some(token) = self.gateway.tokens.iter().find(|t| !["viewer", "operator"].contains(&t.role.as_str())) {
+            return Err(ConfigError(format!("role `{}` of {} is none of viewer, operator", token.role, token.actor)));
+        }
+        let version = self.schemas.write_version;
+        if !WRITE_VERSIONS.contains(&version) {
+            let known: Vec<String> = WRITE_VERSIONS.iter().map(ToString::to_string).collect();
+            let known = known.join(", ");
+            return Err(ConfigError(format!("schemas.write_version is {version}; this consign can write {known}")));
+        }
         Ok(self)
     }
+}
+
+/// Characters that a topic's name may have.
+fn is_prefix(text: &str) -> bool {
+    text.len() <= 200 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn lay_over(table: &mut toml::Table, over: toml::Table) {
@@ -213,17 +327,27 @@ fn lay_over(table: &mut toml::Table, over: toml::Table) {
     }
 }
 
-/// `CONSIGN_KAFKA_BOOTSTRAP=x` sets `kafka.bootstrap`; the value takes the type of the default.
-fn lay_variable_over(table: &mut toml::Table, name: &str, value: &str) {
-    let Some(rest) = name.strip_prefix("CONSIGN_") else { return };
-    let Some((section, key)) = rest.split_once('_') else { return };
-    let Some(toml::Value::Table(section)) = table.get_mut(&section.to_lowercase()) else { return };
-    let Some(current) = section.get_mut(&key.to_lowercase()) else { return };
+/// `CONSIGN_KAFKA_BOOTSTRAP=x` sets `kafka.bootstrap`; the value takes the type of the default. Gives the key that was
+/// set; none for a variable of somebody else's.
+fn lay_variable_over(table: &mut toml::Table, name: &str, value: &str) -> Result<Option<String>, ConfigError> {
+    let Some((section, key)) = name.strip_prefix("CONSIGN_").and_then(|rest| rest.split_once('_')) else {
+        return Ok(None);
+    };
+    let (section, key) = (section.to_lowercase(), key.to_lowercase());
+    let Some(toml::Value::Table(keys)) = table.get_mut(&section) else { return Ok(None) };
+    let known: Vec<String> = keys.keys().cloned().collect();
+    let Some(current) = keys.get_mut(&key) else {
+        let meant = faults::nearest(&key, known.iter().map(String::as_str));
+        let meant = meant.map(|k| format!(" (CONSIGN_{}_{}?)", section.to_uppercase(), k.to_uppercase()));
+        return Err(ConfigError(format!("{name}: [{section}] has no key `{key}`{}", meant.unwrap_or_default())));
+    };
     *current = match current {
         toml::Value::Integer(_) => value.parse().map_or_else(|_| value.into(), toml::Value::Integer),
+        toml::Value::Boolean(_) => value.parse().map_or_else(|_| value.into(), toml::Value::Boolean),
         toml::Value::Array(_) => value.split(',').map(|part| toml::Value::from(part.trim())).collect::<Vec<_>>().into(),
         _ => value.into(),
     };
+    Ok(Some(format!("{section}.{key}")))
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -232,39 +356,4 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_load_and_have_every_key() {
-        // No field of Config has a default of its own, so a missing key would fail here.
-        let config = Config::load(None, []).unwrap();
-        assert_eq!(config.topics.retention, Duration::from_secs(30 * 86_400));
-    }
-
-    #[test]
-    fn a_file_and_the_environment_are_laid_over_the_defaults() {
-        let file = "[kafka]\nbootstrap = \"a:1\"\nprefix = \"x.\"\n[kafka.client]\n\"security.protocol\" = \"ssl\"\n";
-        let environment = [("CONSIGN_KAFKA_BOOTSTRAP", "b:2"), ("CONSIGN_PROCESS_WORKERS", "3"), ("CONSIGN_URL", "u")];
-        let config = Config::load(Some(file), environment).unwrap();
-        assert_eq!(config.kafka.bootstrap, "b:2");
-        assert_eq!(config.kafka.prefix, "x.");
-        assert_eq!(config.kafka.client["security.protocol"], "ssl");
-        assert_eq!(config.process.workers, 3);
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        for (file, says) in [
-            ("[kafka]\nbootstarp = \"a\"", "bootstarp"),
-            ("[process]\nworkers = 0", "process.workers"),
-            ("[process]\nworkers = \"many\"", "workers"),
-            ("[process]\nstop_within = \"soon\"", "soon"),
-            ("[[acks.keys]]\nid = \"k\"", "secret_env or secret_file"),
-            ("nonsense", "no TOML"),
-        ] {
-            let error = Config::load(Some(file), []).unwrap_err().to_string();
-            assert!(error.contains(says), "{file}: {error}");
-        }
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@
 //! | [`lifecycle`] | the state machine: (file, event, time) → file and effects | yes |
 //! | [`plan`] | arrival and routing document → the exact requests | yes |
 //! | [`routing`] | the routing document: read, check, digest, evaluate | yes |
+//! | [`store`] | the engine's local state: what a home partition knows, on disk or in memory | |
 //! | [`transport`] | port 2, the outside | |
 //! | [`log`] | port 1, the log: Kafka, or the same semantics in this process | |
 //! | [`record`] | the records, their keys, topics and codec | |
@@ -48,6 +49,7 @@ pub mod receiver;
 pub mod record;
 pub mod routing;
 pub mod sim;
+pub mod store;
 pub mod transport;
 pub mod verify;
 pub mod view;

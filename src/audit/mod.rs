@@ -88,12 +88,15 @@ pub enum Step {
     },
 }
 
+/// Gives the group's committed offsets of some partitions.
+pub type Committed<'a> = dyn Fn(&[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> + 'a;
+
 /// What an audit asks of its cluster and tells its caller.
 pub struct Audit<'a> {
     /// The log.
     pub cluster: &'a dyn Cluster,
     /// The group's committed offsets of these partitions, read stably.
-    pub committed: &'a dyn Fn(&[TopicPartition]) -> Result<Vec<Option<i64>>, LogError>,
+    pub committed: &'a Committed<'a>,
     /// Knows the schemas.
     pub codec: Arc<Codec>,
     /// Told now and then how far it is.

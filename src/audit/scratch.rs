@@ -112,10 +112,10 @@ impl<'a> Rest<'a> {
         self.take(usize::try_from(length).ok()?)
     }
 
-    fn optional(&mut self) -> Option<Option<Vec<u8>>> {
+    /// What `put_optional` wrote: whether it is there, and the bytes.
+    fn optional(&mut self) -> Option<(bool, Vec<u8>)> {
         let is_there = self.take(1)?[0] == 1;
-        let bytes = self.bytes()?;
-        Some(is_there.then(|| bytes.to_vec()))
+        Some((is_there, self.bytes()?.to_vec()))
     }
 }
 
@@ -125,7 +125,7 @@ fn decode(place: &[u8], value: &[u8]) -> Option<Record> {
     let partition = i32::from_be_bytes(place.array()?);
     let offset = i64::from_be_bytes(place.array()?);
     let timestamp = Timestamp(i64::from_be_bytes(rest.array()?));
-    let (key, value) = (rest.optional()?, rest.optional()?);
+    let [key, value] = [rest.optional()?, rest.optional()?].map(|(is_there, bytes)| is_there.then_some(bytes));
     let mut headers = Headers::new();
     while !rest.0.is_empty() {
         let name = String::from_utf8(rest.bytes()?.to_vec()).ok()?;
@@ -157,7 +157,7 @@ mod tests {
             ("b", record(Topic::Plans, 300, Some(b""))),
             ("a", record(Topic::Outcomes, 2, None)),
             ("ab", record(Topic::Outcomes, 1, Some(b"x"))),
-            ("a", record(Topic::Outcomes, 256, Some(&[0; 100_000]))),
+            ("a", record(Topic::Outcomes, 256, Some(&vec![0; 100_000]))),
             ("a", record(Topic::Manifests, 9, Some(b"y"))),
         ];
         for (group, record) in &put {

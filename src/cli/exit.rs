@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::engine::Stop;
+
 /// How a command ends. Scripts may rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
@@ -17,17 +19,20 @@ pub enum Exit {
     NotFound,
     /// It is under way and not finished yet.
     Unfinished,
+    /// A part of consign itself broke; the message names it.
+    Broken,
 }
 
 impl Exit {
     /// Every way to end, with its meaning, for `--help` and the documentation.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Ok, "done, and the answer is yes"),
         (Self::No, "the answer is no: the file FAILED, a check found differences, an intervention was refused"),
         (Self::Usage, "the command line or the configuration is wrong"),
         (Self::Unreachable, "the gateway, the log or the registry can't be reached, or didn't answer in time"),
         (Self::NotFound, "what was asked for isn't there"),
         (Self::Unfinished, "it is under way and not finished yet"),
+        (Self::Broken, "a part of consign itself broke; the message names it"),
     ];
 
     /// The number.
@@ -39,6 +44,7 @@ impl Exit {
             Self::Unreachable => 3,
             Self::NotFound => 4,
             Self::Unfinished => 5,
+            Self::Broken => 6,
         }
     }
 
@@ -53,8 +59,18 @@ impl Exit {
             Self::NotFound => 3,
             Self::Unreachable => 4,
             Self::Usage => 5,
+            Self::Broken => 6,
         };
         if weight(other) > weight(self) { other } else { self }
+    }
+}
+
+impl From<&Stop> for Exit {
+    fn from(stop: &Stop) -> Self {
+        match stop {
+            Stop::Broken { .. } => Self::Broken,
+            Stop::InstanceFenced { .. } | Stop::ProducerFenced { .. } | Stop::LogRefused(_) => Self::Unreachable,
+        }
     }
 }
 
@@ -71,7 +87,7 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_table() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

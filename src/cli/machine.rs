@@ -1,11 +1,11 @@
 //! `consign machine`: the state machine's tables, printed by running it.
 
 use clap::Args;
-use serde_json::json;
 
 use super::client::Globals;
 use super::exit::Exit;
-use super::output::OutputFormat;
+use super::output::answer::{Machine, MachineTable};
+use super::output::print;
 use crate::lifecycle::table;
 
 /// Arguments of `machine`.
@@ -17,17 +17,7 @@ pub struct MachineArgs {}
 
 /// Prints the tables.
 pub fn run(_: MachineArgs, globals: &Globals) -> Exit {
-    if globals.output == OutputFormat::Json {
-        let tables: Vec<_> = table::tables()
-            .iter()
-            .map(|t| {
-                let cells: Vec<_> = t.cells.iter().map(|c| json!({"inputs": c.inputs, "outputs": c.outputs})).collect();
-                json!({"name": t.name, "title": t.title, "inputs": t.inputs, "outputs": t.outputs, "cells": cells})
-            })
-            .collect();
-        println!("{}", serde_json::to_string_pretty(&json!({"tables": tables})).unwrap_or_default());
-    } else {
-        print!("{}", table::render());
-    }
+    let answer = Machine { tables: table::tables().into_iter().map(MachineTable::from).collect() };
+    print(globals.output, &answer, table::render);
     Exit::Ok
 }

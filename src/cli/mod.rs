@@ -1,5 +1,7 @@
 //! The command line, one file for each subcommand.
 
+use std::io::IsTerminal as _;
+
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -9,10 +11,13 @@ pub mod client;
 pub mod demo;
 pub mod dev;
 pub mod exit;
+pub mod failure;
 pub mod kafka;
 pub mod machine;
 pub mod offsets;
+mod outbound;
 pub mod output;
+mod reach;
 pub mod routing;
 pub mod run;
 pub mod schemas;
@@ -22,6 +27,9 @@ pub mod verify;
 
 use client::{ClientCommand, Globals};
 use exit::Exit;
+use failure::Failure;
+use output::answer::Completions;
+use output::print;
 
 /// The one owner of every file's outcome: files announced on Kafka reach the services that must each receive them, and
 /// each file ends in one authoritative state.
@@ -30,10 +38,11 @@ use exit::Exit;
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
-    /// How log lines look; they go to standard error.
-    #[arg(long, value_enum, default_value = "text", global = true, env = "CONSIGN_LOG_FORMAT")]
-    log_format: LogFormat,
-    /// What is logged, such as `info` or `consign=debug,warn`.
+    /// How log lines look; they go to standard error. Default: text; `run` takes it from its configuration.
+    #[arg(long, value_enum, global = true, env = "CONSIGN_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+    /// What is logged, such as `info` or `consign=debug,warn`. Default: error; for `dev`, warn; `run` takes it from its
+    /// configuration.
     #[arg(long, global = true, env = "CONSIGN_LOG_LEVEL", value_name = "FILTER")]
     log_level: Option<String>,
     #[command(subcommand)]
@@ -67,8 +76,16 @@ enum Command {
     /// Print the state machine's tables.
     Machine(machine::MachineArgs),
     /// Print a completion script for a shell.
-    #[command(after_help = "Examples:\n  consign completion bash > /etc/bash_completion.d/consign")]
-    Completion {
+    #[command(
+        alias = "completion",
+        after_help = "Examples:
+  consign completions bash > consign.bash
+  consign completions zsh > _consign
+  consign completions fish > consign.fish
+
+Put the script where the shell looks for completions."
+    )]
+    Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
@@ -87,29 +104,35 @@ fn after_help() -> String {
 /// Parses the command line and runs the command.
 pub fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
-    let default_level = match &cli.command {
-        Command::Run(_) => "info",
-        Command::Dev(_) => "warn",
-        _ => "error",
-    };
-    begin_log(cli.log_format, cli.log_level.as_deref().unwrap_or(default_level));
+    let output = cli.globals.output;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("consign: the runtime can't start: {e}");
-            return Exit::Unreachable.into();
+            let message = format!("the runtime can't start: {e}");
+            return Failure { exit: Exit::Unreachable, code: None, message, hint: None }.tell(output).into();
         }
     };
-    let exit = runtime.block_on(run(cli.command, &cli.globals));
+    let exit = runtime.block_on(run(cli)).unwrap_or_else(|failure| failure.tell(output));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit.into()
 }
 
-async fn run(command: Command, globals: &Globals) -> Exit {
-    match command {
+async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let (globals, log) = (&cli.globals, (cli.log_format, cli.log_level.as_deref()));
+    // In one process workers join one after the other, and each rebalance ends a transaction: nothing to warn about.
+    let default_level =
+        if matches!(cli.command, Command::Dev(_)) { "warn,consign::node::observe=error" } else { "error" };
+    if let Command::Run(args) = cli.command {
+        // Options and environment win over the file.
+        let config = args.config()?;
+        begin_log(log.0.unwrap_or(config.log.format), log.1.unwrap_or(&config.log.level))?;
+        return Ok(run::run(args, config, globals).await);
+    }
+    begin_log(log.0.unwrap_or(LogFormat::Text), log.1.unwrap_or(default_level))?;
+    Ok(match cli.command {
         Command::Demo(args) => demo::run(args, globals).await,
-        Command::Dev(args) => dev::run(args).await,
-        Command::Run(args) => run::run(args).await,
+        Command::Dev(args) => dev::run(args, globals).await,
+        Command::Run(_) => unreachable!("it was run above"),
         Command::Topics(command) => topics::run(command, globals),
         Command::Schemas(command) => schemas::run(command, globals),
         Command::Routing(command) => routing::run(command, globals),
@@ -117,20 +140,31 @@ async fn run(command: Command, globals: &Globals) -> Exit {
         Command::Verify(args) => verify::run(&args, globals),
         Command::Client(command) => client::run(command, globals).await,
         Command::Machine(args) => machine::run(args, globals),
-        Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "consign", &mut std::io::stdout());
-            Exit::Ok
-        }
-    }
+        Command::Completions { shell } => completions(shell, globals),
+    })
 }
 
-fn begin_log(format: LogFormat, level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+fn completions(shell: clap_complete::Shell, globals: &Globals) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "consign", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    let answer = Completions { shell: shell.to_string(), script };
+    print(globals.output, &answer, || answer.script.clone());
+    Exit::Ok
+}
+
+fn begin_log(format: LogFormat, level: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(level).map_err(|e| {
+        Failure::coded(Exit::Usage, "CG400", format!("the log level `{level}` can't be read: {e}"))
+            .hint("say error, warn, info, debug, trace, or a filter such as consign=debug,warn")
+    })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => lines.init(),
+        // Colours are for terminals, not for files and pipes.
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
+    Ok(())
 }
 
 /// Done when the process is told to stop: Ctrl-C or SIGTERM.

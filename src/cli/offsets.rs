@@ -1,12 +1,14 @@
 //! `consign offsets repair`: positions for a group that lost them.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::client::Globals;
 use super::exit::Exit;
-use super::kafka::{Connection, ConnectionArgs, Unconnected};
-use super::output::OutputFormat;
+use super::failure::Failure;
+use super::kafka::{Connection, ConnectionArgs};
+use super::output::answer::{OffsetsRepaired, RepairedOffset};
+use super::output::{counted, print};
+use crate::log::kafka::Misplaced;
 
 /// `consign offsets …`
 #[derive(Debug, Clone, Subcommand)]
@@ -37,38 +39,37 @@ pub struct RepairArgs {
 /// Runs `offsets …`.
 pub fn run(command: OffsetsCommand, globals: &Globals) -> Exit {
     let OffsetsCommand::Repair(args) = command;
-    repair(&args, globals).unwrap_or_else(|failure| failure.tell())
+    repair(&args, globals).unwrap_or_else(|failure| failure.tell(globals.output))
 }
 
-fn repair(args: &RepairArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+fn repair(args: &RepairArgs, globals: &Globals) -> Result<Exit, Failure> {
     let connection = Connection::open(&args.connection)?;
-    let misplaced = tokio::task::block_in_place(|| {
-        let misplaced = connection.cluster.misplaced_offsets()?;
-        if !args.dry_run {
-            let positions: Vec<_> = misplaced.iter().map(crate::log::kafka::Misplaced::safe).collect();
-            connection.cluster.commit_positions(&positions)?;
-        }
-        Ok::<_, crate::log::LogError>(misplaced)
+    let misplaced = connection.ask(globals.output, |connection| {
+        let repaired = || {
+            let misplaced = connection.cluster.misplaced_offsets()?;
+            if !args.dry_run {
+                let positions: Vec<_> = misplaced.iter().map(Misplaced::safe).collect();
+                connection.cluster.commit_positions(&positions)?;
+            }
+            Ok(misplaced)
+        };
+        repaired().map_err(|e| connection.log_failure(&e))
     })?;
-    let verb = if args.dry_run { "would commit" } else { "committed" };
-    if globals.output == OutputFormat::Json {
-        let repaired: Vec<_> = misplaced
-            .iter()
-            .map(|m| {
-                let (at, offset) = m.safe();
-                json!({"topic": connection.names.name(at.topic), "partition": at.partition,
-                       "committed": m.committed, "position": offset})
-            })
-            .collect();
-        let document = json!({"dry_run": args.dry_run, "repaired": repaired});
-        println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());
-    } else {
-        for one in &misplaced {
-            let (at, offset) = one.safe();
+    let repaired = misplaced.iter().map(|one| {
+        let (at, position) = one.safe();
+        let topic = connection.names.name(at.topic);
+        RepairedOffset { topic, partition: at.partition, committed: one.committed, position }
+    });
+    let answer = OffsetsRepaired { dry_run: args.dry_run, repaired: repaired.collect() };
+    print(globals.output, &answer, || {
+        let verb = if args.dry_run { "would commit" } else { "committed" };
+        let line = |one: &RepairedOffset| {
             let was = one.committed.map_or_else(|| "none".to_owned(), |c| c.to_string());
-            println!("{verb} {offset} for {at} (was {was})");
-        }
-        println!("{} partitions, {verb}", misplaced.len());
-    }
-    Ok(if args.dry_run && !misplaced.is_empty() { Exit::No } else { Exit::Ok })
+            format!("{}/{}: {verb} {} (was {was})\n", one.topic, one.partition, one.position)
+        };
+        let lines: String = answer.repaired.iter().map(line).collect();
+        let done = if args.dry_run { "to commit" } else { "committed" };
+        format!("{lines}{} {done}\n", counted(answer.repaired.len(), "position"))
+    });
+    Ok(if args.dry_run && !answer.repaired.is_empty() { Exit::No } else { Exit::Ok })
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::client::Globals;
 use super::exit::Exit;
+use super::failure::Failure;
 use super::kafka::{Connection, ConnectionArgs};
-use super::output::OutputFormat;
+use super::output::answer::{RoutingApplied, RoutingChecked};
+use super::output::{counted, print};
 use crate::node::controls::{ApplyError, Said, apply_routing};
 use crate::routing::{self, Diagnostic, Sources, named_files};
 
@@ -56,14 +57,17 @@ pub struct ApplyArgs {
 }
 
 /// Reads a document and the files that it names.
-pub fn read(path: &Path) -> Result<Sources, String> {
-    let text = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
-    let document = text(path)?;
+pub fn read(path: &Path) -> Result<Sources, Failure> {
+    let unread = |e: std::io::Error| {
+        Failure::coded(Exit::Usage, "CG409", format!("the routing document {} can't be read: {e}", path.display()))
+            .hint("name a YAML file that this user may read")
+    };
+    let document = std::fs::read_to_string(path).map_err(unread)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut files = BTreeMap::new();
     for name in named_files(&document) {
         // A file that isn't there is a fault of the document, with its line.
-        if let Ok(content) = text(&folder.join(&name)) {
+        if let Ok(content) = std::fs::read_to_string(folder.join(&name)) {
             files.insert(name, content);
         }
     }
@@ -72,95 +76,70 @@ pub fn read(path: &Path) -> Result<Sources, String> {
 
 /// Runs `routing …`.
 pub fn run(command: RoutingCommand, globals: &Globals) -> Exit {
-    match command {
+    let done = match command {
         RoutingCommand::Check(args) => check(&args, globals),
         RoutingCommand::Apply(args) => apply(&args, globals),
-    }
+    };
+    done.unwrap_or_else(|failure| failure.tell(globals.output))
 }
 
-fn check(args: &CheckArgs, globals: &Globals) -> Exit {
-    let sources = match read(&args.file) {
-        Ok(sources) => sources,
-        Err(text) => {
-            eprintln!("consign: {text}");
-            return Exit::Usage;
-        }
-    };
+fn check(args: &CheckArgs, globals: &Globals) -> Result<Exit, Failure> {
+    let sources = read(&args.file)?;
     let (digest, errors, warnings) = match routing::load(&sources) {
         Ok(loaded) => (Some(loaded.document.digest().to_owned()), Vec::new(), loaded.warnings),
         Err(errors) => (None, errors, Vec::new()),
     };
-    if globals.output == OutputFormat::Json {
-        let document = json!({"digest": digest, "errors": listed(&errors), "warnings": listed(&warnings)});
-        println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());
-    } else {
-        for error in &errors {
-            println!("{error}");
-        }
-        for warning in &warnings {
-            println!("warning: {warning}");
-        }
-        match &digest {
-            Some(digest) => println!("{}: good, {digest}", args.file.display()),
-            None => println!("{}: {} faults", args.file.display(), errors.len()),
-        }
-    }
-    if errors.is_empty() { Exit::Ok } else { Exit::No }
+    let answer = RoutingChecked { digest, errors, warnings };
+    print(globals.output, &answer, || {
+        let mut lines: Vec<String> = answer.errors.iter().map(|e| format!("{e}\n")).collect();
+        lines.extend(warning_lines(&answer.warnings));
+        lines.push(match &answer.digest {
+            Some(digest) => format!("{}: good, {digest}\n", args.file.display()),
+            None => {
+                let faults = counted(answer.errors.len(), "fault");
+                format!("{}: {faults}; each code has a page, docs/errors/CODE.md\n", args.file.display())
+            }
+        });
+        lines.concat()
+    });
+    Ok(if answer.errors.is_empty() { Exit::Ok } else { Exit::No })
 }
 
-fn listed(diagnostics: &[Diagnostic]) -> Vec<serde_json::Value> {
-    diagnostics
-        .iter()
-        .map(|d| json!({"code": d.code, "file": d.file, "line": d.line, "column": d.column, "text": d.text, "hint": d.hint}))
-        .collect()
+fn warning_lines(warnings: &[Diagnostic]) -> impl Iterator<Item = String> {
+    warnings.iter().map(|warning| format!("warning: {warning}\n"))
 }
 
-fn apply(args: &ApplyArgs, globals: &Globals) -> Exit {
-    let sources = match read(&args.file) {
-        Ok(sources) => sources,
-        Err(text) => {
-            eprintln!("consign: {text}");
-            return Exit::Usage;
-        }
-    };
-    let connection = match Connection::open(&args.connection) {
-        Ok(connection) => connection,
-        Err(failure) => return failure.tell(),
-    };
-    let said = Said { actor: &args.actor, reason: &args.reason, at: connection.now() };
-    let applied =
-        tokio::task::block_in_place(|| apply_routing(connection.cluster.as_ref(), &connection.codec, &sources, said));
-    match applied {
-        Ok(applied) => {
-            if globals.output == OutputFormat::Json {
-                let document = json!({
-                    "digest": applied.digest,
-                    "replaced": applied.replaced,
-                    "warnings": listed(&applied.warnings),
-                });
-                println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());
-            } else {
-                for warning in &applied.warnings {
-                    println!("warning: {warning}");
-                }
-                match &applied.replaced {
-                    Some(old) if *old == applied.digest => println!("{} is in force already", applied.digest),
-                    Some(old) => println!("{} is in force; it replaced {old}", applied.digest),
-                    None => println!("{} is in force; it is the first", applied.digest),
-                }
-            }
-            Exit::Ok
-        }
-        Err(ApplyError::Faulty(errors)) => {
-            for error in &errors {
-                eprintln!("{error}");
-            }
-            eprintln!("consign: {} has {} faults and doesn't come into force", args.file.display(), errors.len());
-            Exit::Usage
-        }
-        Err(ApplyError::Log(e)) => {
-            eprintln!("consign: {e}");
-            Exit::Unreachable
-        }
-    }
+fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Failure> {
+    let sources = read(&args.file)?;
+    // A faulty document needs no broker to be refused.
+    routing::load(&sources).map_err(|errors| faulty(&args.file.display().to_string(), &errors))?;
+    let connection = Connection::open(&args.connection)?;
+    let applied = connection.ask(globals.output, |connection| {
+        connection.prepare()?;
+        let said = Said { actor: &args.actor, reason: &args.reason, at: connection.now() };
+        apply_routing(connection.cluster.as_ref(), &connection.codec, &sources, said).map_err(|e| match e {
+            ApplyError::Faulty(errors) => faulty(&args.file.display().to_string(), &errors),
+            ApplyError::Log(e) => connection.log_failure(&e),
+        })
+    })?;
+    let answer = RoutingApplied { digest: applied.digest, replaced: applied.replaced, warnings: applied.warnings };
+    print(globals.output, &answer, || {
+        let warnings: String = warning_lines(&answer.warnings).collect();
+        let digest = &answer.digest;
+        let done = match &answer.replaced {
+            Some(old) if old == digest => format!("{digest} is in force already\n"),
+            Some(old) => format!("{digest} is in force; it replaced {old}\n"),
+            None => format!("{digest} is in force; it is the first\n"),
+        };
+        warnings + &done
+    });
+    Ok(Exit::Ok)
+}
+
+/// A document that can't come into force.
+pub(super) fn faulty(name: &str, errors: &[Diagnostic]) -> Failure {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let text =
+        format!("{name} has {} and doesn't come into force:\n{}", counted(errors.len(), "fault"), lines.join("\n"));
+    Failure::coded(Exit::Usage, "CG402", text).hint("mend them; consign routing check FILE shows them without a broker")
 }

@@ -3,12 +3,20 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
+use super::client::Globals;
 use super::exit::Exit;
-use super::kafka::{Connection, ConnectionArgs, Unconnected};
-use crate::config::{AckKey, Config, Role};
+use super::failure::Failure;
+use super::kafka::{Connection, ConnectionArgs};
+use super::outbound;
+use super::output::answer::{Differs, Serving};
+use super::output::print;
+use super::reach::Waiting;
+use crate::config::{AckKey, Config, Role, TokenConfig};
+use crate::engine::Stop;
 use crate::gateway::{Access, Role as CallerRole, Token};
 use crate::log::kafka::Difference;
 use crate::metrics::Metrics;
@@ -17,6 +25,9 @@ use crate::node::{Node, NodeParts, StartError};
 use crate::record::Confirmation;
 use crate::routing::{self, Document, Sources};
 use crate::transport::AckTokens;
+
+/// How long a process that starts waits for its broker; whoever starts both at once need not order them.
+const BROKER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Arguments of `run`.
 #[derive(Debug, Clone, Args)]
@@ -48,19 +59,38 @@ pub struct RunArgs {
     pub routing: Option<PathBuf>,
 }
 
+impl RunArgs {
+    /// The configuration, with the options over it.
+    pub fn config(&self) -> Result<Config, Failure> {
+        let mut config = self.connection.config()?;
+        if let Some(instance) = &self.instance {
+            config.process.instance.clone_from(instance);
+        }
+        if let Some(workers) = self.workers {
+            config.process.workers = workers;
+        }
+        if !self.roles.is_empty() {
+            config.process.roles.clone_from(&self.roles);
+        }
+        if let Some(listen) = self.listen {
+            config.gateway.listen = listen;
+        }
+        config.check().map_err(|e| usage("CG400", e.0))
+    }
+}
+
 /// Runs until it is told to stop, or a worker must end.
-pub async fn run(args: RunArgs) -> Exit {
-    match start(&args).await {
-        Err(failure) => failure.tell(),
+pub async fn run(args: RunArgs, config: Config, globals: &Globals) -> Exit {
+    match start(&args, config, globals).await {
+        Err(failure) => failure.tell(globals.output),
         Ok(node) => {
-            if let Some(address) = node.gateway_address() {
-                println!("consign run: http://{address}");
-            }
+            let gateway = node.gateway_address().map(|address| format!("http://{address}"));
+            let serving = Serving { gateway, receivers: None };
+            print(globals.output, &serving, || {
+                format!("consign run: {}\n", serving.gateway.as_deref().unwrap_or("no HTTP API in this process"))
+            });
             let exit = tokio::select! {
-                stop = node.ended() => {
-                    eprintln!("consign: {stop}");
-                    Exit::Unreachable
-                }
+                stop = node.ended() => stopped(&stop, globals),
                 () = super::interrupted() => Exit::Ok,
             };
             node.stop().await;
@@ -69,27 +99,43 @@ pub async fn run(args: RunArgs) -> Exit {
     }
 }
 
-async fn start(args: &RunArgs) -> Result<Node, Unconnected> {
-    let mut config = args.connection.config()?;
-    if let Some(instance) = &args.instance {
-        config.process.instance.clone_from(instance);
-    }
-    if let Some(workers) = args.workers {
-        config.process.workers = workers;
-    }
-    if !args.roles.is_empty() {
-        config.process.roles.clone_from(&args.roles);
-    }
-    if let Some(listen) = args.listen {
-        config.gateway.listen = listen;
-    }
-    let connection = Connection::with(config)?;
-    tokio::task::block_in_place(|| check(&connection, args))?;
+/// A worker had to end, and the process with it.
+pub(super) fn stopped(stop: &Stop, globals: &Globals) -> Exit {
+    let text = stop.to_string();
+    let (code, message) = match text.split_once(": ") {
+        Some((code, rest)) if code.starts_with("CG") => (Some(code.to_owned()), rest.to_owned()),
+        _ => (None, text),
+    };
+    Failure { exit: Exit::from(stop), code, message, hint: None }.tell(globals.output)
+}
+
+async fn start(args: &RunArgs, config: Config, globals: &Globals) -> Result<Node, Failure> {
+    tracing::info!(
+        instance = config.process.instance,
+        workers = config.process.workers,
+        prefix = config.kafka.prefix,
+        broker = config.kafka.bootstrap,
+        "consign run begins"
+    );
+    let waiting = Waiting::begin(globals.output, format!("the broker {}", config.kafka.bootstrap));
+    let connection = Connection::with(config, BROKER_PATIENCE)?;
+    drop(waiting);
+    connection.ask(globals.output, |connection| check(connection, args))?;
+    let parts = parts(&connection)?;
+    Node::start(parts).await.map_err(|e| match e {
+        StartError::Log(e) => connection.log_failure(&e),
+        StartError::Gateway(e) => usage("CG400", format!("[gateway]: {e}")),
+        StartError::Io(e) => super::stage::cannot_listen(&connection.config.gateway.listen.to_string(), &e),
+    })
+}
+
+/// The process as its configuration says.
+fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
     let config = &connection.config;
     let is_engine = config.process.roles.contains(&Role::Engine);
     let is_gateway = config.process.roles.contains(&Role::Gateway);
-    let gateway = if is_gateway { Some((config.gateway.listen, access(config)?)) } else { None };
-    let parts = NodeParts {
+    let gateway = if is_gateway { Some((config.gateway.listen, access(config))) } else { None };
+    Ok(NodeParts {
         cluster: connection.as_cluster(),
         codec: Arc::clone(&connection.codec),
         names: connection.names.clone(),
@@ -99,112 +145,124 @@ async fn start(args: &RunArgs) -> Result<Node, Unconnected> {
         instance: config.process.instance.clone(),
         workers: if is_engine { config.process.workers } else { 0 },
         retention: config.topics.retention,
+        max_clock_skew: config.process.max_clock_skew,
         stop_within: config.process.stop_within,
         gateway,
-    };
-    Node::start(parts).await.map_err(|e| match e {
-        StartError::Log(e) => Unconnected::from(e),
-        StartError::Gateway(_) => usage(e.to_string()),
-        other => Unconnected { exit: Exit::Unreachable, text: other.to_string() },
+        egress: outbound::egress(&config.egress).map_err(|text| usage("CG400", text))?,
+        secrets: outbound::secrets(config),
+        public_url: outbound::public_url(config),
     })
 }
 
 /// Topics, schemas and routing document must be as this version needs them before anything starts.
-fn check(connection: &Connection, args: &RunArgs) -> Result<(), Unconnected> {
-    let differences = connection.cluster.check(&connection.topics())?;
-    let wrong: Vec<String> = differences
-        .iter()
-        .filter(|d| !matches!(d, Difference::Config { .. } | Difference::Replication { .. }))
-        .map(ToString::to_string)
-        .collect();
+fn check(connection: &Connection, args: &RunArgs) -> Result<(), Failure> {
+    let differences = connection.differences(&connection.topics())?;
+    let (tolerable, wrong): (Vec<_>, Vec<_>) =
+        differences.iter().partition(|d| matches!(d, Difference::Config { .. } | Difference::Replication { .. }));
     if !wrong.is_empty() {
-        let text =
-            format!("CG401: the topics are not as they must be; `consign topics apply` mends: {}", wrong.join("; "));
-        return Err(usage(text));
+        let lines: Vec<String> = wrong.into_iter().map(|d| Differs::from(d).line()).collect();
+        let text = format!("the topics are not as they must be:\n{}", lines.join("\n"));
+        return Err(usage("CG401", text).hint("consign topics check names every difference"));
     }
-    for difference in &differences {
+    for difference in tolerable {
         tracing::warn!("{difference}; `consign topics check` shows all");
     }
-    connection.codec.prepare()?;
-    let controls = read_controls(connection.cluster.as_ref(), &connection.codec)?;
-    if controls.home_partitions().is_none() {
-        let text = "CG401: `controls` doesn't say how many home partitions there are; `consign topics apply` writes it";
-        return Err(usage(text.into()));
-    }
+    connection.prepare()?;
+    let controls = read_controls(connection.cluster.as_ref(), &connection.codec);
+    let controls = controls.map_err(|e| connection.log_failure(&e))?;
     let Some(active) = controls.active() else {
-        return Err(usage("CG402: no routing document is in force; `consign routing apply FILE` brings one".into()));
+        let text = "no routing document is in force";
+        return Err(usage("CG402", text.into()).hint("consign routing apply FILE brings one into force"));
     };
     let Some(bundle) = controls.routing(&active.routing_digest) else {
-        let text = format!("CG402: {} is in force, but `controls` doesn't hold it", active.routing_digest);
-        return Err(usage(text));
+        let text = format!("{} is in force, but `controls` doesn't hold it", active.routing_digest);
+        return Err(usage("CG402", text).hint("apply it again: consign routing apply FILE"));
     };
-    let document = load(&Sources::from(bundle))?;
+    let document = load(&Sources::from(bundle), "the routing document in force")?;
     check_ack_keys(&document, &connection.config)?;
+    outbound::warn_of_missing(&document, &outbound::secrets(&connection.config));
+    warn_of_clocks(&document, &connection.config);
     if let Some(path) = &args.routing {
-        let sources = super::routing::read(path).map_err(usage)?;
-        let named = load(&sources)?;
+        let named = load(&super::routing::read(path)?, &path.display().to_string())?;
         if named.digest() != active.routing_digest {
-            let text = format!(
-                "CG402: {} is {}, but {} is in force; `consign routing apply` changes that",
-                path.display(),
-                named.digest(),
-                active.routing_digest
-            );
-            return Err(usage(text));
+            let text = format!("{} is {}, but {} is in force", path.display(), named.digest(), active.routing_digest);
+            return Err(usage("CG402", text).hint("consign routing apply FILE brings another one into force"));
         }
     }
     Ok(())
 }
 
-fn load(sources: &Sources) -> Result<Document, Unconnected> {
+fn load(sources: &Sources, name: &str) -> Result<Document, Failure> {
     routing::load(sources).map(|loaded| loaded.document).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        usage(format!("CG402: the routing document doesn't load:\n{}", lines.join("\n")))
+        usage("CG402", format!("{name} doesn't load:\n{}", lines.join("\n")))
     })
 }
 
-/// A token is checked by whichever process reads the ack: without a common key, most would be refused.
-fn check_ack_keys(document: &Document, config: &Config) -> Result<(), Unconnected> {
-    let by_acks: Vec<String> = document
-        .targets()
-        .into_iter()
-        .filter(|t| document.target(t.name.as_str()).is_some_and(|t| t.policy.confirmed_by.by == Confirmation::Acks))
-        .map(|t| t.name.to_string())
-        .collect();
-    if config.acks.keys.is_empty() && !by_acks.is_empty() {
-        return Err(usage(format!(
-            "CG400: {} confirm by acks: give every process the same [[acks.keys]], or their tokens don't verify",
-            by_acks.join(", ")
-        )));
+/// Two clocks may be apart by twice what each may be off, and every deadline of an attempt counts on what its target says.
+fn warn_of_clocks(document: &Document, config: &Config) {
+    let apart_ms = 2 * config.process.max_clock_skew.as_millis();
+    for target in document.targets() {
+        let Some(counted_on) = document.target(target.name.as_str()).map(|t| t.policy.timeouts.max_clock_skew_ms)
+        else {
+            continue;
+        };
+        if u128::try_from(counted_on).is_ok_and(|counted_on| counted_on < apart_ms) {
+            tracing::warn!(
+                target_name = %target.name,
+                "process.max_clock_skew lets two clocks be {apart_ms} ms apart; the target's timeouts count on {counted_on} ms"
+            );
+        }
+    }
+}
+
+/// A token is checked by whichever process reads the report: without a common key, most would be refused. And whoever
+/// reports by callback must be told where.
+fn check_ack_keys(document: &Document, config: &Config) -> Result<(), Failure> {
+    let confirmed_by = |ways: &[Confirmation]| -> Vec<String> {
+        let is_by = |name: &str| document.target(name).is_some_and(|t| ways.contains(&t.policy.confirmed_by.by));
+        document.targets().into_iter().filter(|t| is_by(t.name.as_str())).map(|t| t.name.to_string()).collect()
+    };
+    let later = confirmed_by(&[Confirmation::Acks, Confirmation::Callback]);
+    if config.acks.keys.is_empty() && !later.is_empty() {
+        let text = format!(
+            "{} confirm later: give every process the same [[acks.keys]], or their tokens don't verify",
+            later.join(", ")
+        );
+        return Err(usage("CG400", text));
+    }
+    let callbacks = confirmed_by(&[Confirmation::Callback]);
+    let is_reached = config.process.roles.contains(&Role::Gateway) || !config.gateway.public_url.is_empty();
+    if !is_reached && !callbacks.is_empty() {
+        let text = format!(
+            "{} confirm by callback and this process has no gateway: say gateway.public_url",
+            callbacks.join(", ")
+        );
+        return Err(usage("CG400", text));
     }
     Ok(())
 }
 
-fn usage(text: String) -> Unconnected {
-    Unconnected { exit: Exit::Usage, text }
+fn usage(code: &str, text: String) -> Failure {
+    Failure::coded(Exit::Usage, code, text)
 }
 
-fn access(config: &Config) -> Result<Access, Unconnected> {
+fn access(config: &Config) -> Access {
     if config.gateway.tokens.is_empty() {
-        return Ok(Access::Loopback);
+        return Access::Loopback;
     }
-    let tokens = config.gateway.tokens.iter().map(|token| {
-        let role = match token.role.as_str() {
-            "viewer" => CallerRole::Viewer,
-            "operator" => CallerRole::Operator,
-            other => {
-                return Err(usage(format!("CG400: role `{other}` of {} is none of viewer, operator", token.actor)));
-            }
-        };
-        Ok(Token { token_sha256: token.token_sha256.clone(), actor: token.actor.clone(), role })
-    });
-    tokens.collect::<Result<_, _>>().map(Access::Tokens)
+    let token = |token: &TokenConfig| {
+        // Config::check has refused every word but these two.
+        let role = if token.role == "operator" { CallerRole::Operator } else { CallerRole::Viewer };
+        Token { token_sha256: token.token_sha256.clone(), actor: token.actor.clone(), role }
+    };
+    Access::Tokens(config.gateway.tokens.iter().map(token).collect())
 }
 
-fn tokens(keys: &[AckKey]) -> Result<AckTokens, Unconnected> {
+fn tokens(keys: &[AckKey]) -> Result<AckTokens, Failure> {
     if keys.is_empty() {
         let secret = uuid::Uuid::new_v4().into_bytes().to_vec();
-        return AckTokens::new(vec![("process".into(), secret)]).map_err(|e| usage(e.to_string()));
+        return AckTokens::new(vec![("process".into(), secret)]).map_err(|e| usage("CG400", e.to_string()));
     }
     let secrets = keys.iter().map(|key| {
         let secret = match (&key.secret_env, &key.secret_file) {
@@ -216,7 +274,10 @@ fn tokens(keys: &[AckKey]) -> Result<AckTokens, Unconnected> {
         };
         secret
             .map(|s| (key.id.clone(), s.into_bytes()))
-            .map_err(|e| usage(format!("CG400: acks key `{}`: {e}", key.id)))
+            .map_err(|e| usage("CG400", format!("acks key `{}`: {e}", key.id)))
     });
-    AckTokens::new(secrets.collect::<Result<_, _>>()?).map_err(|e| usage(format!("CG400: {e}")))
+    AckTokens::new(secrets.collect::<Result<_, _>>()?).map_err(|e| usage("CG400", format!("[acks]: {e}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
 //! `consign schemas`: register and check the schemas.
 
 use clap::Subcommand;
-use serde_json::json;
 
 use super::client::Globals;
 use super::exit::Exit;
-use super::kafka::{Connection, ConnectionArgs, Unconnected};
-use super::output::OutputFormat;
+use super::failure::Failure;
+use super::kafka::{Connection, ConnectionArgs};
+use super::output::answer::{Differs, RegisteredSubject, SchemasChecked, SchemasRegistered};
+use super::output::{counted, print};
 
 /// `consign schemas …`
 #[derive(Debug, Clone, Subcommand)]
@@ -32,36 +33,38 @@ pub fn run(command: SchemasCommand, globals: &Globals) -> Exit {
         SchemasCommand::Register(args) => register(&args, globals),
         SchemasCommand::Check(args) => check(&args, globals),
     };
-    done.unwrap_or_else(|failure| failure.tell())
+    done.unwrap_or_else(|failure| failure.tell(globals.output))
 }
 
-fn register(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unconnected> {
-    let connection = Connection::open(args)?;
-    let registered = tokio::task::block_in_place(|| connection.registry.register())?;
-    if globals.output == OutputFormat::Json {
-        let subjects: Vec<_> = registered
-            .iter()
-            .map(|r| json!({"subject": r.subject, "id": r.id, "already_there": r.already_there}))
-            .collect();
-        println!("{}", serde_json::to_string_pretty(&json!({"subjects": subjects})).unwrap_or_default());
-    } else {
-        for one in &registered {
+fn register(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Failure> {
+    // The broker isn't asked for anything.
+    let connection = Connection::unasked(args.config()?)?;
+    let registered = connection.ask(globals.output, |connection| {
+        connection.registry.register().map_err(|e| connection.registry_failure(&e))
+    })?;
+    let subjects = registered
+        .into_iter()
+        .map(|r| RegisteredSubject { subject: r.subject, id: r.id, already_there: r.already_there })
+        .collect();
+    let answer = SchemasRegistered { subjects };
+    print(globals.output, &answer, || {
+        let line = |one: &RegisteredSubject| {
             let how = if one.already_there { "was there" } else { "registered" };
-            println!("{:<40} id {:<5} {how}", one.subject, one.id);
-        }
-    }
+            format!("{:<40} id {:<5} {how}\n", one.subject, one.id)
+        };
+        answer.subjects.iter().map(line).collect()
+    });
     Ok(Exit::Ok)
 }
 
-fn check(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unconnected> {
-    let connection = Connection::open(args)?;
-    let differences = tokio::task::block_in_place(|| connection.registry.check())?;
-    let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    if globals.output == OutputFormat::Json {
-        println!("{}", serde_json::to_string_pretty(&json!({"differences": lines})).unwrap_or_default());
-    } else {
-        lines.iter().for_each(|line| println!("{line}"));
-        println!("{} differences", lines.len());
-    }
-    Ok(if lines.is_empty() { Exit::Ok } else { Exit::No })
+fn check(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Failure> {
+    let connection = Connection::unasked(args.config()?)?;
+    let differences = connection
+        .ask(globals.output, |connection| connection.registry.check().map_err(|e| connection.registry_failure(&e)))?;
+    let answer = SchemasChecked { differences: differences.iter().map(Differs::from).collect() };
+    print(globals.output, &answer, || {
+        let lines: String = answer.differences.iter().map(|d| d.line() + "\n").collect();
+        format!("{lines}{}\n", counted(answer.differences.len(), "difference"))
+    });
+    Ok(if answer.differences.is_empty() { Exit::Ok } else { Exit::No })
 }

@@ -8,17 +8,25 @@ use clap::Args;
 
 use super::demo::examples;
 use super::exit::Exit;
-use crate::node::Node;
+use super::failure::Failure;
+use super::kafka::Connection;
+use super::output::OutputFormat;
+use super::reach::Waiting;
+use crate::config::Config;
 use crate::node::controls::ApplyError;
 use crate::node::embedded::{EmbeddedError, Shared, in_process};
+use crate::node::{Node, StartError};
 use crate::receiver::{AckLog, Receivers, demo_behaviours};
 use crate::record::{FileId, TargetName, dispatch_key};
 use crate::routing::Sources;
-use crate::transport::{AckTokens, wall_clock};
+use crate::transport::{AckTokens, Egress, Secrets, wall_clock};
 use crate::view::View;
 
 /// The product is at its work within this time, or doesn't come to it.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Home partitions of the topics that the demo makes on a broker.
+const FRESH_PARTITIONS: i32 = 4;
 
 /// Where the product runs.
 #[derive(Debug, Clone, Default, Args)]
@@ -31,31 +39,19 @@ pub struct Bed {
     pub registry: Option<String>,
 }
 
-/// Why it doesn't run.
-#[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// The product can't start.
-    #[error(transparent)]
-    Start(#[from] EmbeddedError),
-    /// The broker or the registry refuses.
-    #[error("{0}")]
-    Kafka(String),
-    /// It doesn't come to its work.
-    #[error("it isn't ready: {}", .0.join("; "))]
-    NotReady(Vec<String>),
-    /// The receivers can't listen.
-    #[error("the receivers can't listen: {0}")]
-    Receivers(#[from] std::io::Error),
+/// What an embedded product's refusal to start means for a person.
+fn failure_of(error: EmbeddedError, port: u16) -> Failure {
+    match error {
+        EmbeddedError::Routing(ApplyError::Faulty(errors)) => super::routing::faulty("the routing document", &errors),
+        EmbeddedError::Start(StartError::Io(e)) => cannot_listen(&format!("127.0.0.1:{port}"), &e),
+        other => Failure { exit: Exit::Unreachable, code: None, message: other.to_string(), hint: None },
+    }
 }
 
-impl StageError {
-    /// How a command ends for it.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Start(EmbeddedError::Routing(ApplyError::Faulty(_))) => Exit::Usage,
-            _ => Exit::Unreachable,
-        }
-    }
+/// The HTTP API's address is taken, or not this machine's.
+pub(super) fn cannot_listen(address: &str, why: &std::io::Error) -> Failure {
+    Failure::coded(Exit::Unreachable, "CG408", format!("can't listen on {address}: {why}"))
+        .hint("end what listens there, or choose another address (dev: --port, 0 for a free one; run: --listen)")
 }
 
 /// The running product with its receivers.
@@ -68,36 +64,56 @@ pub struct Stage {
 
 impl Stage {
     /// Starts everything; the gateway listens on `port`, or on a free one for 0. `routing` replaces the demo's document.
-    pub async fn set(bed: &Bed, port: u16, routing: Option<Sources>) -> Result<Self, StageError> {
+    pub async fn set(bed: &Bed, format: OutputFormat, port: u16, routing: Option<Sources>) -> Result<Self, Failure> {
         let secret = uuid::Uuid::new_v4().into_bytes().to_vec();
         let tokens =
             AckTokens::new(vec![("process".into(), secret)]).unwrap_or_else(|_| unreachable!("16 bytes suffice"));
-        let (shared, place) = Self::log(bed, Arc::new(tokens))?;
-        let appender = shared.cluster.appender().map_err(|e| StageError::Start(EmbeddedError::Start(e.into())))?;
+        let (shared, place) = Self::log(bed, format, Arc::new(tokens))?;
+        let start_failure = |e: StartError| failure_of(EmbeddedError::Start(e), port);
+        let appender = shared.cluster.appender().map_err(|e| start_failure(e.into()))?;
         let acks = AckLog { appender, codec: Arc::clone(&shared.codec) };
         let handle = tokio::runtime::Handle::current();
-        let receivers = Receivers::start(&handle, demo_behaviours(), Some(acks))?;
+        let receivers = Receivers::start(&handle, demo_behaviours(), Some(acks))
+            .map_err(|e| cannot_listen("a free port for the receivers", &e))?;
         let sources = routing.unwrap_or_else(|| examples::routing(&format!("http://{}", receivers.addr())));
         // A compare-and-set blocks until the log has it.
-        tokio::task::block_in_place(|| shared.apply(&sources, "the demo's document")).map_err(EmbeddedError::from)?;
-        let node = shared.start("consign", 2, port).await.map_err(EmbeddedError::from)?;
-        node.ready(READY_WITHIN).await.map_err(StageError::NotReady)?;
+        tokio::task::block_in_place(|| shared.apply(&sources, "the demo's document"))
+            .map_err(|e| failure_of(e.into(), port))?;
+        let node = shared.start("consign", 2, port).await.map_err(start_failure)?;
+        let waiting = Waiting::begin(format, "the product to be ready".into());
+        node.ready(READY_WITHIN).await.map_err(|reasons| {
+            let text = format!("it isn't ready after {} s:\n{}", READY_WITHIN.as_secs(), reasons.join("\n"));
+            Failure { exit: Exit::Unreachable, code: None, message: text, hint: None }
+        })?;
+        drop(waiting);
         Ok(Self { receivers, node, place })
     }
 
-    fn log(bed: &Bed, tokens: Arc<AckTokens>) -> Result<(Shared, String), StageError> {
-        match (&bed.kafka, &bed.registry) {
-            (Some(bootstrap), Some(registry)) => {
-                let prefix = format!("consign-demo-{}.", uuid::Uuid::now_v7().simple());
-                let place = format!("the broker {bootstrap}, topics {prefix}*");
-                let shared = crate::node::kafka::fresh(bootstrap, registry, &prefix, tokens);
-                shared.map(|shared| (shared, place)).map_err(StageError::Kafka)
-            }
-            _ => {
-                let (shared, _) = in_process(tokens, wall_clock())?;
-                Ok((shared, "the in-process log".into()))
-            }
-        }
+    fn log(bed: &Bed, format: OutputFormat, tokens: Arc<AckTokens>) -> Result<(Shared, String), Failure> {
+        let (Some(bootstrap), Some(registry)) = (&bed.kafka, &bed.registry) else {
+            let (shared, _) = in_process(tokens, wall_clock()).map_err(|e| failure_of(e, 0))?;
+            return Ok((shared, "the in-process log".into()));
+        };
+        let prefix = format!("consign-demo-{}.", uuid::Uuid::now_v7().simple());
+        let place = format!("the broker {bootstrap}, topics {prefix}*");
+        let mut config = Config::load(None, []).unwrap_or_else(|_| unreachable!("the defaults load"));
+        config.kafka.bootstrap.clone_from(bootstrap);
+        config.kafka.prefix = prefix;
+        config.registry.url.clone_from(registry);
+        config.topics.home_partitions = FRESH_PARTITIONS;
+        // One broker is enough for a demo.
+        config.topics.replication = 1;
+        let connection = Connection::with(config, Duration::ZERO)?;
+        connection.ask(format, |connection| {
+            connection.registry.register().map_err(|e| connection.registry_failure(&e))?;
+            let by = ("consign", "the demo begins", connection.now());
+            let applied = connection.cluster.apply(&connection.topics(), &connection.codec, by, false);
+            applied.map_err(|e| connection.log_failure(&e))
+        })?;
+        let cluster = connection.as_cluster();
+        let Connection { codec, names, clock, .. } = connection;
+        let (egress, secrets) = (Egress::with_loopback(), Secrets::default());
+        Ok((Shared { cluster, codec, names, tokens, clock, egress, secrets }, place))
     }
 
     /// The log, in words.

@@ -1,12 +1,15 @@
 //! `consign topics`: create and check the topics.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::client::Globals;
 use super::exit::Exit;
-use super::kafka::{Connection, ConnectionArgs, Unconnected};
-use super::output::OutputFormat;
+use super::failure::Failure;
+use super::kafka::{Connection, ConnectionArgs};
+use super::output::answer::{Differs, TopicsApplied, TopicsChecked};
+use super::output::{counted, print};
+use crate::log::LogError;
+use crate::log::kafka::{Applied, Difference};
 
 /// `consign topics …`
 #[derive(Debug, Clone, Subcommand)]
@@ -16,7 +19,8 @@ pub enum TopicsCommand {
   consign topics apply --dry-run
   consign topics apply --config consign.toml
 
-Run `consign schemas register` first. The number of home partitions is fixed by the first run, for good.")]
+Run `consign schemas register` first. The number of home partitions is fixed by the first run, for good. Ends with 0 if
+nothing is left to do by hand, with 1 if something is.")]
     Apply(ApplyArgs),
     /// Name every difference between the topics and what they must be.
     #[command(after_help = "Examples:
@@ -43,40 +47,62 @@ pub fn run(command: TopicsCommand, globals: &Globals) -> Exit {
         TopicsCommand::Apply(args) => apply(&args, globals),
         TopicsCommand::Check(args) => check(&args, globals),
     };
-    done.unwrap_or_else(|failure| failure.tell())
+    done.unwrap_or_else(|failure| failure.tell(globals.output))
 }
 
-fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Failure> {
     let connection = Connection::open(&args.connection)?;
-    let by = ("consign topics apply", "the topics are set up", connection.now());
     let specs = connection.topics();
-    let applied =
-        tokio::task::block_in_place(|| connection.cluster.apply(&specs, &connection.codec, by, args.dry_run))?;
-    let words = |differences: &[_]| differences.iter().map(ToString::to_string).collect::<Vec<String>>();
-    let (mended, left) = (words(&applied.mended), words(&applied.left));
-    if globals.output == OutputFormat::Json {
-        let document = json!({"dry_run": args.dry_run, "mended": mended, "left": left});
-        println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());
-    } else {
+    let done = connection.ask(globals.output, |connection| {
+        if args.dry_run {
+            let (mended, left) = connection.differences(&specs)?.into_iter().partition(Difference::is_mended_by_apply);
+            return Ok(Applied { mended, left });
+        }
+        // Afterwards a record is written to `controls`: better to know first that it can be.
+        connection.prepare()?;
+        let by = ("consign topics apply", "the topics are set up", connection.now());
+        let applied = connection.cluster.apply(&specs, &connection.codec, by, false);
+        applied.map_err(|error| apply_failure(connection, &error))
+    })?;
+    let listed = |differences: &[Difference]| differences.iter().map(Differs::from).collect::<Vec<_>>();
+    let (mended, left) = (listed(&done.mended), listed(&done.left));
+    let answer = TopicsApplied { dry_run: args.dry_run, topics: specs.len(), mended, left };
+    print(globals.output, &answer, || {
         let verb = if args.dry_run { "would mend" } else { "mended" };
-        mended.iter().for_each(|line| println!("{verb}: {line}"));
-        left.iter().for_each(|line| println!("left: {line}"));
-        println!("{} topics, {} differences {verb}, {} left", specs.len(), mended.len(), left.len());
-    }
-    Ok(if left.is_empty() { Exit::Ok } else { Exit::No })
+        let mut lines: Vec<String> = answer.mended.iter().map(|d| format!("{verb}: {}\n", d.text)).collect();
+        lines.extend(answer.left.iter().map(|d| format!("left: {}\n", d.line())));
+        let done = if args.dry_run { "to mend" } else { "mended" };
+        let differences = counted(answer.mended.len(), "difference");
+        lines.concat() + &format!("{} topics, {differences} {done}, {} left\n", answer.topics, answer.left.len())
+    });
+    Ok(if answer.left.is_empty() { Exit::Ok } else { Exit::No })
 }
 
-fn check(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+fn apply_failure(connection: &Connection, error: &LogError) -> Failure {
+    // What can't be changed is a difference, not a broker's refusal: name all of them.
+    let specs = connection.topics();
+    let refused: Vec<String> = connection
+        .differences(&specs)
+        .into_iter()
+        .flatten()
+        .filter(|d| !d.is_mended_by_apply() && !matches!(d, Difference::Replication { .. }))
+        .map(|d| Differs::from(&d).line())
+        .collect();
+    if refused.is_empty() {
+        return connection.log_failure(error);
+    }
+    let text = format!("nothing was changed, because this can't be:\n{}", refused.join("\n"));
+    Failure::coded(Exit::Usage, "CG401", text)
+}
+
+fn check(args: &ConnectionArgs, globals: &Globals) -> Result<Exit, Failure> {
     let connection = Connection::open(args)?;
     let specs = connection.topics();
-    let differences = tokio::task::block_in_place(|| connection.cluster.check(&specs))?;
-    let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    if globals.output == OutputFormat::Json {
-        let document = json!({"differences": lines});
-        println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());
-    } else {
-        lines.iter().for_each(|line| println!("{line}"));
-        println!("{} topics, {} differences", specs.len(), lines.len());
-    }
-    Ok(if lines.is_empty() { Exit::Ok } else { Exit::No })
+    let differences = connection.ask(globals.output, |connection| connection.differences(&specs))?;
+    let answer = TopicsChecked { topics: specs.len(), differences: differences.iter().map(Differs::from).collect() };
+    print(globals.output, &answer, || {
+        let lines: String = answer.differences.iter().map(|d| d.line() + "\n").collect();
+        format!("{lines}{} topics, {}\n", answer.topics, counted(answer.differences.len(), "difference"))
+    });
+    Ok(if answer.differences.is_empty() { Exit::Ok } else { Exit::No })
 }

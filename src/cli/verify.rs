@@ -3,19 +3,23 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::client::Globals;
 use super::exit::Exit;
-use super::kafka::{Connection, ConnectionArgs, Unconnected};
-use super::output::OutputFormat;
+use super::failure::Failure;
+use super::kafka::{Connection, ConnectionArgs};
+use super::output::answer::{Verified, VerifiedDifference};
+use super::output::text::clean;
+use super::output::{counted, print};
 use crate::audit::{Audit, AuditError, AuditOptions, Step};
 use crate::engine::WorkerOptions;
+use crate::record::registry::RegistryError;
 use crate::record::{Timestamp, TopicNames};
-use crate::verify::{Report, Request, Violation};
+use crate::verify::{Report, Request};
 
 /// Check what the topics of a running cluster say against the contract.
 ///
@@ -41,7 +45,7 @@ pub struct VerifyArgs {
     pub show: usize,
     /// How far the clocks of processes and receivers may be apart.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
-    pub max_clock_skew: std::time::Duration,
+    pub max_clock_skew: Duration,
     /// Where broker and registry are.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -49,13 +53,12 @@ pub struct VerifyArgs {
 
 /// Runs `verify`.
 pub fn run(args: &VerifyArgs, globals: &Globals) -> Exit {
-    verify(args, globals).unwrap_or_else(|failure| failure.tell())
+    verify(args, globals).unwrap_or_else(|failure| failure.tell(globals.output))
 }
 
-fn verify(args: &VerifyArgs, globals: &Globals) -> Result<Exit, Unconnected> {
+fn verify(args: &VerifyArgs, globals: &Globals) -> Result<Exit, Failure> {
     let requests = args.journal.as_ref().map_or_else(|| Ok(Vec::new()), read_journal)?;
     let connection = Connection::open(&args.connection)?;
-    let millis = |d: std::time::Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     let options = AuditOptions {
         names: connection.names.clone(),
         max_clock_skew_ms: millis(args.max_clock_skew),
@@ -63,34 +66,38 @@ fn verify(args: &VerifyArgs, globals: &Globals) -> Result<Exit, Unconnected> {
         retention_ms: millis(connection.config.topics.retention),
         scratch: args.scratch.join(format!("consign-verify-{}", std::process::id())),
     };
-    let cluster = Arc::clone(&connection.cluster);
-    let committed = |partitions: &[_]| cluster.committed(partitions);
+    let committed = |partitions: &[_]| connection.cluster.committed(partitions);
     let mut told = Told::default();
     let report = tokio::task::block_in_place(|| {
+        connection.prepare()?;
         let mut audit = Audit {
-            cluster: cluster.as_ref(),
+            cluster: connection.cluster.as_ref(),
             committed: &committed,
             codec: Arc::clone(&connection.codec),
             progress: &mut |step| told.say(step),
         };
-        audit.run(&options, requests)
+        audit.run(&options, requests).map_err(|e| failure(&connection, args, e))
     });
     told.end();
-    let report = report.map_err(unconnected)?;
-    if globals.output == OutputFormat::Json {
-        let document = document(&report, &connection.names);
-        println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());
-    } else {
-        print_text(&report, &connection.names, args.show);
-    }
-    Ok(if report.violations.is_empty() { Exit::Ok } else { Exit::No })
+    let report = report?;
+    let answer = answer(&report, &connection.names);
+    print(globals.output, &answer, || text(&answer, args.show));
+    Ok(if answer.equal { Exit::Ok } else { Exit::No })
 }
 
-fn unconnected(error: AuditError) -> Unconnected {
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn failure(connection: &Connection, args: &VerifyArgs, error: AuditError) -> Failure {
     match error {
-        AuditError::Log(error) => error.into(),
-        AuditError::RegistryAway(_) => Unconnected { exit: Exit::Unreachable, text: error.to_string() },
-        AuditError::Scratch(_) | AuditError::Homeless => Unconnected { exit: Exit::Usage, text: error.to_string() },
+        AuditError::Log(error) => connection.log_failure(&error),
+        AuditError::RegistryAway(why) => connection.registry_failure(&RegistryError::Away(why)),
+        AuditError::Homeless => Failure::coded(Exit::Usage, "CG401", error.to_string()).hint("consign topics apply"),
+        AuditError::Scratch(_) => {
+            let text = format!("{}: {error}", args.scratch.display());
+            Failure::usage(text).hint("give it a directory with about as much room as the topics take: --scratch DIR")
+        }
     }
 }
 
@@ -103,15 +110,14 @@ struct Line {
     received_at: i64,
 }
 
-fn read_journal(path: &PathBuf) -> Result<Vec<Request>, Unconnected> {
-    let usage = |text: String| Unconnected { exit: Exit::Usage, text };
-    let text = std::fs::read_to_string(path).map_err(|e| usage(format!("{}: {e}", path.display())))?;
+fn read_journal(path: &PathBuf) -> Result<Vec<Request>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
     text.lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(n, line)| {
             let line: Line = serde_json::from_str(line)
-                .map_err(|e| usage(format!("{}:{}: no line of a journal: {e}", path.display(), n + 1)))?;
+                .map_err(|e| Failure::usage(format!("{}:{}: no line of a journal: {e}", path.display(), n + 1)))?;
             let hex = line.body_sha256.trim_start_matches("sha256:");
             Ok(Request {
                 idempotency_key: line.idempotency_key,
@@ -152,24 +158,36 @@ impl Told {
     }
 }
 
-fn place(violation: &Violation, names: &TopicNames) -> Option<String> {
-    let (at, offset) = violation.at?;
-    Some(format!("{}/{} offset {offset}", names.name(at.topic), at.partition))
+fn answer(report: &Report, names: &TopicNames) -> Verified {
+    let differences = report.violations.iter().map(|violation| VerifiedDifference {
+        invariant: violation.invariant,
+        file_id: violation.file_id.clone(),
+        topic: violation.at.map(|(at, _)| names.name(at.topic)),
+        partition: violation.at.map(|(at, _)| at.partition),
+        offset: violation.at.map(|(_, offset)| offset),
+        text: violation.text.clone(),
+    });
+    let differences: Vec<VerifiedDifference> = differences.collect();
+    Verified { equal: differences.is_empty(), counts: report.counts.clone(), differences }
 }
 
-fn print_text(report: &Report, names: &TopicNames, show: usize) {
-    for violation in report.violations.iter().take(show) {
-        let file = violation.file_id.as_ref().map_or("-", |id| id.as_str());
-        let place = place(violation, names).unwrap_or_else(|| "-".to_owned());
-        println!("{} {file} {place}: {}", violation.invariant, violation.text);
+fn text(answer: &Verified, show: usize) -> String {
+    let mut lines = String::new();
+    for one in answer.differences.iter().take(show) {
+        let file = one.file_id.as_ref().map_or("-", |id| id.as_str());
+        let place = match (&one.topic, one.partition, one.offset) {
+            (Some(topic), Some(partition), Some(offset)) => format!("{topic}/{partition} offset {offset}"),
+            _ => "-".to_owned(),
+        };
+        lines += &format!("{} {} {place}: {}\n", one.invariant, clean(file), clean(&one.text));
     }
-    let hidden = report.violations.len().saturating_sub(show);
+    let hidden = answer.differences.len().saturating_sub(show);
     if hidden > 0 {
-        println!("… and {hidden} more (--show {})", report.violations.len());
+        lines += &format!("and {hidden} more: --show {} shows all\n", answer.differences.len());
     }
-    let count = |name: &str| report.count(name);
-    println!(
-        "files {} ({} COMPLETED, {} FAILED, {} forgotten), dispatches {}, attempts {}",
+    let count = |name: &str| answer.counts.get(name).copied().unwrap_or(0);
+    lines += &format!(
+        "files {} ({} COMPLETED, {} FAILED), forgotten {}, dispatches {}, attempts {}\n",
         count("files"),
         count("files.COMPLETED"),
         count("files.FAILED"),
@@ -177,40 +195,22 @@ fn print_text(report: &Report, names: &TopicNames, show: usize) {
         count("dispatches"),
         count("attempts"),
     );
-    println!(
-        "file states {} folded again: {} equal; plans made again: {} equal, {} different, {} not provable",
+    lines += &format!(
+        "file-state records {}, folded again and equal {}; plans made again: {} equal, {} different, {} not provable\n",
         count("file_states"),
         count("folds.equal"),
         count("plans.equal"),
         count("plans.different"),
         count("plans.not_provable"),
     );
-    match report.violations.len() {
-        0 => println!("no difference"),
-        n => println!("{n} differences; each names an invariant: see docs/verify.md"),
-    }
-}
-
-fn document(report: &Report, names: &TopicNames) -> Value {
-    let differences: Vec<Value> = report
-        .violations
-        .iter()
-        .map(|violation| {
-            json!({
-                "invariant": violation.invariant,
-                "file_id": violation.file_id.as_ref().map(ToString::to_string),
-                "topic": violation.at.map(|(at, _)| names.name(at.topic)),
-                "partition": violation.at.map(|(at, _)| at.partition),
-                "offset": violation.at.map(|(_, offset)| offset),
-                "text": violation.text,
-            })
-        })
-        .collect();
-    json!({"equal": differences.is_empty(), "counts": report.counts, "differences": differences})
+    lines += &counted(answer.differences.len(), "difference");
+    lines + if answer.equal { "\n" } else { "; docs/verify.md says what each invariant means\n" }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!((read.len(), read[0].body_sha256.as_str()), (1, "sha256:ab"));
         std::fs::write(file.path(), format!("{line}\n{{}}\n")).unwrap();
         let refused = read_journal(&file.path().to_owned()).unwrap_err();
-        assert!(refused.text.contains(":2:"), "{}", refused.text);
+        assert!(refused.message.contains(":2:"), "{}", refused.message);
         assert_eq!(refused.exit, Exit::Usage);
     }
 }

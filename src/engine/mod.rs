@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod batch;
+mod clock;
 mod due;
 mod gate;
 mod home;
@@ -37,6 +38,8 @@ pub struct WorkerOptions {
     pub retention_ms: i64,
     /// Deadline of a file that never had a plan, from its arrival, in milliseconds.
     pub default_deadline_ms: i64,
+    /// A worker whose clock is off by more decides nothing, in milliseconds; `None`: it is not measured.
+    pub max_clock_skew_ms: Option<i64>,
     /// Records of one poll, attempts of one batch and timers of one batch, each at most.
     pub max_batch: usize,
     /// A batch takes nothing further once its own records take this many bytes: a transaction is that long, and what its
@@ -53,6 +56,7 @@ impl WorkerOptions {
             names,
             retention_ms: 30 * DAY_MS,
             default_deadline_ms: 7 * DAY_MS,
+            max_clock_skew_ms: None,
             max_batch: 500,
             max_batch_bytes: 4 * 1024 * 1024,
         }
@@ -91,6 +95,14 @@ pub enum Stop {
         /// The identity.
         identity: String,
         /// What the log said.
+        text: String,
+    },
+    /// The worker itself failed: a fault of consign.
+    #[error("CG217: the worker `{identity}` broke: {text}")]
+    Broken {
+        /// The identity.
+        identity: String,
+        /// What the panic said.
         text: String,
     },
     /// The log refuses for good.

@@ -109,6 +109,13 @@ pub enum Observed {
         /// The topic's name without its prefix.
         topic: &'static str,
     },
+    /// The worker's clock was measured against the broker's.
+    ClockMeasured {
+        /// How far it is ahead, in milliseconds; negative: behind.
+        offset_ms: i64,
+        /// The round trip: the true offset lies within half of it.
+        within_ms: i64,
+    },
     /// An input went to dead-letters.
     DeadLetter {
         /// Where it was read.

@@ -33,8 +33,12 @@ impl Worker {
     /// Begins the restore of homes that are whole, and the delivery of inputs that have no home.
     pub(super) fn start_what_is_assigned(&mut self) -> Result<(), LogError> {
         let home_partitions = self.home_partitions();
-        let assigned: Vec<TopicPartition> =
-            self.assigned.iter().filter(|tp| !self.positions.contains_key(tp)).copied().collect();
+        let assigned: Vec<TopicPartition> = self
+            .assigned
+            .iter()
+            .filter(|tp| !self.positions.contains_key(tp) && !self.broken.contains_key(tp))
+            .copied()
+            .collect();
         for tp in assigned {
             let is_home = Topic::HOME_INPUTS.contains(&tp.topic) && tp.partition < home_partitions;
             if !is_home {
@@ -61,16 +65,46 @@ impl Worker {
     }
 
     /// Acks and partitions beyond the homes: everything on them is only sent home, so reading too much is harmless.
+    /// Reading too little isn't: an ack that was deleted unread may have been the one that a deadline waits for.
     fn start_homeless(&mut self, tp: TopicPartition) -> Result<(), LogError> {
-        let low = self.log.ends(&[tp], Isolation::ReadUncommitted)?[0].low;
+        let ends = self.log.ends(&[tp], Isolation::ReadUncommitted)?[0];
         let committed = self.log.committed(&[tp])?[0];
-        let at = committed.unwrap_or(low).max(low);
+        let at = committed.unwrap_or(ends.low);
+        if let Some(text) = misplaced(tp, at, ends) {
+            self.broken.insert(tp, Unwell::new("CG212", text));
+            return Ok(());
+        }
         self.log.start(&[(tp, at)])?;
         self.positions.insert(tp, at);
         if committed.is_none() {
             self.uncommitted.insert(tp);
         }
         Ok(())
+    }
+
+    /// Stops what can't go on where it was; everything else goes on.
+    pub(super) fn stop_out_of_range(&mut self, positions: &[Position]) {
+        let mut stopped = Vec::new();
+        for (tp, at) in positions {
+            let text = format!("{tp} has nothing at {at}, where it was to go on: unread records were deleted");
+            if Topic::HOME_INPUTS.contains(&tp.topic) && tp.partition < self.home_partitions() {
+                self.places.insert(tp.partition, Place::Refused("CG212", text));
+                let inputs = Topic::HOME_INPUTS.map(|topic| TopicPartition { topic, partition: tp.partition });
+                stopped.extend(inputs);
+            } else {
+                self.broken.insert(*tp, Unwell::new("CG212", text));
+                stopped.push(*tp);
+            }
+        }
+        for tp in &stopped {
+            self.positions.remove(tp);
+            self.stalled.remove(tp);
+        }
+        // What fails here comes again with the next poll.
+        if let Err(error) = self.log.pause(&stopped) {
+            self.unwell.push(Unwell::new("CG214", error.to_string()));
+        }
+        self.rewind = true;
     }
 
     pub(super) fn restore_step(&mut self, now: Timestamp, wait: Duration) -> Result<(), LogError> {
@@ -80,6 +114,7 @@ impl Worker {
             let place = match self.begin_restore(partition, now) {
                 Ok(restore) => Place::Restoring(Box::new(restore)),
                 Err(RestoreError::Refused(code, text)) => Place::Refused(code, text),
+                Err(RestoreError::Log(error)) => return Err(error),
                 Err(RestoreError::Wait(text)) => {
                     self.unwell.push(Unwell::new("CG208", text));
                     Place::Assigned
@@ -95,6 +130,7 @@ impl Worker {
                 Ok(false) => {}
                 Ok(true) => at_goal.push(*partition),
                 Err(RestoreError::Refused(code, text)) => *place = Place::Refused(code, text),
+                Err(RestoreError::Log(error)) => return Err(error),
                 Err(RestoreError::Wait(text)) => self.unwell.push(Unwell::new("CG208", text)),
             }
         }
@@ -146,6 +182,7 @@ impl Worker {
                 (self.observe)(&Observed::Restored { partition, records, took_ms });
             }
             Err(RestoreError::Refused(code, text)) => drop(self.places.insert(partition, Place::Refused(code, text))),
+            Err(RestoreError::Log(error)) => return Err(error),
             Err(RestoreError::Wait(text)) => unreachable!("folding waits for nothing: {text}"),
         }
         Ok(())
@@ -175,12 +212,24 @@ fn starting_positions(
     let mut positions = Vec::new();
     for ((tp, committed), ends) in inputs.iter().zip(committed).zip(input_ends) {
         let at = committed.unwrap_or(ends.low);
-        if at < ends.low {
-            let text =
-                format!("{tp} begins at {}, after the committed offset {at}: unread records were deleted", ends.low);
+        if let Some(text) = misplaced(*tp, at, *ends) {
             return Err(RestoreError::Refused("CG212", text));
         }
         positions.push((*tp, at));
     }
     Ok(positions)
+}
+
+/// Why nothing can go on from here, if so.
+fn misplaced(tp: TopicPartition, at: i64, ends: Ends) -> Option<String> {
+    if at < ends.low {
+        return Some(format!(
+            "{tp} begins at {}, after the committed offset {at}: unread records were deleted",
+            ends.low
+        ));
+    }
+    let text = || {
+        format!("{tp} ends at {}, before the committed offset {at}: it is not the partition that was read", ends.high)
+    };
+    (at > ends.high).then(text)
 }

@@ -1,6 +1,7 @@
 //! A home partition from its compacted topics: read to their ends, then folded.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,13 +37,18 @@ struct Records {
 pub(super) enum RestoreError {
     /// The log or the registry is away: the same step may be repeated.
     Wait(String),
+    /// The log failed in a way that is not this partition's.
+    Log(LogError),
     /// The topics hold what this engine can't have written or can't read: a person must look.
     Refused(&'static str, String),
 }
 
 impl From<LogError> for RestoreError {
     fn from(error: LogError) -> Self {
-        Self::Wait(error.to_string())
+        match error {
+            LogError::Away(text) => Self::Wait(text),
+            other => Self::Log(other),
+        }
     }
 }
 
@@ -58,7 +64,8 @@ impl Restore {
             self.pending.reverse();
         }
         while let Some(record) = self.pending.last() {
-            take_in(&mut self.by_file, codec, record)?;
+            let place = || format!("{} at offset {}", record.at, record.offset);
+            unbroken(place, || take_in(&mut self.by_file, codec, record))?;
             self.pending.pop();
             self.records += 1;
         }
@@ -75,9 +82,17 @@ impl Restore {
         self.by_file
             .into_iter()
             .filter(|(_, records)| !records.is_empty())
-            .map(|(id, records)| records.fold(&id, default_deadline_ms))
+            .map(|(id, records)| unbroken(|| id.clone(), || records.fold(&id, default_deadline_ms)))
             .collect()
     }
+}
+
+/// A broken invariant refuses the partition that it breaks in, and no other.
+fn unbroken<T>(place: impl Fn() -> String, work: impl FnOnce() -> Result<T, RestoreError>) -> Result<T, RestoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let text = format!("an invariant breaks by {} in a restore; the log has the message", place());
+        Err(RestoreError::Refused("CG213", text))
+    })
 }
 
 fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Record) -> Result<(), RestoreError> {

@@ -144,7 +144,7 @@ impl Worker {
 
     /// Commits the positions of inputs that never had one, by themselves: were they part of a transaction with records
     /// and that were aborted, a home would hold records without offsets, as if its offsets had been lost.
-    fn commit_first_positions(&mut self) -> Result<(), LogError> {
+    pub(super) fn commit_first_positions(&mut self) -> Result<(), LogError> {
         let first: Vec<Position> =
             self.uncommitted.iter().filter_map(|tp| Some((*tp, *self.positions.get(tp)?))).collect();
         if !first.is_empty() {
@@ -290,7 +290,7 @@ impl Worker {
         };
         match home {
             Ok(home) => drop(self.places.insert(home, Place::Refused("CG213", at))),
-            Err(tp) => drop(self.broken.insert(tp, at)),
+            Err(tp) => drop(self.broken.insert(tp, Unwell::new("CG213", at))),
         }
     }
 
@@ -319,6 +319,10 @@ impl Worker {
                 self.begin_anew()
             }
             LogError::InstanceFenced(text) => Err(Stop::InstanceFenced { identity, text }),
+            LogError::OutOfRange(positions) => {
+                self.stop_out_of_range(&positions);
+                Ok(())
+            }
             LogError::Fatal(text) | LogError::TooLong(text) => Err(Stop::LogRefused(text)),
         }
     }

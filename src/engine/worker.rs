@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock::ClockCheck;
 use super::gate::AcksGate;
 use super::home::Home;
 use super::observed::Observed;
@@ -78,11 +79,12 @@ pub struct Worker {
     pub(super) uncommitted: BTreeSet<TopicPartition>,
     /// Inputs whose next record waits, for the registry as a rule.
     pub(super) stalled: BTreeMap<TopicPartition, Stalled>,
-    /// Inputs without a home whose next record breaks an invariant, left alone until a person has looked.
-    pub(super) broken: BTreeMap<TopicPartition, String>,
+    /// Inputs without a home that can't go on, left alone until a person has looked.
+    pub(super) broken: BTreeMap<TopicPartition, Unwell>,
     /// How often an invariant broke, and when last, by what was being decided.
     pub(super) failures: BTreeMap<Deciding, (u32, Timestamp)>,
     pub(super) gate: AcksGate,
+    pub(super) clock: ClockCheck,
     pub(super) fenced_at: Option<Timestamp>,
     pub(super) next_pause_scan: Timestamp,
     pub(super) next_idle_commit: Timestamp,
@@ -107,8 +109,10 @@ impl Worker {
         tokens: Arc<AckTokens>,
         observe: Box<dyn FnMut(&Observed) + Send>,
     ) -> Self {
+        let clock = ClockCheck::new(&options.identity, options.max_clock_skew_ms);
         Self {
             options,
+            clock,
             codec,
             tokens,
             capacity: Capacity::default(),
@@ -157,7 +161,8 @@ impl Worker {
     /// What keeps this worker from its work; empty when nothing does.
     pub fn unwell(&self) -> Vec<Unwell> {
         let mut reasons = self.unwell.clone();
-        reasons.extend(self.broken.values().map(|text| Unwell::new("CG213", text.as_str())));
+        reasons.extend(self.broken.values().cloned());
+        reasons.extend(self.clock.unwell());
         reasons.extend(self.routing_refused.iter().map(|text| Unwell::new("CG209", text.as_str())));
         reasons.extend(self.controls_unreadable.values().map(|text| Unwell::new("CG204", text.as_str())));
         reasons.extend(self.gate.unwell());
@@ -179,6 +184,11 @@ impl Worker {
     /// The home partitions at work.
     pub fn running(&self) -> Vec<i32> {
         self.places.iter().filter(|(_, p)| matches!(p, Place::Running(_))).map(|(p, _)| *p).collect()
+    }
+
+    /// How long the log has given no answer.
+    pub fn silence(&self) -> Duration {
+        self.log.silence()
     }
 
     /// Leaves the group. The transport is the caller's to stop.
@@ -226,11 +236,17 @@ impl Worker {
         self.start_what_is_assigned()?;
         self.restore_step(now, wait.min(RESTORE_WAIT))?;
         self.resume_stalled(now)?;
+        self.check_clock(clock)?;
+        if !self.clock.is_trusted() {
+            // What was read meanwhile is read again.
+            self.rewind |= !batch.records.is_empty();
+            return Ok(());
+        }
         let records: Vec<Record> = batch.records.into_iter().filter(|r| self.is_wanted(r)).collect();
         self.work(&records, now)
     }
 
-    fn read_controls(&mut self) -> Result<bool, LogError> {
+    pub(super) fn read_controls(&mut self) -> Result<bool, LogError> {
         if let Err(e) = self.codec.prepare() {
             self.unwell.push(Unwell::new("CG208", e.to_string()));
             return Ok(false);
@@ -263,6 +279,10 @@ impl Worker {
         let Some(name) = record.key.as_deref().and_then(|k| std::str::from_utf8(k).ok()).map(str::to_owned) else {
             return Ok(());
         };
+        if let Some(measured) = self.clock.read_back(record) {
+            (self.observe)(&measured);
+            return Ok(());
+        }
         let control = match record.value.as_deref().map(|v| self.codec.decode::<Control>(v)).transpose() {
             Ok(control) => control,
             Err(DecodeError::RegistryAway(e)) => return Err(format!("{} waits: {e}", record.at)),
@@ -305,6 +325,10 @@ impl Worker {
         let busy = self.places.values().any(|p| matches!(p, Place::Assigned | Place::Restoring(_)));
         if busy || self.more_is_due {
             return Duration::ZERO;
+        }
+        if !self.clock.is_trusted() {
+            // Nothing is decided, whatever is due.
+            return wait;
         }
         let next = self.homes().filter_map(|(_, home)| home.next_wake()).min();
         let until = next.map_or(wait, |at| Duration::from_millis(u64::try_from(at.millis_since(now)).unwrap_or(0)));

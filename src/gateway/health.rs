@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 
-use super::{App, now};
+use super::{App, Readiness, now};
 use crate::record::{PausedBy, TargetName};
 
 /// A view older than this isn't ready.
@@ -29,21 +29,29 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn readyz(State(app): State<App>) -> impl IntoResponse {
+    let readiness = readiness(&app);
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(ReadyAnswer { ready: readiness.ready, reasons: readiness.reasons }))
+}
+
+/// Whether the workers, the registry and the view are at their work.
+fn readiness(app: &App) -> Readiness {
     let mut readiness = (app.readiness)();
     let freshness = app.view.freshness();
     if !freshness.caught_up || freshness.age > MAX_VIEW_AGE {
         readiness.ready = false;
-        let why = freshness.trouble.unwrap_or_else(|| {
-            format!("{} records to read, {} ms old", freshness.records_behind, freshness.age.as_millis())
+        let (age, behind) = (freshness.age.as_secs(), freshness.records_behind);
+        readiness.reasons.push(match (freshness.trouble, freshness.caught_up) {
+            (Some(why), _) => format!("view: CG340: it can't read on: {why}"),
+            (None, false) => format!("view: CG340: it has not caught up: {behind} records to read"),
+            (None, true) => format!("view: CG218: the log has given no answer for {age} s"),
         });
-        readiness.reasons.push(format!("the view has not caught up: {why}"));
     }
     if app.view.home_partitions().is_none() {
         readiness.ready = false;
-        readiness.reasons.push("controls doesn't say how many home partitions there are".to_owned());
+        readiness.reasons.push("view: CG343: controls doesn't say how many home partitions there are".to_owned());
     }
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadyAnswer { ready: readiness.ready, reasons: readiness.reasons }))
+    readiness
 }
 
 pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
@@ -54,6 +62,7 @@ pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
         .flat_map(|(target, _)| controls.pauses(target).into_iter().map(|pause| (target.clone(), pause.by)))
         .collect();
     app.metrics.mirror(&app.view.census(), pauses.iter().map(|(target, by)| (target, *by)), now());
+    app.metrics.ready(readiness(&app).ready);
     let freshness = app.view.freshness();
     app.metrics.view(freshness.records_behind, freshness.age, freshness.undecodable);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::record::{
     Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown,
     Outcome, OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
@@ -12,7 +14,9 @@ use crate::record::{
 const MAX_NOTED: usize = 64;
 
 /// What became of a file so far: the fold of its events.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Its serialized form is for the store of this very version; [`File::indexed`] completes what was read back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct File {
     /// The manifest as accepted.
     pub arrival: Arc<Arrival>,
@@ -40,6 +44,7 @@ pub struct File {
     pub dispatches: Vec<Dispatch>,
     /// The file that took this FAILED one up.
     pub successor: Option<FileId>,
+    #[serde(skip)]
     pub(super) by_target: Arc<BTreeMap<TargetName, usize>>,
     /// The interventions by identity, and whether a repetition is recorded.
     pub(super) interventions: BTreeMap<String, bool>,
@@ -65,6 +70,14 @@ impl File {
             interventions: BTreeMap::new(),
             arrival,
         }
+    }
+
+    /// The file with the places of its targets, which its serialized form leaves out.
+    #[must_use]
+    pub fn indexed(mut self) -> Self {
+        let places = self.dispatches.iter().enumerate().map(|(index, dispatch)| (dispatch.target().clone(), index));
+        self.by_target = Arc::new(places.collect());
+        self
     }
 
     /// The file's identity.
@@ -101,7 +114,7 @@ impl File {
 }
 
 /// How much of its budgets a dispatch has spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Spent {
     /// Automatic attempts that were not refused.
     pub attempts: i32,
@@ -119,7 +132,7 @@ fn mark_of(outcome: &Outcome) -> ReportMark {
 }
 
 /// One dispatch: a file's way to one target.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dispatch {
     /// The frozen plan.
     pub plan: Arc<PlannedDispatch>,

@@ -78,6 +78,9 @@ pub fn planned(file_id: &str, target: &str) -> PlannedDispatch {
             content_type: "application/json".into(),
             body: Some(Bytes::from(b"{}".to_vec())),
             body_of_file: None,
+            auth: None,
+            tls: None,
+            sign_with: None,
         },
         after: Vec::new(),
         confirmed_by: ConfirmedBy {

@@ -114,12 +114,21 @@ pub enum LogError {
     /// Another process has this identity: this one must end.
     #[error("another process runs under this identity: {0}")]
     InstanceFenced(String),
+    /// Delivery of these partitions can't go on where it was: records there were deleted, or the topic is another one. The
+    /// others go on once these are paused.
+    #[error("{} lies outside of what is there (`consign offsets repair` mends that)", places(.0))]
+    OutOfRange(Vec<Position>),
     /// A record is longer than its topic takes, and always will be: nothing was appended.
     #[error("too long: {0}")]
     TooLong(String),
     /// The log refuses, and will refuse again: a missing topic, a missing permission, a configuration error.
     #[error("{0}")]
     Fatal(String),
+}
+
+fn places(positions: &[Position]) -> String {
+    let places: Vec<String> = positions.iter().map(|(at, offset)| format!("{at} at offset {offset}")).collect();
+    places.join(", ")
 }
 
 /// Where offsets of a partition begin and end.
@@ -180,6 +189,11 @@ pub trait Log: Send {
     /// assigned anew by a later poll.
     fn rebuild(&mut self) -> Result<(), LogError>;
 
+    /// How long the log has given no answer. A quiet log that is there is asked during a poll every few seconds.
+    fn silence(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Leaves the group for good.
     fn close(&mut self);
 }
@@ -194,6 +208,11 @@ pub trait Reader: Send {
 
     /// Records read so far and records to the goal, for progress: offsets, so an estimate on compacted topics.
     fn progress(&self) -> (i64, i64);
+
+    /// How long the log has given no answer; see [`Log::silence`]. A poll that doesn't wait asks nothing.
+    fn silence(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A boxed future, so that [`Appender`] can be an object.
@@ -203,6 +222,17 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Appender: Send + Sync {
     /// Appends one record and waits until the log has it; gives its place.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(TopicPartition, i64), LogError>>;
+}
+
+/// How far the group is behind on a partition of an input, in offsets: control markers count as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// The partition.
+    pub at: TopicPartition,
+    /// From the group's committed position to the last stable offset.
+    pub input: i64,
+    /// From the last stable offset to the end: what an open transaction holds back.
+    pub last_stable_offset: i64,
 }
 
 /// The log as a whole: what a process opens once.
@@ -222,6 +252,9 @@ pub trait Cluster: Send + Sync {
 
     /// The number of partitions of a topic.
     fn partitions(&self, topic: Topic) -> Result<i32, LogError>;
+
+    /// How far the group is behind on every partition of the inputs.
+    fn lags(&self) -> Result<Vec<Lag>, LogError>;
 
     /// A compare-and-set on `controls`: under the one transactional id of people's changes, reads the topic to its end,
     /// lets `change` decide on what is there (key and newest value), and commits what it appends.

@@ -2,7 +2,8 @@
 //!
 //! What counts events (`_total`) and what measures durations is fed by whoever causes them, each process its own share:
 //! sum over processes. What counts files and dispatches is fed by [`Metrics::mirror`] from the gateway's view, which
-//! holds all files of the group: every gateway says the same, so take the maximum over processes, never the sum.
+//! holds all files of the group: every gateway says the same, so take the maximum over processes, never the sum. The
+//! same goes for the lags, which every gateway measures of all partitions.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::log::TopicPartition;
+use crate::log::Lag;
 use crate::record::{Action, Judgement, OutcomeKind, PausedBy, Reporter, State, TargetName, Timestamp};
 
 mod census;
@@ -120,13 +121,15 @@ metrics! {
     forwarded_total: IntCounterVec ["topic"] NO_BUCKETS, "Records sent on to their home partition: their producer uses another partitioner.";
     transactions_total: IntCounterVec [] NO_BUCKETS, "Transactions committed.";
     aborts_total: IntCounterVec ["cause"] NO_BUCKETS, "Transactions aborted.";
-    input_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Records between the committed position and the last stable offset.";
-    last_stable_offset_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Records between the last stable offset and the log's end: an open transaction holds them back.";
+    input_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Offsets between the committed position and the last stable offset, all of the group; a control marker counts as one.";
+    last_stable_offset_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Offsets between the last stable offset and the log's end, all of the group: an open transaction holds them back.";
     restore_records_total: IntCounterVec [] NO_BUCKETS, "Records read to restore partitions.";
     restore_seconds: HistogramVec [] RESTORE, "From the assignment of a partition to its first new record.";
     duplicates_total: IntCounterVec ["what"] NO_BUCKETS, "Exact repeats that changed nothing: manifest, outcome, intervention.";
     reports_late_total: IntCounterVec ["target", "judgement"] NO_BUCKETS, "Reports after the decision, by late or contradiction.";
     interventions_total: IntCounterVec ["action", "judgement"] NO_BUCKETS, "Interventions judged.";
+    clock_offset_seconds: GaugeVec ["worker"] NO_BUCKETS, "By how much a worker's clock was ahead of the broker's when it was last measured.";
+    ready: IntGaugeVec [] NO_BUCKETS, "1 while the process can do its work, as /readyz says, else 0.";
     view_lag_records: IntGaugeVec [] NO_BUCKETS, "Records that the view still has to read to have caught up.";
     view_age_seconds: GaugeVec [] NO_BUCKETS, "Time since the view last had everything.";
     view_undecodable_records: IntGaugeVec [] NO_BUCKETS, "Records that the view could not read as what their topic holds.";
@@ -195,21 +198,30 @@ impl Metrics {
         self.aborts_total.with_label_values(&[cause]).inc();
     }
 
-    /// How far the group and its readers are behind on a partition, in records.
-    pub fn lag(&self, at: TopicPartition, input: i64, last_stable_offset: i64) {
-        let partition = at.partition.to_string();
-        let labels = [at.topic.base_name(), &partition];
-        self.input_lag.with_label_values(&labels).set(input);
-        self.last_stable_offset_lag.with_label_values(&labels).set(last_stable_offset);
+    /// How far the group is behind on a partition.
+    pub fn lag(&self, lag: &Lag) {
+        let partition = lag.at.partition.to_string();
+        let labels = [lag.at.topic.base_name(), &partition];
+        self.input_lag.with_label_values(&labels).set(lag.input);
+        self.last_stable_offset_lag.with_label_values(&labels).set(lag.last_stable_offset);
     }
 
-    /// Takes back the lags of a partition that is another worker's now.
-    pub fn forget_lag(&self, at: TopicPartition) {
-        let partition = at.partition.to_string();
-        let labels = [at.topic.base_name(), &partition];
-        // An error means only that the partition never had a lag.
-        self.input_lag.remove_label_values(&labels).ok();
-        self.last_stable_offset_lag.remove_label_values(&labels).ok();
+    /// Takes all lags back: they can't be measured, and an old one would look like news.
+    pub fn forget_lags(&self) {
+        self.input_lag.reset();
+        self.last_stable_offset_lag.reset();
+    }
+
+    /// A worker's clock was found that far ahead of the broker's, in milliseconds; behind, where it is negative.
+    pub fn clock_offset(&self, worker: &str, ahead_ms: i64) {
+        #[allow(clippy::cast_precision_loss)] // Milliseconds of an offset are far below 2^52.
+        let seconds = ahead_ms as f64 / 1_000.0;
+        self.clock_offset_seconds.with_label_values(&[worker]).set(seconds);
+    }
+
+    /// Whether the process can do its work.
+    pub fn ready(&self, ready: bool) {
+        self.ready.with_label_values::<&str>(&[]).set(i64::from(ready));
     }
 
     /// A partition was restored from that many records in that time.
@@ -277,8 +289,8 @@ impl Metrics {
 pub fn metrics_page() -> String {
     let mut page = String::from(
         "# Metrics\n\nGenerated from `src/metrics`; a test fails when this page differs.\n\n\
-         Sum counters and histograms over processes. Gauges of files, dispatches and pauses are the whole group's on every\n\
-         gateway: take their maximum. No label holds a file_id.\n\n\
+         Sum counters and histograms over processes. Gauges of files, dispatches, pauses and lags are the whole group's on\n\
+         every gateway: take their maximum. No label holds a file_id.\n\n\
          | name | kind | labels | meaning |\n| --- | --- | --- | --- |\n",
     );
     for (name, kind, labels, help) in LIST {

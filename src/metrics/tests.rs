@@ -72,7 +72,9 @@ fn what_is_fed_is_shown() {
     metrics.forwarded("manifests");
     metrics.transaction_committed();
     metrics.transaction_aborted("fenced");
-    metrics.lag(at, 7, 2);
+    metrics.lag(&Lag { at, input: 7, last_stable_offset: 2 });
+    metrics.ready(true);
+    metrics.clock_offset("a-0", -1_500);
     metrics.restored(9, Duration::from_secs(1));
     metrics.http_request("/v1/files", "GET", 200);
     metrics.view(4, Duration::from_millis(1500), 1);
@@ -95,11 +97,13 @@ fn what_is_fed_is_shown() {
         "consign_last_stable_offset_lag{partition=\"3\",topic=\"manifests\"} 2",
         "consign_restore_records_total 9",
         "consign_http_requests_total{method=\"GET\",route=\"/v1/files\",status=\"200\"} 1",
+        "consign_ready 1",
+        "consign_clock_offset_seconds{worker=\"a-0\"} -1.5",
         "consign_view_lag_records 4",
         "consign_view_age_seconds 1.5",
     ] {
         assert!(text.contains(line), "{line} is missing in:\n{text}");
     }
-    metrics.forget_lag(at);
+    metrics.forget_lags();
     assert!(!metrics.render().contains("consign_input_lag{"));
 }

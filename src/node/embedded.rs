@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::record::registry::LocalRegistry;
 use crate::record::{Codec, TopicNames};
 use crate::routing::Sources;
-use crate::transport::{AckTokens, Clock};
+use crate::transport::{AckTokens, Clock, Egress, Secrets};
 
 /// Home partitions of the in-process log.
 const HOME_PARTITIONS: i32 = 4;
@@ -33,6 +33,10 @@ pub struct Shared {
     pub tokens: Arc<AckTokens>,
     /// The wall clock.
     pub clock: Clock,
+    /// Where requests may go.
+    pub egress: Egress,
+    /// The secrets that plans name.
+    pub secrets: Secrets,
 }
 
 /// Why the embedded product can't start.
@@ -55,6 +59,8 @@ pub fn in_process(tokens: Arc<AckTokens>, clock: Clock) -> Result<(Shared, Memor
         names: TopicNames::new("consign."),
         tokens,
         clock,
+        egress: Egress::with_loopback(),
+        secrets: Secrets::default(),
     };
     let said = Said { actor: "consign", reason: "an in-process log begins", at: (shared.clock)() };
     fix_home_partitions(shared.cluster.as_ref(), &shared.codec, HOME_PARTITIONS, said).map_err(StartError::from)?;
@@ -80,8 +86,12 @@ impl Shared {
             instance: instance.to_owned(),
             workers,
             retention: Duration::from_secs(30 * 86_400),
+            max_clock_skew: Duration::from_secs(2),
             stop_within: Duration::from_secs(15),
             gateway: Some((([127, 0, 0, 1], port).into(), Access::Loopback)),
+            egress: self.egress.clone(),
+            secrets: self.secrets.clone(),
+            public_url: None,
         })
         .await
     }

@@ -2,30 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::engine::{Stop, Unwell, Worker, WorkerOptions};
+use self::health::Health;
+use self::threads::Common;
+use crate::engine::{Stop, Worker, WorkerOptions};
 use crate::gateway::{Access, Gateway, GatewayError, Readiness, Rules};
 use crate::log::{Cluster, LogError};
 use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
 use crate::routing::{self, Sources};
-use crate::transport::{AckTokens, Answer, Clock, HttpParts, HttpTransport};
+use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, Secrets};
 use crate::view::View;
 
 pub mod controls;
 pub mod embedded;
-pub mod kafka;
+mod health;
 mod observe;
+mod threads;
 
-/// How long a worker's poll waits at most when nothing is due.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// What a stop keeps for bringing the last reports to the log.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// How long a connection to a target may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,10 +53,18 @@ pub struct NodeParts {
     pub workers: usize,
     /// How long a settled file is remembered.
     pub retention: Duration,
-    /// How long a stop waits for requests on the wire.
+    /// A worker whose clock is off by more decides nothing and isn't ready.
+    pub max_clock_skew: Duration,
+    /// How long a stop may take. Requests on the wire have all of it but 5 s, which reports have to reach the log.
     pub stop_within: Duration,
     /// Where the HTTP API listens and who may call it; `None` for no gateway.
     pub gateway: Option<(SocketAddr, Access)>,
+    /// Where requests may go.
+    pub egress: Egress,
+    /// The secrets that plans name.
+    pub secrets: Secrets,
+    /// The HTTP API's address as targets reach it, for callbacks; `None` for where it listens.
+    pub public_url: Option<String>,
 }
 
 /// Why a process can't start.
@@ -65,20 +76,9 @@ pub enum StartError {
     /// The gateway can't serve.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
-    /// The HTTP client can't be made.
-    #[error("the HTTP client can't be set up: {0}")]
-    Client(#[from] reqwest::Error),
     /// The system refuses.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-}
-
-/// What a worker's thread says of itself.
-#[derive(Debug, Clone, Default)]
-struct Health {
-    unwell: Vec<Unwell>,
-    stopped: Option<Stop>,
-    turned: bool,
 }
 
 /// A gateway that serves.
@@ -90,19 +90,24 @@ struct Serving {
 
 /// A running process.
 pub struct Node {
-    health: Arc<Vec<Mutex<Health>>>,
-    stopping: Arc<AtomicBool>,
+    common: Common,
     threads: Vec<JoinHandle<()>>,
     transport: HttpTransport,
     stop_within: Duration,
     gateway: Option<Serving>,
     view: Option<View>,
-    ended: Arc<tokio::sync::Notify>,
 }
 
 impl Node {
     /// Starts the workers' threads and the gateway. Must be called inside a tokio runtime.
     pub async fn start(parts: NodeParts) -> Result<Self, StartError> {
+        // Bound first, because requests may name it.
+        let listener = match &parts.gateway {
+            Some((listen, access)) => Some(bind(*listen, access).await?),
+            None => None,
+        };
+        let local = listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+        let callback_base = parts.public_url.clone().or_else(|| local.map(|address| format!("http://{address}")));
         let transport = HttpTransport::new(
             Handle::current(),
             HttpParts {
@@ -112,24 +117,32 @@ impl Node {
                 rule: Arc::new(rules()),
                 clock: Arc::clone(&parts.clock),
                 connect_timeout: CONNECT_TIMEOUT,
+                egress: parts.egress.clone(),
+                secrets: parts.secrets.clone(),
+                callback_base,
             },
             &parts.instance,
-        )?;
+        );
         let mut node = Self {
-            health: Arc::new((0..parts.workers).map(|_| Mutex::default()).collect()),
-            stopping: Arc::default(),
+            common: Common {
+                health: Arc::new(Health::new(parts.workers)),
+                stopping: Arc::default(),
+                ended: Arc::default(),
+            },
             threads: Vec::new(),
             transport,
             stop_within: parts.stop_within,
             gateway: None,
             view: None,
-            ended: Arc::default(),
         };
         for number in 0..parts.workers {
             node.start_worker(&parts, number)?;
         }
-        if let Some((listen, access)) = &parts.gateway {
-            node.start_gateway(&parts, *listen, access.clone()).await?;
+        node.threads.push(threads::watch_registry(node.common.clone(), Arc::clone(&parts.codec))?);
+        if let (Some(listener), Some((_, access))) = (listener, &parts.gateway) {
+            let (cluster, metrics) = (Arc::clone(&parts.cluster), Arc::clone(&parts.metrics));
+            node.threads.push(threads::watch_lags(node.common.clone(), cluster, metrics)?);
+            node.start_gateway(&parts, listener, access.clone())?;
         }
         Ok(node)
     }
@@ -146,7 +159,7 @@ impl Node {
 
     /// Whether every worker is at its work, and why not.
     pub fn readiness(&self) -> Readiness {
-        readiness_of(&self.health)
+        self.common.health.readiness()
     }
 
     /// Waits until every worker is at its work and the view has caught up; gives why not after `patience`.
@@ -170,41 +183,46 @@ impl Node {
     /// Done once a worker had to end; gives why.
     pub async fn ended(&self) -> Stop {
         loop {
-            let notified = self.ended.notified();
-            let stop = self.health.iter().find_map(|h| h.lock().ok().and_then(|h| h.stopped.clone()));
-            if let Some(stop) = stop {
+            let notified = self.common.ended.notified();
+            if let Some(stop) = self.common.health.stopped() {
                 return stop;
             }
             notified.await;
         }
     }
 
-    /// Stops gracefully: workers leave the group, requests on the wire have until the bound, reports are flushed.
+    /// Stops gracefully, within [`NodeParts::stop_within`] whatever the log does: nothing is sent any more, workers leave the
+    /// group, requests on the wire have until shortly before the bound, reports are flushed.
     pub async fn stop(self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        let threads = self.threads;
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a worker's thread panicked");
-                }
-            }
+        let until = Instant::now() + self.stop_within;
+        self.common.stopping.store(true, Ordering::SeqCst);
+        let serving = self.gateway.map(|Serving { stop, task, .. }| {
+            // The gateway may have ended by itself; then nobody listens any more.
+            let _ = stop.send(());
+            task
         });
-        if let Err(e) = joined.await {
-            tracing::error!(error = %e, "the workers could not be joined");
+        let on_the_wire = self.stop_within.saturating_sub(FLUSH);
+        let (stuck, _) = tokio::join!(threads::join(self.threads, until), self.transport.stop(on_the_wire));
+        // A worker may have given something to the transport while it ended.
+        let unreported = match self.transport.open() {
+            0 => 0,
+            _ => self.transport.stop(Duration::ZERO).await,
+        };
+        if stuck > 0 {
+            tracing::warn!(
+                stuck,
+                "threads still wait for the log; their partitions are free after the session time-out"
+            );
         }
-        let unreported = self.transport.stop(self.stop_within).await;
         if unreported > 0 {
             tracing::warn!(unreported, "reports did not reach the log; their attempts' deadlines will tell");
         }
-        if let Some(Serving { stop, task, .. }) = self.gateway {
-            // The gateway may have ended by itself; then nobody listens any more.
-            let _ = stop.send(());
-            match task.await {
-                Ok(Ok(())) => {}
-                Ok(Err(e)) => tracing::error!(error = %e, "the gateway failed"),
-                Err(e) => tracing::error!(error = %e, "the gateway panicked"),
-            }
+        let Some(task) = serving else { return };
+        match tokio::time::timeout_at(until.into(), task).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(e))) => tracing::error!(error = %e, "the gateway failed"),
+            Ok(Err(e)) => tracing::error!(error = %e, "the gateway panicked"),
+            Err(_) => tracing::warn!("requests to the gateway were cut off"),
         }
     }
 
@@ -213,48 +231,30 @@ impl Node {
         let log = parts.cluster.worker(&identity)?;
         let mut options = WorkerOptions::new(&identity, parts.names.clone());
         options.retention_ms = i64::try_from(parts.retention.as_millis()).unwrap_or(i64::MAX);
-        let metrics = Arc::clone(&parts.metrics);
-        let mut worker = Worker::new(
+        options.max_clock_skew_ms = i64::try_from(parts.max_clock_skew.as_millis()).ok();
+        let (metrics, name) = (Arc::clone(&parts.metrics), identity.clone());
+        let worker = Worker::new(
             options,
             log,
             Box::new(self.transport.for_worker(&identity)),
             Arc::clone(&parts.codec),
             Arc::clone(&parts.tokens),
-            Box::new(move |observed| observe::observe(&metrics, observed)),
+            Box::new(move |observed| observe::observe(&metrics, &name, observed)),
         );
-        let (stopping, ended) = (Arc::clone(&self.stopping), Arc::clone(&self.ended));
-        let (health, clock) = (Arc::clone(&self.health), Arc::clone(&parts.clock));
-        let turn = move || {
-            let mut said = Vec::new();
-            while !stopping.load(Ordering::SeqCst) {
-                let stopped = worker.step(PATIENCE, clock.as_ref()).err();
-                let unwell = worker.unwell();
-                observe::say_changes(&identity, &mut said, &unwell);
-                let must_end = stopped.is_some();
-                if let Some(stop) = &stopped {
-                    tracing::error!(worker = identity, "{stop}");
-                }
-                if let Ok(mut health) = health[number].lock() {
-                    *health = Health { unwell, stopped, turned: true };
-                }
-                if must_end {
-                    ended.notify_waiters();
-                    ended.notify_one();
-                    break;
-                }
-            }
-            worker.close();
-        };
-        self.threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(turn)?);
+        let clock = Arc::clone(&parts.clock);
+        self.threads.push(threads::run_worker(self.common.clone(), number, identity, worker, clock)?);
         Ok(())
     }
 
-    async fn start_gateway(&mut self, parts: &NodeParts, listen: SocketAddr, access: Access) -> Result<(), StartError> {
-        access.check(listen)?;
-        let listener = tokio::net::TcpListener::bind(listen).await?;
+    fn start_gateway(
+        &mut self,
+        parts: &NodeParts,
+        listener: tokio::net::TcpListener,
+        access: Access,
+    ) -> Result<(), StartError> {
         let address = listener.local_addr()?;
         let view = View::start(Arc::clone(&parts.cluster), Arc::clone(&parts.codec))?;
-        let health = Arc::clone(&self.health);
+        let health = Arc::clone(&self.common.health);
         let gateway = Gateway {
             view: view.clone(),
             cluster: Arc::clone(&parts.cluster),
@@ -263,7 +263,7 @@ impl Node {
             names: parts.names.clone(),
             metrics: Arc::clone(&parts.metrics),
             access,
-            readiness: Arc::new(move || readiness_of(&health)),
+            readiness: Arc::new(move || health.readiness()),
             rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of },
         };
         let (stop, stopped) = oneshot::channel::<()>();
@@ -277,18 +277,9 @@ impl Node {
     }
 }
 
-fn readiness_of(health: &[Mutex<Health>]) -> Readiness {
-    let mut reasons = Vec::new();
-    for (number, health) in health.iter().enumerate() {
-        let Ok(health) = health.lock() else { continue };
-        if let Some(stop) = &health.stopped {
-            reasons.push(format!("worker {number} ended: {stop}"));
-        } else if !health.turned {
-            reasons.push(format!("worker {number} is starting"));
-        }
-        reasons.extend(health.unwell.iter().map(|u| format!("worker {number}: {}: {}", u.code, u.text)));
-    }
-    Readiness { ready: reasons.is_empty(), reasons }
+async fn bind(listen: SocketAddr, access: &Access) -> Result<tokio::net::TcpListener, StartError> {
+    access.check(listen)?;
+    Ok(tokio::net::TcpListener::bind(listen).await?)
 }
 
 /// Rules that are kept compiled; a routing document has fewer.

@@ -11,12 +11,12 @@ fn millis(millis: i64) -> Duration {
 }
 
 /// Counts and logs one thing that a worker did.
-pub(super) fn observe(metrics: &Metrics, observed: &Observed) {
-    count(metrics, observed);
+pub(super) fn observe(metrics: &Metrics, worker: &str, observed: &Observed) {
+    count(metrics, worker, observed);
     log(observed);
 }
 
-fn count(metrics: &Metrics, observed: &Observed) {
+fn count(metrics: &Metrics, worker: &str, observed: &Observed) {
     match observed {
         Observed::Committed { .. } => metrics.transaction_committed(),
         Observed::Aborted { cause } => metrics.transaction_aborted(cause),
@@ -41,6 +41,7 @@ fn count(metrics: &Metrics, observed: &Observed) {
         Observed::Duplicate { what } => metrics.duplicate(what),
         Observed::DeadLetter { reason, .. } => metrics.dead_lettered(reason),
         Observed::Forwarded { topic } => metrics.forwarded(topic),
+        Observed::ClockMeasured { offset_ms, .. } => metrics.clock_offset(worker, *offset_ms),
         Observed::Dispatch { .. } | Observed::Forgotten { .. } | Observed::Paused { .. } => {}
     }
 }
@@ -80,6 +81,7 @@ fn log(observed: &Observed) {
         Observed::Restored { partition, records, took_ms } => {
             tracing::info!(partition, records, took_ms, "home partition restored");
         }
+        Observed::ClockMeasured { offset_ms, within_ms } => tracing::debug!(offset_ms, within_ms, "clock measured"),
         Observed::Forgotten { file_id } => tracing::debug!(%file_id, "retention ended"),
         Observed::Committed { .. } | Observed::Duplicate { .. } | Observed::Forwarded { .. } => {}
     }

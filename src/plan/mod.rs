@@ -11,9 +11,7 @@ mod render;
 
 use serde_json::Value as Json;
 
-use crate::record::{
-    Arrival, Bytes, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, TransportKind, dispatch_key,
-};
+use crate::record::{Arrival, Bytes, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, dispatch_key};
 use crate::routing::{Document, Target, canonical_json, code, sha256_digest};
 
 pub use manifest::{MAX_ATTRIBUTE, MAX_ATTRIBUTES, MAX_DATA, MAX_LOCATION, MAX_NAME, check_manifest, manifest_digest};
@@ -105,7 +103,7 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, b
         routing_digest: routing.digest().to_owned(),
         plan_digest: String::new(),
         planner_version: PLANNER_VERSION,
-        transport: TransportKind::Http,
+        transport: http.transport,
         request: Request {
             destination: http.url.clone(),
             method: Some(http.method.clone()),
@@ -114,6 +112,9 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, b
             content_type: http.content_type.clone(),
             body: Some(body),
             body_of_file: None,
+            auth: http.auth.clone(),
+            tls: http.tls.clone(),
+            sign_with: http.sign_with.clone(),
         },
         after: place.after,
         confirmed_by: policy.confirmed_by.clone(),

@@ -3,7 +3,7 @@ use reqwest::Client;
 use super::*;
 use crate::record::TokenCheck;
 use crate::transport::testing::{RecordingAppender, attempt, codec, confirmed_by, plan, soon};
-use crate::transport::{AckTokens, Answer, Capacity, Dispatch, HttpParts, HttpTransport, Transport};
+use crate::transport::{AckTokens, Answer, Capacity, Dispatch, Egress, HttpParts, HttpTransport, Secrets, Transport};
 
 /// Receivers with an appender that remembers what they confirm.
 struct Rig {
@@ -115,8 +115,11 @@ async fn the_transport_and_a_late_confirmation_fit_together() {
         rule: Arc::new(|_: &str, _: &Answer| Ok(false)),
         clock: wall_clock(),
         connect_timeout: Duration::from_mins(1),
+        egress: Egress::with_loopback(),
+        secrets: Secrets::default(),
+        callback_base: None,
     };
-    let mut transport = HttpTransport::new(Handle::current(), parts, "w").expect("a client");
+    let mut transport = HttpTransport::new(Handle::current(), parts, "w");
     let mut plan = plan(&rig.receivers.url("a"));
     plan.confirmed_by = confirmed_by(crate::record::Confirmation::Acks);
     let plan = Arc::new(plan);

@@ -127,6 +127,11 @@ impl Codec {
         PREPARED.keys().try_for_each(|topic| self.write_id(*topic).map(drop))
     }
 
+    /// Whether the source of schemas answers at all.
+    pub fn ping(&self) -> Result<(), RegistryError> {
+        self.source.ping()
+    }
+
     /// Reads a value. The schema behind the id is trusted only when it is the compiled-in one or resolves to it.
     pub fn decode<T: Wire>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
         let poison = |text: String| Err(DecodeError::Poison(text));
@@ -158,6 +163,10 @@ impl Codec {
             return Ok(*id);
         }
         let id = self.source.id_of(topic)?;
+        // What is written will be read, and the registry may be away by then.
+        if let Err(DecodeError::RegistryAway(why)) = self.known(topic, id) {
+            return Err(RegistryError::Away(why));
+        }
         self.write_ids.write().expect("not poisoned").insert(topic, id);
         Ok(id)
     }

@@ -31,6 +31,55 @@ pub struct FileBody {
     pub digest: String,
 }
 
+text_enum! {
+    /// How a request shows who sends it.
+    AuthKind, "snake_case" {
+        /// `basic`
+        Basic = "basic",
+        /// `bearer`
+        Bearer = "bearer",
+        /// `oauth2`
+        Oauth2 = "oauth2",
+    }
+}
+
+/// The credentials of a request: names of secrets, never their values.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// How the request shows who sends it.
+    pub kind: AuthKind,
+    /// Name of the secret: the password, the token or the client's secret.
+    pub secret: String,
+    /// The user, or the client's id.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Where a token is asked for, by client credentials.
+    #[serde(default)]
+    pub token_url: Option<String>,
+    /// The scope that is asked for.
+    #[serde(default)]
+    pub scope: Option<String>,
+    /// The audience that is asked for.
+    #[serde(default)]
+    pub audience: Option<String>,
+}
+
+/// The certificates of a request: names of secrets in PEM, never their values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Name of the client's certificates.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// Name of the client's key.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// Name of the only certificates to trust; null for those of the system.
+    #[serde(default)]
+    pub ca: Option<String>,
+}
+
 /// The exact request, frozen. Every attempt sends these bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +103,15 @@ pub struct Request {
     /// Set where the file itself is the body.
     #[serde(default)]
     pub body_of_file: Option<FileBody>,
+    /// The credentials that it shows.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// The certificates that it shows and trusts.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Names of the secrets that sign it, by Standard Webhooks.
+    #[serde(default)]
+    pub sign_with: Option<Vec<String>>,
 }
 
 text_enum! {

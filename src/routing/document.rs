@@ -1,6 +1,6 @@
 //! The routing document as the planner reads it: checked, every name resolved, every default filled in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::expression::Expression;
@@ -8,8 +8,8 @@ use super::schema::Schema;
 use super::table::Table;
 use super::template::{Pointer, Template};
 use crate::record::{
-    ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, TargetName, Timeouts, Timestamp,
-    TransportKind,
+    Auth, ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, TargetName, Timeouts, Timestamp,
+    Tls, TransportKind,
 };
 
 /// How long after its acceptance a file is overdue, where neither its manifest nor its type says: seven days.
@@ -73,6 +73,8 @@ pub struct Target {
 /// Where requests go over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {
+    /// HTTP as it is, or signed webhooks.
+    pub transport: TransportKind,
     /// The URL, normalised.
     pub url: String,
     /// POST, PUT or PATCH.
@@ -81,6 +83,20 @@ pub struct Http {
     pub content_type: String,
     /// Other headers, by lower-case name.
     pub headers: BTreeMap<String, String>,
+    /// The credentials that requests show.
+    pub auth: Option<Auth>,
+    /// The certificates that requests show and trust.
+    pub tls: Option<Tls>,
+    /// Names of the secrets that sign requests.
+    pub sign_with: Option<Vec<String>>,
+}
+
+impl Http {
+    /// The secrets that requests need, by name.
+    fn secrets(&self) -> impl Iterator<Item = &String> {
+        let tls = self.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key, &tls.ca].into_iter().flatten());
+        self.auth.iter().map(|auth| &auth.secret).chain(tls).chain(self.sign_with.iter().flatten())
+    }
 }
 
 /// What holds for the dispatches of a target.
@@ -152,10 +168,15 @@ impl Document {
             .map(|(name, target)| TargetSummary {
                 name: name.clone(),
                 owner: target.owner.clone(),
-                transport: TransportKind::Http,
+                transport: target.http.transport,
                 concurrency: target.policy.concurrency,
             })
             .collect()
+    }
+
+    /// The names of all secrets that requests need, sorted.
+    pub fn secrets(&self) -> BTreeSet<String> {
+        self.targets.values().flat_map(|target| target.http.secrets().cloned()).collect()
     }
 
     /// A target's definition.

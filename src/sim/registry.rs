@@ -64,6 +64,10 @@ impl SchemaSource for SimRegistry {
         }
     }
 
+    fn ping(&self) -> Result<(), RegistryError> {
+        self.check()
+    }
+
     fn id_of(&self, topic: Topic) -> Result<u32, RegistryError> {
         self.check()?;
         LocalRegistry.id_of(topic)

@@ -38,6 +38,8 @@ pub struct WorldOptions {
     pub max_batch: usize,
     /// See [`WorkerOptions::max_batch_bytes`].
     pub max_batch_bytes: usize,
+    /// See [`WorkerOptions::max_clock_skew_ms`].
+    pub max_clock_skew_ms: Option<i64>,
     /// How long a settled file is remembered, in milliseconds.
     pub retention_ms: i64,
     /// A fault that is planted in what the workers see and do, to show that the checker finds it.
@@ -53,6 +55,7 @@ impl WorldOptions {
             acks_partitions: 2,
             document: document.to_owned(),
             max_batch: 500,
+            max_clock_skew_ms: None,
             max_batch_bytes: 4 * 1024 * 1024,
             retention_ms: 6 * 3_600_000,
             sabotage: None,
@@ -204,6 +207,7 @@ impl World {
         let options = WorkerOptions {
             retention_ms: self.options.retention_ms,
             max_batch: self.options.max_batch,
+            max_clock_skew_ms: self.options.max_clock_skew_ms,
             max_batch_bytes: self.options.max_batch_bytes,
             ..WorkerOptions::new(identity, names)
         };

@@ -49,6 +49,8 @@ pub struct Answer {
     pub truncated: bool,
     /// From the beginning of the exchange to here.
     pub took: Duration,
+    /// Whether the request showed a token that was kept from before: a 401 then asks for a new one, not for a person.
+    pub token_was_kept: bool,
 }
 
 /// Evaluates a rule of the routing document over an answer. An error says why the rule has no value here.
@@ -59,14 +61,21 @@ pub type Rule = Arc<dyn Fn(&str, &Answer) -> Result<bool, String> + Send + Sync>
 pub enum Exchange {
     /// The request provably didn't leave.
     NotSent {
-        /// `resolve_failed`, `connect_refused`, `connect_failed`, `connect_timeout`, `tls_failed`, `dropped_unsent`,
-        /// `request_invalid` or `stopped`.
+        /// `resolve_failed`, `connect_refused`, `connect_failed`, `connect_timeout`, `tls_failed`, `egress_refused`,
+        /// `secret_missing`, `token_unavailable`, `dropped_unsent`, `request_invalid` or `stopped`.
         code: &'static str,
         /// The cause in words.
         detail: String,
     },
     /// The target's certificate is not trusted; the request didn't leave.
     Certificate {
+        /// The cause in words.
+        detail: String,
+    },
+    /// Our credentials were refused before the request left.
+    Refused {
+        /// `credentials_refused`.
+        code: &'static str,
         /// The cause in words.
         detail: String,
     },
@@ -111,6 +120,9 @@ pub fn classify(
         Exchange::Certificate { detail } => {
             Verdict { refusal: true, ..without_answer(OutcomeKind::Retryable, "certificate_invalid", detail) }
         }
+        Exchange::Refused { code, detail } => {
+            Verdict { refusal: true, ..without_answer(OutcomeKind::Retryable, code, detail) }
+        }
         Exchange::Lost { code, detail } => without_answer(OutcomeKind::Unknown, code, detail),
         Exchange::Answer(answer) => of_answer(confirmed_by, answer, now, rule),
     }
@@ -137,7 +149,7 @@ fn of_answer(
         kind,
         code: format!("http_{}", answer.status),
         detail: (!notes.is_empty()).then(|| cut(&notes.join("; "), DETAIL_BYTES).to_owned()),
-        refusal: retryable && matches!(answer.status, 401 | 403 | 407 | 410),
+        refusal: retryable && matches!(answer.status, 401 | 403 | 407 | 410) && !answer.token_was_kept,
         retry_after_ms: retry_after.filter(|_| retryable),
         evidence: Some(evidence(answer)),
     }

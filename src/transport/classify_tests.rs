@@ -205,6 +205,7 @@ fn evidence_keeps_what_matters_and_at_most_16_kib() {
         body: long.clone().into_bytes(),
         truncated: false,
         took: Duration::from_millis(12),
+        token_was_kept: false,
     };
     let evidence = judge(&confirmed_by(Response), answer).evidence.expect("the target answered");
     assert_eq!(evidence.headers.keys().collect::<Vec<_>>(), ["content-type", "server"]);

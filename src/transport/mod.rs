@@ -6,20 +6,28 @@ use std::sync::Arc;
 use crate::record::{DispatchAttempt, PlannedDispatch};
 
 mod ack_token;
+mod callback;
 mod capacity;
 mod classify;
+mod egress;
 mod hex;
 mod http;
 mod report;
+mod secrets;
+pub mod sign;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use ack_token::{AckKeyError, AckTokens};
+pub use callback::CALLBACKS;
+use callback::callback_url;
 pub use capacity::{Capacity, Permit};
 pub use classify::{Answer, Exchange, Rule, Verdict, classify};
+pub use egress::{Allowance, Egress, Lookup, Refused};
 pub(crate) use hex::hex;
 pub use http::{Clock, HttpParts, HttpTransport, MAX_ANSWER_BYTES, wall_clock};
 pub(crate) use report::Reports;
+pub use secrets::{Secret, SecretError, Secrets, Values, is_secret_name};
 
 /// A request to be sent: its attempt is committed.
 #[derive(Debug)]

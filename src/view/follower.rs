@@ -148,7 +148,8 @@ impl Follower {
             progress.caught_up = true;
             progress.records_behind = 0;
             if drained {
-                progress.drained_at = Instant::now();
+                let now = Instant::now();
+                progress.drained_at = now.checked_sub(reader.silence()).unwrap_or(now);
             }
         } else if !progress.caught_up {
             let (read, goal) = reader.progress();

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::testing::file;
 use super::*;
-use crate::log::{Appender, ControlsChange, Log, Reader, Record, TopicPartition};
+use crate::log::{Appender, ControlsChange, Lag, Log, Reader, Record, TopicPartition};
 use crate::record::registry::{LocalRegistry, RegistryError, SchemaSource};
 use crate::record::{Control, State, Timestamp, Topic};
 
@@ -55,6 +55,10 @@ impl Cluster for Script {
 
     fn partitions(&self, _: Topic) -> Result<i32, LogError> {
         unreachable!("nothing is scanned here")
+    }
+
+    fn lags(&self) -> Result<Vec<Lag>, LogError> {
+        unreachable!("a view measures no lags")
     }
 
     fn change_controls(&self, _: &mut ControlsChange<'_>) -> Result<(), LogError> {

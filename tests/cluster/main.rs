@@ -1,7 +1,12 @@
 //! Several processes of the binary on a real broker and registry; `make test` starts both.
 
+mod commands;
+mod outage;
 mod python;
 mod refusals;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod takeover;
 mod too_long;
+mod verify;
 mod world;

@@ -7,12 +7,12 @@ use consign::routing::sha256_digest;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::world::{HOME_PARTITIONS, PATIENCE, World, server};
+use crate::world::{HOME_PARTITIONS, PATIENCE, World};
 
 /// A producer that compresses, and has no limit of its own.
-fn compressing_producer() -> BaseProducer {
+fn compressing_producer(world: &World) -> BaseProducer {
     ClientConfig::new()
-        .set("bootstrap.servers", server("KAFKA_BOOTSTRAP"))
+        .set("bootstrap.servers", &world.servers.bootstrap)
         .set("compression.type", "gzip")
         .set("message.max.bytes", "20000000")
         .create()
@@ -24,7 +24,7 @@ async fn every_inbox_survives_a_record_that_is_too_long() {
     let world = World::new("too-long");
     let process = world.start("p");
     let long = vec![b'x'; 8 << 20];
-    let producer = compressing_producer();
+    let producer = compressing_producer(&world);
     let home = home_partition("file-1", HOME_PARTITIONS);
     let mut sent = 0;
     for topic in [Topic::Manifests, Topic::Acks, Topic::Interventions] {

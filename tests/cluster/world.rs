@@ -5,14 +5,15 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use crate::servers::Servers;
 use consign::log::kafka::{KafkaCluster, KafkaOptions};
 use consign::log::{Append, Appender, Cluster as _, Headers, Record, TopicPartition};
 use consign::receiver::{AckLog, Behaviour, Journal, Receivers};
 use consign::record::registry::{HttpRegistry, RegistryAuth};
 use consign::record::{
-    Codec, FileId, FileManifest, OutcomeKind, TargetName, Timestamp, Topic, TopicNames, home_partition,
+    Codec, FileId, FileManifest, OutcomeKind, State, TargetName, Timestamp, Topic, TopicNames, Wire, home_partition,
 };
 use consign::verify::{Due, Options, Report, Request, check};
 use consign::view::View;
@@ -21,12 +22,6 @@ pub const HOME_PARTITIONS: i32 = 6;
 /// Only a failing test waits for so long.
 pub const PATIENCE: Duration = Duration::from_mins(4);
 const CLOCK_SKEW_MS: i64 = 1_000;
-
-/// A server's address from the environment.
-pub fn server(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: these tests need servers, and `make test` starts them"))
-}
 
 /// A process of the binary; dropping it ends it at once.
 pub struct Process {
@@ -41,9 +36,33 @@ impl Process {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
+    /// What `/readyz` says: the status and the reasons.
+    pub async fn readyz(&self) -> (u16, String) {
+        let reply = reqwest::get(format!("{}/readyz", self.url)).await.unwrap();
+        (reply.status().as_u16(), reply.text().await.unwrap())
+    }
+
+    /// Waits until `/readyz` has this status and says this; gives how long that took.
+    pub async fn until_ready_says(&self, status: u16, says: &str) -> Duration {
+        let begun = Instant::now();
+        loop {
+            let (is, said) = self.readyz().await;
+            if is == status && said.contains(says) {
+                return begun.elapsed();
+            }
+            assert!(begun.elapsed() < PATIENCE, "{is}: {said}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What `/metrics` says.
+    pub async fn metrics(&self) -> String {
+        reqwest::get(format!("{}/metrics", self.url)).await.unwrap().text().await.unwrap()
+    }
+
     /// Runs the binary's client against this process; gives exit code and output.
     pub fn client(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = Command::new(binary()).args(arguments).args(["--url", &self.url]).output().unwrap();
+        let output = consign().args(arguments).args(["--url", &self.url]).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -75,46 +94,47 @@ pub struct World {
     pub journal: Journal,
     pub view: View,
     names: TopicNames,
+    pub servers: Servers,
     appender: Arc<dyn Appender>,
     folder: tempfile::TempDir,
     receivers: Receivers,
 }
 
 impl World {
-    /// Sets up schemas, topics and routing document with the commands that a user types.
+    /// A world on the servers that the environment names.
     pub fn new(test: &str) -> Self {
+        Self::on(test, Servers::of_environment())
+    }
+
+    /// Sets up schemas, topics and routing document with the commands that a user types.
+    pub fn on(test: &str, servers: Servers) -> Self {
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
         let names = TopicNames::new(format!("{test}-{}-{nanos}.", std::process::id()));
         let handle = tokio::runtime::Handle::current();
-        let registry =
-            HttpRegistry::new(&server("SCHEMA_REGISTRY_URL"), names.clone(), RegistryAuth::None, handle.clone());
+        let registry = HttpRegistry::new(&servers.registry, names.clone(), RegistryAuth::None, handle.clone());
         let codec = Arc::new(Codec::new(Arc::new(registry.unwrap())));
-        let options = KafkaOptions::new(server("KAFKA_BOOTSTRAP"), names.clone(), format!("{}engine", names.prefix()));
+        let options = KafkaOptions::new(&servers.bootstrap, names.clone(), format!("{}engine", names.prefix()));
         let cluster = Arc::new(KafkaCluster::new(options).unwrap());
         let appender = cluster.appender().unwrap();
         let acks = AckLog { appender: Arc::clone(&appender), codec: Arc::clone(&codec) };
         let receivers = Receivers::start(&handle, behaviours(), Some(acks)).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("consign.toml"), configuration(&names)).unwrap();
+        std::fs::write(folder.path().join("consign.toml"), configuration(&servers, &names)).unwrap();
         std::fs::write(folder.path().join("routing.yaml"), routing(&receivers)).unwrap();
         let config = folder.path().join("consign.toml");
         for arguments in [["schemas", "register"], ["topics", "apply"], ["topics", "check"], ["schemas", "check"]] {
-            run(Command::new(binary()).args(arguments).arg("--config").arg(&config));
+            run(consign().args(arguments).arg("--config").arg(&config));
         }
-        run(Command::new(binary())
-            .args(["routing", "apply"])
-            .arg(folder.path().join("routing.yaml"))
-            .arg("--config")
-            .arg(&config));
+        run(consign().args(["routing", "apply"]).arg(folder.path().join("routing.yaml")).arg("--config").arg(&config));
         // Asks the registry, in plain calls.
         tokio::task::block_in_place(|| codec.prepare()).unwrap();
         let view = View::start(Arc::clone(&cluster) as Arc<_>, Arc::clone(&codec)).unwrap();
-        Self { codec, cluster, journal: receivers.journal(), view, names, appender, folder, receivers }
+        Self { codec, cluster, journal: receivers.journal(), view, names, servers, appender, folder, receivers }
     }
 
     /// Starts `consign run` with two workers; waits until it says where it listens.
     pub fn start(&self, instance: &str) -> Process {
-        let mut child = Command::new(binary())
+        let mut child = consign()
             .args(["run", "--instance", instance, "--workers", "2", "--listen", "127.0.0.1:0", "--log-level", "warn"])
             .arg("--config")
             .arg(self.folder.path().join("consign.toml"))
@@ -161,13 +181,44 @@ impl World {
 
     /// The configuration without its last table, the keys of ack tokens.
     pub fn configuration_without_keys(&self) -> String {
-        let whole = configuration(&self.names);
+        let whole = configuration(&self.servers, &self.names);
         whole.split("[[acks.keys]]").next().unwrap().to_owned()
+    }
+
+    /// Runs a command on the cluster; gives exit code, standard output and standard error.
+    pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = consign();
+        command.current_dir(self.folder.path()).args(arguments).args(["--config", "consign.toml"]);
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Whether the view shows a file as COMPLETED.
+    pub fn is_completed(&self, file_id: &str) -> bool {
+        self.view.file(&FileId::trusted(file_id)).is_some_and(|file| file.state == State::Completed)
+    }
+
+    /// The newest value of a key.
+    pub fn newest<T: Wire>(&self, topic: Topic, key: &str) -> T {
+        let record = self.read(topic).into_iter().rfind(|r| r.key.as_deref() == Some(key.as_bytes()));
+        let value = record.expect("there is one").value.expect("it has a value");
+        // The registry may be asked, in plain calls.
+        tokio::task::block_in_place(|| self.codec.decode(&value)).unwrap()
+    }
+
+    /// Appends a value in the home partition of its key's file; gives its offset.
+    pub async fn put<T: Wire>(&self, topic: Topic, key: &str, value: &T) -> i64 {
+        let home = home_partition(key.split('/').next().unwrap_or_default(), HOME_PARTITIONS);
+        let value = Some(self.codec.encode_for(topic, value).unwrap());
+        let append =
+            Append { topic, partition: Some(home), key: key.as_bytes().to_vec(), value, headers: Headers::new() };
+        self.appender.append(append).await.unwrap().1
     }
 
     /// Runs `consign run`, which must end by itself; gives exit code and what it said on standard error.
     pub fn run_once(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new(binary());
+        let mut command = consign();
         command.current_dir(self.folder.path()).args(["run", "--log-level", "error"]).args(arguments);
         if !arguments.contains(&"--config") {
             command.args(["--config", "consign.toml"]);
@@ -180,9 +231,9 @@ impl World {
     pub fn servers(&self, topic: Topic) -> [String; 6] {
         [
             "--bootstrap".into(),
-            server("KAFKA_BOOTSTRAP"),
+            self.servers.bootstrap.clone(),
             "--registry".into(),
-            server("SCHEMA_REGISTRY_URL"),
+            self.servers.registry.clone(),
             "--topic".into(),
             self.names.name(topic),
         ]
@@ -238,8 +289,11 @@ impl World {
     }
 }
 
-fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_consign"))
+/// The binary, led by its configuration alone.
+fn consign() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consign"));
+    command.env_remove("KAFKA_BOOTSTRAP").env_remove("SCHEMA_REGISTRY_URL");
+    command
 }
 
 fn run(command: &mut Command) {
@@ -267,15 +321,16 @@ fn behaviours() -> BTreeMap<TargetName, Behaviour> {
     .collect()
 }
 
-fn configuration(names: &TopicNames) -> String {
+fn configuration(servers: &Servers, names: &TopicNames) -> String {
     format!(
         "[kafka]\nbootstrap = \"{}\"\nprefix = \"{}\"\nsession_timeout = \"6s\"\n\
          [topics]\nhome_partitions = {HOME_PARTITIONS}\nreplication = 1\n\
          [registry]\nurl = \"{}\"\n\
+         [egress]\nallow_cidrs = [\"127.0.0.0/8\"]\nallow_http = true\n\
          [[acks.keys]]\nid = \"k1\"\nsecret_file = \"{}\"\n",
-        server("KAFKA_BOOTSTRAP"),
+        servers.bootstrap,
         names.prefix(),
-        server("SCHEMA_REGISTRY_URL"),
+        servers.registry,
         secret_file().display(),
     )
 }

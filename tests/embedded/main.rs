@@ -1,5 +1,6 @@
 //! The whole product in one process, on the in-process log, against receivers on real sockets.
 
+mod trouble;
 mod world;
 
 use std::time::Duration;

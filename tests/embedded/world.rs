@@ -99,11 +99,20 @@ impl World {
     }
 }
 
+/// The demo's routing document, for those who send nothing.
+pub fn any_routing() -> Sources {
+    routing_to("127.0.0.1:1")
+}
+
 /// The demo's routing document with the receivers' address in it.
 fn routing(receivers: &Receivers) -> Sources {
+    routing_to(&receivers.addr().to_string())
+}
+
+fn routing_to(address: &str) -> Sources {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
     let text = std::fs::read_to_string(format!("{root}/routing.yaml")).unwrap();
-    let document = text.replace("http://receivers.invalid", &format!("http://{}", receivers.addr()));
+    let document = text.replace("http://receivers.invalid", &format!("http://{address}"));
     let files = named_files(&document)
         .into_iter()
         .map(|name| (name.clone(), std::fs::read_to_string(format!("{root}/{name}")).unwrap()))

@@ -1,10 +1,12 @@
 //! The engine in the simulated world: scenarios.
 
 mod bad_input;
+mod clocks;
 mod deadlines;
 mod log_trouble;
 mod pauses;
 mod restarts;
+mod restoring;
 mod too_long;
 mod wide;
 

@@ -200,7 +200,7 @@ async fn a_refused_intervention_ends_with_1_and_one_not_judged_with_5() {
     let engine = judge(&world, Judgement::Refused, Some("stale"));
     let ran = world.cli(&[ask.as_slice(), &["--wait", "30s"]].concat()).await;
     assert_eq!(ran.exit, Exit::No);
-    assert!(ran.out.contains("refused (stale): nothing changed"), "{}", ran.out);
+    assert!(ran.out.contains("refused: the history says more (stale). Nothing changed"), "{}", ran.out);
     engine.abort();
     let ran = world.cli(&["intervene", "inv-1", "ledger", "retry", "--reason", "r"]).await;
     assert_eq!(ran.exit, Exit::NotFound);

@@ -70,8 +70,9 @@ async fn a_resume_ends_every_pause() {
     let world = routed().await;
     world.control(&by_engine());
     world.post("/v1/targets/billing/pause", &json!({"reason": "me too"})).await.expect(200);
-    let paused = || world.view.controls().is_paused(&TargetName::trusted("billing"));
-    assert!(world.view.wait_until(PATIENCE, paused).await);
+    let billing = TargetName::trusted("billing");
+    let both = || world.view.controls().pauses(&billing).len() == 2;
+    assert!(world.view.wait_until(PATIENCE, both).await);
     let targets = world.get("/v1/targets").await.expect(200);
     assert_eq!(targets["targets"][0]["pauses"].as_array().unwrap().len(), 2);
     assert_eq!(targets["targets"][0]["pauses"][0]["code"], "http_401");

@@ -20,7 +20,9 @@ fn the_schemas_are_those_that_the_topics_embed() {
         }
         embedded.insert(path);
     }
-    let committed: BTreeSet<String> = texts("schemas", ".avsc").into_iter().map(|text| text.path).collect();
+    // Below are older versions.
+    let newest = texts("schemas", ".avsc").into_iter().map(|text| text.path).filter(|p| p.matches('/').count() == 1);
+    let committed: BTreeSet<String> = newest.collect();
     assert_eq!(committed, embedded, "schemas without a topic, or topics without a schema");
 }
 

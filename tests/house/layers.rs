@@ -12,28 +12,33 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lifecycle", &["record"]),
     ("log", &["record"]),
     ("transport", &["log", "record"]),
-    ("engine", &["lifecycle", "plan", "routing", "transport", "log", "record"]),
+    ("store", &["lifecycle", "record"]),
+    ("engine", &["store", "lifecycle", "plan", "routing", "transport", "log", "record"]),
     ("metrics", &["log", "record"]),
     ("view", &["metrics", "log", "record"]),
     ("gateway", &["view", "metrics", "log", "record"]),
     ("receiver", &["transport", "log", "record"]),
     ("verify", &["engine", "lifecycle", "plan", "routing", "log", "record", "receiver"]),
-    ("sim", &["verify", "engine", "lifecycle", "plan", "routing", "transport", "log", "record"]),
+    ("sim", &["verify", "store", "engine", "lifecycle", "plan", "routing", "transport", "log", "record"]),
     ("audit", &["verify", "log", "record"]),
-    ("config", &[]),
-    ("node", &["engine", "gateway", "view", "metrics", "config", "transport", "plan", "routing", "log", "record"]),
+    ("config", &["record"]),
+    (
+        "node",
+        &["engine", "store", "gateway", "view", "metrics", "config", "transport", "plan", "routing", "log", "record"],
+    ),
     ("cli", &ANY),
     ("main", &["cli"]),
 ];
 
 /// The shell around everything: commands may use every part.
-const ANY: [&str; 16] = [
+const ANY: [&str; 17] = [
     "record",
     "routing",
     "plan",
     "lifecycle",
     "log",
     "transport",
+    "store",
     "engine",
     "metrics",
     "view",

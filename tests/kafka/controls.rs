@@ -3,7 +3,7 @@
 use consign::log::{Append, Cluster, LogError, Record};
 use consign::record::Topic;
 
-use crate::bed::{Bed, append, at, incompressible, text};
+use crate::bed::{Bed, append, at, text};
 
 fn count(newest: &[Record]) -> u32 {
     let found = newest.iter().find(|r| r.key.as_deref() == Some(b"count"));
@@ -58,8 +58,11 @@ fn a_change_sees_the_newest_value_of_each_name() {
 }
 
 #[test]
-fn a_change_that_the_broker_refuses_is_an_error() {
+fn a_change_that_is_refused_is_an_error() {
     let bed = Bed::new("controls-refused", 1);
-    let result = bed.cluster.change_controls(&mut |_| vec![set("a", &incompressible(7 << 20))]);
+    let result = bed.cluster.change_controls(&mut |_| vec![set("a", &"x".repeat(7 << 20))]);
+    assert!(matches!(result, Err(LogError::TooLong(_))), "{result:?}");
+    let nowhere = Append { partition: Some(9), ..set("a", "1") };
+    let result = bed.cluster.change_controls(&mut |_| vec![nowhere.clone()]);
     assert!(matches!(result, Err(LogError::Fatal(_))), "{result:?}");
 }

@@ -90,3 +90,22 @@ fn a_position_outside_its_partition_names_the_repair() {
     let error = crate::bed::eventually("the refusal", || worker.poll(10, std::time::Duration::from_millis(100)).err());
     assert!(error.to_string().contains("consign offsets repair"), "{error}");
 }
+
+#[test]
+fn starts_and_pauses_that_follow_each_other_closely_end_nothing() {
+    let bed = bed_with_records("delivery-close");
+    let mut worker = lone_worker(&bed, "w");
+    // librdkafka ends the whole process if it is asked twice to stop one partition before it has stopped once.
+    for round in 0..500 {
+        worker.start(&[(P0, 0), (P1, 0), (P2, 0)]).unwrap();
+        worker.pause(&[P1]).unwrap();
+        worker.pause(&[P2]).unwrap();
+        worker.start(&[(P1, 7)]).unwrap();
+        if round % 50 == 0 {
+            take(&mut *worker, 1);
+        }
+    }
+    worker.start(&[(P0, 0), (P1, 0), (P2, 0)]).unwrap();
+    assert_eq!(take(&mut *worker, 600).len(), 600);
+    nothing_comes(&mut *worker);
+}

@@ -1,7 +1,8 @@
 //! Lost offsets and their repair.
 
-use consign::log::{Cluster, LogError, Position};
+use consign::log::{Cluster, Lag, LogError, Position};
 use consign::record::Topic;
+use rdkafka::producer::Producer;
 
 use crate::bed::{Bed, append, assigned, at, eventually, lone_worker};
 
@@ -30,4 +31,29 @@ fn lost_offsets_are_found_and_put_where_nothing_is_lost() {
     assigned(&mut *worker, 8);
     let found = worker.committed(&[at(Topic::Manifests, 0), at(Topic::Manifests, 1), at(Topic::Acks, 1)]).unwrap();
     assert_eq!(found, [Some(3), Some(0), Some(0)]);
+}
+
+#[test]
+fn lags_are_measured_from_the_committed_position_and_from_the_last_stable_offset() {
+    let bed = Bed::new("lags", 2);
+    let (read, unread) = (at(Topic::Manifests, 0), at(Topic::Manifests, 1));
+    let producer = bed.raw_producer(None);
+    bed.send(&producer, read, 0..10);
+    bed.send(&producer, unread, 0..4);
+    let mut worker = lone_worker(&bed, "w");
+    worker.transact(Vec::new(), &[(read, 7)]).unwrap();
+    let open = bed.raw_producer(Some("lags-open"));
+    open.begin_transaction().unwrap();
+    bed.send(&open, unread, 0..5);
+    let lags = bed.cluster.lags().unwrap();
+    assert_eq!(lags.len(), 8);
+    let of = |partition| *lags.iter().find(|lag| lag.at == partition).unwrap();
+    assert_eq!(of(read), Lag { at: read, input: 3, last_stable_offset: 0 });
+    assert_eq!(of(unread), Lag { at: unread, input: 4, last_stable_offset: 5 }, "nothing is committed there");
+    open.commit_transaction(crate::bed::PATIENCE).unwrap();
+    eventually("the end of the transaction", || {
+        let lag = bed.cluster.lags().unwrap().into_iter().find(|lag| lag.at == unread).unwrap();
+        // Nine records and a marker.
+        (lag == Lag { at: unread, input: 10, last_stable_offset: 0 }).then_some(())
+    });
 }

@@ -1,73 +1,51 @@
 //! Calls to a gateway.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::Globals;
 use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::output::OutputFormat;
+use crate::cli::reach::{SOON, Waiting};
 use crate::gateway::problem::ProblemBody;
 
 /// How long a connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer may take beyond the wait that it was asked for; the gateway gives up a scan after half of it.
 const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
+/// A wait that needs no word.
+const SHORT: Duration = Duration::from_secs(10);
+/// The pause before a gateway that doesn't listen yet is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Why a command didn't do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// How the command ends.
-    pub exit: Exit,
-    /// The gateway's stable code, where it gave one.
-    pub code: Option<String>,
-    /// What happened, for people.
-    pub message: String,
+fn not_a_url(url: &str, why: &str) -> Failure {
+    Failure::usage(format!("--url {url}: {why}")).hint("give it as http://HOST:PORT or https://HOST:PORT (CONSIGN_URL)")
 }
 
-/// A failure as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailureBody {
-    /// The exit code of the command.
-    pub exit: u8,
-    /// The gateway's stable code, where it gave one.
-    pub code: Option<String>,
-    /// What happened, for people.
-    pub message: String,
-}
-
-impl Failure {
-    /// A mistake of the caller's.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, code: None, message: message.into() }
-    }
-
-    /// The gateway can't be reached, or didn't answer in time.
-    pub fn unreachable(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Unreachable, code: None, message: message.into() }
-    }
-
-    /// As JSON.
-    pub fn body(&self) -> FailureBody {
-        FailureBody { exit: self.exit.code(), code: self.code.clone(), message: self.message.clone() }
-    }
-
-    fn of(status: StatusCode, problem: ProblemBody) -> Self {
-        let exit = match status {
-            StatusCode::NOT_FOUND => Exit::NotFound,
-            StatusCode::CONFLICT => Exit::No,
-            StatusCode::REQUEST_TIMEOUT => Exit::Unreachable,
-            status if status.is_server_error() => Exit::Unreachable,
-            _ => Exit::Usage,
-        };
-        Self {
-            exit,
-            message: format!("{}: {} ({})", problem.title, problem.detail, problem.code),
-            code: Some(problem.code),
+/// What a gateway's problem means for a person at the command line.
+fn failure_of(status: StatusCode, problem: ProblemBody) -> Failure {
+    let exit = match status {
+        StatusCode::NOT_FOUND => Exit::NotFound,
+        StatusCode::CONFLICT => Exit::No,
+        StatusCode::REQUEST_TIMEOUT => Exit::Unreachable,
+        status if status.is_server_error() => Exit::Unreachable,
+        _ => Exit::Usage,
+    };
+    let hint = match problem.code.as_str() {
+        "CG310" => Some("give a token that this gateway knows: --token, or CONSIGN_TOKEN".to_owned()),
+        "CG311" => Some("ask with an operator's token".to_owned()),
+        "CG320" => Some("consign ls shows what is known; the id is the manifest's file_id".to_owned()),
+        "CG323" => Some("consign targets ls shows the targets".to_owned()),
+        "CG330" => {
+            Some("give this content a file_id of its own; consign status shows what stands under this one".to_owned())
         }
-    }
+        _ => None,
+    };
+    Failure { exit, code: Some(problem.code), message: format!("{}: {}", problem.title, problem.detail), hint }
 }
 
 /// An answer, and whether it is final (200) or says how far things are (202).
@@ -80,18 +58,23 @@ pub struct Answer<T> {
 }
 
 /// A gateway.
+#[derive(Clone)]
 pub struct Api {
     http: reqwest::Client,
     url: Url,
     token: Option<String>,
+    /// Whether a person is told that an answer takes long.
+    tells: bool,
+    /// Until then a gateway that doesn't listen yet is asked again.
+    patient_until: Option<Instant>,
 }
 
 impl Api {
     /// A client of the gateway that the options name. Nothing is sent yet.
     pub fn new(globals: &Globals) -> Result<Self, Failure> {
-        let url = Url::parse(&globals.url).map_err(|e| Failure::usage(format!("--url {}: {e}", globals.url)))?;
+        let url = Url::parse(&globals.url).map_err(|e| not_a_url(&globals.url, &e.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
-            return Err(Failure::usage(format!("--url {}: it must begin with http:// or https://", globals.url)));
+            return Err(not_a_url(&globals.url, "it is no address of HTTP"));
         }
         // An error means only that this process has chosen its provider already.
         rustls::crypto::ring::default_provider().install_default().ok();
@@ -109,7 +92,25 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| Failure::usage(format!("no HTTP client: {e}")))?;
-        Ok(Self { http, url, token: globals.token.clone() })
+        Ok(Self { http, url, token: globals.token.clone(), tells: false, patient_until: None })
+    }
+
+    /// The same, telling on standard error when an answer takes long.
+    #[must_use]
+    pub fn telling(self) -> Self {
+        Self { tells: true, ..self }
+    }
+
+    /// The same, silent: for whoever waits on purpose.
+    #[must_use]
+    pub fn silent(&self) -> Self {
+        Self { tells: false, ..self.clone() }
+    }
+
+    /// The same, with patience for a gateway that is being started.
+    #[must_use]
+    pub fn patient(&self, until: Instant) -> Self {
+        Self { patient_until: Some(until), ..self.clone() }
     }
 
     /// GET.
@@ -155,19 +156,36 @@ impl Api {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let format = if self.tells { OutputFormat::Text } else { OutputFormat::Json };
+        // Whoever asked for a short wait needs no word before it is over.
+        let short = if wait <= SHORT { wait } else { Duration::ZERO };
+        let asked =
+            if wait.is_zero() { String::new() } else { format!(", {} at most", humantime::format_duration(wait)) };
+        let _waiting = Waiting::after(SOON + short, format, format!("an answer of {}{asked}", self.url));
+        let response = self.send(request).await.map_err(|e| self.unreachable(&e))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|e| self.unreachable(&e))?;
         if !status.is_success() {
             return Err(serde_json::from_slice::<ProblemBody>(&bytes).map_or_else(
-                |_| Failure::unreachable(format!("{} answers {status}, and not as a consign gateway does", self.url)),
-                |problem| Failure::of(status, problem),
+                |_| self.no_gateway(&format!("answers {status}, and not as a consign gateway does")),
+                |problem| failure_of(status, problem),
             ));
         }
-        let value = serde_json::from_slice(&bytes).map_err(|e| {
-            Failure::unreachable(format!("{} answers {status} with what this version can't read: {e}", self.url))
-        })?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|e| self.no_gateway(&format!("answers {status} with what this version can't read: {e}")))?;
         Ok(Answer { value, finished: status == StatusCode::OK })
+    }
+
+    /// A connection that nobody accepts carried nothing, so that asking again is safe.
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, reqwest::Error> {
+        loop {
+            let again = request.try_clone().filter(|_| self.patient_until.is_some_and(|until| Instant::now() < until));
+            let Some(once) = again else { return request.send().await };
+            match once.send().await {
+                Err(error) if error.is_connect() => tokio::time::sleep(ASK_AGAIN).await,
+                done => return done,
+            }
+        }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
@@ -179,6 +197,34 @@ impl Api {
             source = cause.source();
         }
         let what = if error.is_timeout() { "did not answer in time" } else { "can't be reached" };
-        Failure::unreachable(format!("the gateway {} {what}: {why}", self.url))
+        self.no_gateway(&format!("{what}: {why}"))
+    }
+
+    fn no_gateway(&self, what: &str) -> Failure {
+        Failure::coded(Exit::Unreachable, "CG405", format!("the gateway {} {what}", self.url))
+            .hint("is consign run or consign dev up, and is this its address (--url, CONSIGN_URL)?")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_token_says_where_a_token_comes_from() {
+        let problem = |code: &str| ProblemBody {
+            r#type: String::new(),
+            title: "A known token is needed".into(),
+            status: 401,
+            detail: "the token is not known here".into(),
+            code: code.into(),
+        };
+        let failure = failure_of(StatusCode::UNAUTHORIZED, problem("CG310"));
+        assert_eq!(failure.exit, Exit::Usage);
+        let text = failure.to_string();
+        assert!(text.starts_with("CG310: A known token is needed: the token is not known here"), "{text}");
+        assert!(text.contains("--token") && text.contains("docs/errors/CG310.md"), "{text}");
+        let failure = failure_of(StatusCode::FORBIDDEN, problem("CG311"));
+        assert!(failure.to_string().contains("operator's token"), "{failure}");
     }
 }

@@ -79,8 +79,10 @@ pub(super) async fn status(args: StatusArgs, api: &Api, screen: &mut Screen<'_>)
     let path = ["files", args.file_id.as_str()];
     let mut file: FileState = api.get(&path, &[], Duration::ZERO).await?;
     screen.show(&file, || text::file(&file, now()));
+    // Whoever watches knows that it takes long.
+    let watching = api.silent();
     while args.watch && !is_terminal(file.state) {
-        let newest = newer(api, &args.file_id, Some(&file), LONGEST_CALL).await?;
+        let newest = newer(&watching, &args.file_id, Some(&file), LONGEST_CALL).await?;
         if let Some(newest) = newest.filter(|newest| newest.version > file.version) {
             file = newest;
             screen.remark("\n");

@@ -88,9 +88,9 @@ pub(super) async fn intervene(args: InterveneArgs, api: &Api, screen: &mut Scree
                 let known: Vec<&str> = file.dispatches.iter().map(|d| d.target.as_str()).collect();
                 let message =
                     format!("file {} has no dispatch to {target}; its targets: {}", args.file_id, known.join(", "));
-                return Err(Failure { exit: Exit::NotFound, code: None, message });
+                return Err(Failure::coded(Exit::NotFound, "CG321", message));
             };
-            screen.remark(&text::dispatch_lines(&file, dispatch, now()));
+            screen.remark(&text::dispatch_lines(dispatch, now()));
             dispatch.version
         }
     };
@@ -99,13 +99,13 @@ pub(super) async fn intervene(args: InterveneArgs, api: &Api, screen: &mut Scree
         None => vec!["files", &args.file_id, "interventions"],
         Some(target) => vec!["files", &args.file_id, "dispatches", target, "interventions"],
     };
-    ask(api, screen, &path, &request, args.asked.wait).await
+    ask(api, screen, &path, target, &request, args.asked.wait).await
 }
 
 pub(super) async fn resubmit(args: ResubmitArgs, api: &Api, screen: &mut Screen<'_>) -> Result<Exit, Failure> {
     let file: FileState = api.get(&["files", &args.file_id], &[], Duration::ZERO).await?;
     let request = request(Action::Resubmit, &args.asked, file.version, None, args.resend_unknown);
-    ask(api, screen, &["files", &args.file_id, "interventions"], &request, args.asked.wait).await
+    ask(api, screen, &["files", &args.file_id, "interventions"], None, &request, args.asked.wait).await
 }
 
 /// `TARGET ACTION`, or `cancel`.
@@ -143,13 +143,14 @@ async fn ask(
     api: &Api,
     screen: &mut Screen<'_>,
     path: &[&str],
+    target: Option<&str>,
     request: &RequestedAction,
     wait: Duration,
 ) -> Result<Exit, Failure> {
     // The gateway says if this is longer than it waits.
     let query = [("wait", format!("{}ms", wait.as_millis()))];
     let judged: Judged = api.post(path, &query, request, wait).await?.value;
-    screen.show(&judged, || text::judged(&judged, now()));
+    screen.show(&judged, || text::judged(&judged, target, now()));
     Ok(match judged.judgement {
         None => Exit::Unfinished,
         Some(Judgement::Applied) => Exit::Ok,

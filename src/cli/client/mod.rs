@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::exit::Exit;
-use super::output::OutputFormat;
+use super::output::{OutputFormat, json};
 use crate::metrics::is_terminal;
 use crate::record::{FileState, State, Timestamp};
 
@@ -22,7 +22,8 @@ mod interventions;
 mod submit;
 mod targets;
 
-pub use api::{Api, Failure, FailureBody};
+pub use super::failure::{Failure, FailureBody};
+pub use api::Api;
 pub use dead_letters::DeadLetterCommand;
 pub use files::{HistoryArgs, LsArgs, StatusArgs};
 pub use interventions::{InterveneArgs, ResubmitArgs};
@@ -68,7 +69,8 @@ pub enum ClientCommand {
 
 /// Runs a command on standard output and standard error.
 pub async fn run(command: ClientCommand, globals: &Globals) -> Exit {
-    run_on(command, globals, &mut std::io::stdout(), &mut std::io::stderr()).await
+    let api = Api::new(globals).map(|api| if globals.output == OutputFormat::Text { api.telling() } else { api });
+    run_with(api, command, globals, &mut std::io::stdout(), &mut std::io::stderr()).await
 }
 
 /// Runs a command on any output.
@@ -78,18 +80,23 @@ pub async fn run_on(
     out: &mut (dyn Write + Send),
     err: &mut (dyn Write + Send),
 ) -> Exit {
-    let mut screen = Screen { out, format: globals.output };
-    let ended = match Api::new(globals) {
+    run_with(Api::new(globals), command, globals, out, err).await
+}
+
+async fn run_with(
+    api: Result<Api, Failure>,
+    command: ClientCommand,
+    globals: &Globals,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+) -> Exit {
+    let mut screen = Screen { out, err, format: globals.output };
+    let ended = match api {
         Ok(api) => dispatch(command, &api, &mut screen).await,
         Err(failure) => Err(failure),
     };
     ended.unwrap_or_else(|failure| {
-        let message = match globals.output {
-            OutputFormat::Text => format!("consign: {}", super::output::text::clean(&failure.message)),
-            OutputFormat::Json => json(&failure.body()),
-        };
-        // Nobody is left to tell if this fails.
-        writeln!(err, "{message}").ok();
+        screen.complain(&failure);
         failure.exit
     })
 }
@@ -110,6 +117,7 @@ async fn dispatch(command: ClientCommand, api: &Api, screen: &mut Screen<'_>) ->
 /// Where answers go.
 struct Screen<'a> {
     out: &'a mut (dyn Write + Send),
+    err: &'a mut (dyn Write + Send),
     format: OutputFormat,
 }
 
@@ -123,6 +131,12 @@ impl Screen<'_> {
         self.print(&answer);
     }
 
+    /// Says what went wrong.
+    fn complain(&mut self, failure: &Failure) {
+        // Nobody is left to tell if this fails.
+        self.err.write_all(failure.told(self.format).as_bytes()).ok();
+    }
+
     /// Prints a remark that only people need.
     fn remark(&mut self, text: &str) {
         if self.format == OutputFormat::Text {
@@ -134,10 +148,6 @@ impl Screen<'_> {
         // A reader that went away has read enough; the exit code says what happened.
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).ok();
     }
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("answers have text keys and serialize")
 }
 
 fn now() -> Timestamp {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Api, Exit, Failure, FailureBody, LONGEST_CALL, Screen, exit_of, now, parse_duration, until_terminal, wait_query,
 };
-use crate::cli::output::text;
+use crate::cli::output::{OutputFormat, text};
 use crate::gateway::Submission;
 use crate::record::FileState;
 
@@ -78,9 +78,9 @@ pub(super) async fn run(args: SubmitArgs, api: &Api, screen: &mut Screen<'_>) ->
         // One file is waited for in the call itself; several are all submitted before the first is waited for.
         let wait = if only_one { args.wait.min(LONGEST_CALL) } else { Duration::ZERO };
         let mut one = SubmittedFile { path: path.display().to_string(), file_id: None, file: None, failure: None };
-        if let Err(failure) = submit_one(api, path, wait, &mut one).await {
+        if let Err(failure) = submit_one(&api.patient(until), path, wait, &mut one).await {
             exit = exit.worse(failure.exit);
-            one.failure = Some(failure.body());
+            one.failed(failure, screen);
         }
         submitted.push(one);
     }
@@ -91,7 +91,7 @@ pub(super) async fn run(args: SubmitArgs, api: &Api, screen: &mut Screen<'_>) ->
             Ok(file) => one.file = file,
             Err(failure) => {
                 exit = exit.worse(failure.exit);
-                one.failure = Some(failure.body());
+                one.failed(failure, screen);
             }
         }
         if one.failure.is_none() {
@@ -101,6 +101,16 @@ pub(super) async fn run(args: SubmitArgs, api: &Api, screen: &mut Screen<'_>) ->
     let submitted = Submitted { files: submitted };
     screen.show(&submitted, || lines(&submitted));
     Ok(exit)
+}
+
+impl SubmittedFile {
+    /// In JSON the failure is part of the answer; a person reads it where all failures are told.
+    fn failed(&mut self, failure: Failure, screen: &mut Screen<'_>) {
+        self.failure = Some(failure.body());
+        if screen.format == OutputFormat::Text {
+            screen.complain(&Failure { message: format!("{}: {}", self.path, failure.message), ..failure });
+        }
+    }
 }
 
 async fn submit_one(api: &Api, path: &Path, wait: Duration, one: &mut SubmittedFile) -> Result<(), Failure> {
@@ -115,16 +125,23 @@ async fn submit_one(api: &Api, path: &Path, wait: Duration, one: &mut SubmittedF
 }
 
 fn read(path: &Path) -> Result<Submission, Failure> {
-    let failed = |why: String| Failure::usage(format!("{}: {why}", path.display()));
+    let failed = |why: String| {
+        Failure::coded(Exit::Usage, "CG409", why).hint(
+            "a manifest is one JSON object with file_id, schema_version, file_type and name: consign submit --help",
+        )
+    };
     let mut text = String::new();
     let read = if path.as_os_str() == "-" {
         std::io::stdin().take(MAX_MANIFEST + 1).read_to_string(&mut text)
     } else {
         std::fs::File::open(path).and_then(|file| file.take(MAX_MANIFEST + 1).read_to_string(&mut text))
     };
-    let length = read.map_err(|e| failed(e.to_string()))?;
+    let length = read.map_err(|e| failed(format!("it can't be read: {e}")))?;
     if length as u64 > MAX_MANIFEST {
         return Err(failed(format!("it is longer than {MAX_MANIFEST} bytes")));
+    }
+    if text.trim().is_empty() {
+        return Err(failed("it is empty, and no manifest".to_owned()));
     }
     serde_json::from_str(&text).map_err(|e| failed(format!("it is no manifest: {e}")))
 }
@@ -133,13 +150,15 @@ fn lines(submitted: &Submitted) -> String {
     submitted
         .files
         .iter()
-        .map(|one| match (&one.failure, &one.file) {
-            (Some(failure), _) => format!("{}: not submitted: {}\n", text::clean(&one.path), text::clean(&failure.message)),
-            (None, Some(file)) => text::file(file, now()),
-            (None, None) => {
-                let file_id = text::clean(one.file_id.as_deref().unwrap_or_default());
-                format!("{file_id}: submitted; the engine has not said anything yet. Follow it: consign status {file_id} --watch\n")
-            }
+        .filter(|one| one.failure.is_none())
+        .map(|one| {
+            one.file.as_ref().map_or_else(
+                || {
+                    let file_id = text::clean(one.file_id.as_deref().unwrap_or_default());
+                    format!("{file_id}: submitted, and not accepted yet. Follow it: consign status {file_id} --watch\n")
+                },
+                |file| text::file(file, now()),
+            )
         })
         .collect()
 }

@@ -1,18 +1,18 @@
 //! `consign demo`: the whole product, its receivers and its examples, in half a minute.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
-use std::sync::Arc;
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::{Api, Globals};
 use super::exit::Exit;
+use super::output::answer::{Demo, DemoFile};
+use super::output::print;
 use super::stage::{Bed, Stage};
-use crate::record::{FileId, FileState, Status};
+use crate::record::{FileId, FileState, Status, TargetName};
 use crate::view::View;
 
 pub(in crate::cli) mod examples;
@@ -32,7 +32,8 @@ const FRAME: Duration = Duration::from_millis(100);
   consign demo --plain
   consign demo --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8081
 
-Ends with 0 only if every file ended as its example under config/examples/ says it must.")]
+On a broker it runs under topics of its own, consign-demo-*, which stay there afterwards. Ends with 0 only if every file
+ended as its example under config/examples/ says it must, else with 1.")]
 pub struct DemoArgs {
     /// Plain lines instead of a live table; the default where the output is no terminal.
     #[arg(long)]
@@ -52,43 +53,55 @@ struct Run {
     done: bool,
 }
 
-/// What became of one example, for `--output json`.
-#[derive(Debug, Serialize)]
-struct Ended {
-    file_id: String,
-    about: String,
-    as_expected: bool,
-    differences: Vec<String>,
-    requests: BTreeMap<String, usize>,
-    file: Option<Arc<FileState>>,
-}
-
 /// Runs the demo.
 pub async fn run(args: DemoArgs, globals: &Globals) -> Exit {
-    let stage = match Stage::set(&args.bed, 0, None).await {
+    let began = Instant::now();
+    let stage = match Stage::set(&args.bed, globals.output, 0, None).await {
         Ok(stage) => stage,
-        Err(failure) => {
-            eprintln!("consign: {failure}");
-            return failure.exit();
-        }
+        Err(failure) => return failure.tell(globals.output),
     };
     let json = globals.output == super::output::OutputFormat::Json;
     let live = !json && !args.plain && std::io::stdout().is_terminal();
     let mut screen = screen::Screen::new(live, json);
     screen.say(&format!(
-        "consign demo: {}, receivers on http://{}, gateway on http://{}.\nBack-offs are compressed to fractions of a \
-         second; in production they are minutes.\n",
+        "consign demo: {}, receivers on http://{}, gateway on http://{}.\n{}\n",
         stage.place(),
         stage.receivers.addr(),
-        stage.gateway()
+        stage.gateway(),
+        compressed()
     ));
-    let ended = play(&stage, &mut screen).await;
-    let exit = report(&stage, &ended, json);
+    // On a broker the topics are made first, and that isn't the product's time.
+    let until = if args.bed.kafka.is_some() { Instant::now() } else { began } + BOUND;
+    let files = play(&stage, &mut screen, until).await;
+    let as_expected = files.iter().all(|f| f.as_expected);
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let demo = Demo { as_expected, took_ms, files };
+    print(globals.output, &demo, || report(&demo, stage.place()));
     stage.strike().await;
-    exit
+    if as_expected { Exit::Ok } else { Exit::No }
 }
 
-async fn play(stage: &Stage, screen: &mut screen::Screen) -> Vec<Ended> {
+/// What is shorter here than elsewhere, as the documents themselves say it.
+fn compressed() -> String {
+    let schedule = |sources: &crate::routing::Sources| {
+        let target = TargetName::trusted("crm");
+        let loaded = crate::routing::load(sources).expect("a test loads the demo's document");
+        let policy = &loaded.document.target(target.as_str()).expect("the demo has a target that is busy").policy;
+        let waits = policy.retry.schedule_ms.iter().map(|ms| {
+            humantime::format_duration(Duration::from_millis(u64::try_from(*ms).unwrap_or_default())).to_string()
+        });
+        waits.collect::<Vec<_>>().join(", ")
+    };
+    let mut unhurried = examples::routing("http://127.0.0.1:1");
+    unhurried.document = unhurried.document.replace("schedule: [200ms, 400ms, 800ms], ", "");
+    format!(
+        "Back-offs are compressed: {} here, {} where a document says nothing.\n",
+        schedule(&examples::routing("http://127.0.0.1:1")),
+        schedule(&unhurried)
+    )
+}
+
+async fn play(stage: &Stage, screen: &mut screen::Screen, until: Instant) -> Vec<DemoFile> {
     let api = api_of(stage);
     let view = stage.view();
     let mut runs: Vec<Run> = examples::all()
@@ -102,15 +115,18 @@ async fn play(stage: &Stage, screen: &mut screen::Screen) -> Vec<Ended> {
         })
         .collect();
     let mut trouble = Vec::new();
+    // All at once, so that the table shows them under way.
+    let mut submissions = tokio::task::JoinSet::new();
     for run in &runs {
-        if let Err(e) = submit(&api, &run.example).await {
-            trouble.push(format!("{}: {e}", run.file_id));
-        }
+        let (api, manifest, file_id) = (api.clone(), run.example.manifest.clone(), run.file_id.clone());
+        submissions.spawn(async move { submit(&api, &manifest).await.map_err(|e| format!("{file_id}: {e}")) });
     }
-    let until = Instant::now() + BOUND;
     let mut shown: Vec<FileId> = runs.iter().map(|r| r.file_id.clone()).collect();
     while Instant::now() < until && !runs.iter().all(|run| run.done) {
         tokio::time::sleep(FRAME).await;
+        while let Some(submitted) = submissions.try_join_next() {
+            trouble.extend(submitted.map_err(|e| e.to_string()).and_then(|done| done).err());
+        }
         for run in runs.iter_mut().filter(|run| !run.done) {
             let Some(state) = view.file(&run.file_id) else { continue };
             if !differences(stage, &run.expect, &state).is_empty() {
@@ -119,6 +135,8 @@ async fn play(stage: &Stage, screen: &mut screen::Screen) -> Vec<Ended> {
             match run.then.take() {
                 None => run.done = true,
                 Some(then) => {
+                    // What the person sees before deciding.
+                    screen.draw(view, &shown);
                     screen.say(&act_words(run, &then));
                     if let Err(e) = act(&api, &state, &then).await {
                         trouble.push(format!("{}: {e}", run.file_id));
@@ -133,7 +151,7 @@ async fn play(stage: &Stage, screen: &mut screen::Screen) -> Vec<Ended> {
         }
         screen.draw(view, &shown);
     }
-    screen.draw(view, &shown);
+    screen.draw_last(view, &shown);
     for line in trouble {
         screen.say(&format!("{line}\n"));
     }
@@ -146,8 +164,8 @@ fn api_of(stage: &Stage) -> Api {
     Api::new(&globals).unwrap_or_else(|_| unreachable!("a loopback address makes a URL"))
 }
 
-async fn submit(api: &Api, example: &Example) -> Result<(), String> {
-    let answer = api.post::<Value>(&["files"], &[], &example.manifest, Duration::ZERO).await;
+async fn submit(api: &Api, manifest: &Value) -> Result<(), String> {
+    let answer = api.post::<Value>(&["files"], &[], manifest, Duration::ZERO).await;
     answer.map(drop).map_err(|failure| failure.message)
 }
 
@@ -212,7 +230,7 @@ fn differences(stage: &Stage, expect: &Expectation, state: &FileState) -> Vec<St
     differences
 }
 
-fn end_of(stage: &Stage, view: &View, run: Run) -> Ended {
+fn end_of(stage: &Stage, view: &View, run: Run) -> DemoFile {
     let file = view.file(&run.file_id);
     let mut wrong = file
         .as_ref()
@@ -222,7 +240,7 @@ fn end_of(stage: &Stage, view: &View, run: Run) -> Ended {
     }
     let targets = file.iter().flat_map(|f| &f.dispatches);
     let requests = targets.map(|d| (d.target.to_string(), stage.requests(&run.file_id, d.target.as_str()))).collect();
-    Ended {
+    DemoFile {
         file_id: run.file_id.to_string(),
         about: run.example.about,
         as_expected: wrong.is_empty(),
@@ -232,24 +250,18 @@ fn end_of(stage: &Stage, view: &View, run: Run) -> Ended {
     }
 }
 
-fn report(stage: &Stage, ended: &[Ended], json: bool) -> Exit {
-    let all_as_expected = ended.iter().all(|e| e.as_expected);
-    let exit = if all_as_expected { Exit::Ok } else { Exit::No };
-    if json {
-        let document = json!({"files": ended, "as_expected": all_as_expected});
-        println!("{}", serde_json::to_string_pretty(&document).unwrap_or_default());
-        return exit;
-    }
-    let mut out = std::io::stdout().lock();
-    for one in ended {
-        // A closed pipe ends the report, not the demo.
-        let _ = writeln!(out, "{}", screen::story(&one.file_id, &one.about, one.file.as_deref(), &one.requests));
+fn report(demo: &Demo, place: &str) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for one in &demo.files {
+        let _ = writeln!(text, "{}", screen::story(&one.file_id, &one.about, one.file.as_deref(), &one.requests));
         for difference in &one.differences {
-            let _ = writeln!(out, "    NOT AS EXPECTED: {difference}");
+            let _ = writeln!(text, "    NOT AS EXPECTED: {difference}");
         }
     }
-    let good = ended.iter().filter(|e| e.as_expected).count();
-    let _ = writeln!(out, "\n{good} of {} files ended as their examples say.\n", ended.len());
-    let _ = writeln!(out, "{}", screen::next_steps(stage.place()));
-    exit
+    let good = demo.files.iter().filter(|f| f.as_expected).count();
+    let (tenths, bound) = (demo.took_ms / 100, BOUND.as_secs());
+    let _ = writeln!(text, "\n{good} of {} files ended as their examples say.", demo.files.len());
+    let _ = writeln!(text, "It took {}.{} s; after {bound} s it ends in any case.\n", tenths / 10, tenths % 10);
+    text + &screen::next_steps(place)
 }

@@ -35,6 +35,17 @@ impl Screen {
 
     /// Draws the table anew, or a line for each file that changed.
     pub fn draw(&mut self, view: &View, files: &[FileId]) {
+        // A line that wraps would be two lines to erase, so the terminal cuts what is too long for it.
+        self.draw_within(view, files, ("\x1b[?7l", "\x1b[?7h"));
+    }
+
+    /// Draws the table for the last time, with all of every line.
+    pub fn draw_last(&mut self, view: &View, files: &[FileId]) {
+        self.draw_within(view, files, ("", ""));
+        self.drawn = 0;
+    }
+
+    fn draw_within(&mut self, view: &View, files: &[FileId], (before, after): (&str, &str)) {
         if self.silent {
             return;
         }
@@ -42,9 +53,11 @@ impl Screen {
         let mut text = String::new();
         if self.live {
             self.erase();
+            text.push_str(before);
             for state in &states {
                 text.push_str(&row(state, true));
             }
+            text.push_str(after);
             self.drawn = states.len();
         } else {
             for state in &states {
@@ -87,6 +100,7 @@ fn row(state: &FileState, colour: bool) -> String {
 fn cell(dispatch: &DispatchState) -> String {
     match dispatch.status {
         Status::Pending | Status::Cancelled => dispatch.status.to_string(),
+        status if dispatch.attempts <= 1 => status.to_string(),
         status => format!("{status} ×{}", dispatch.attempts),
     }
 }

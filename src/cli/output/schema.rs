@@ -3,15 +3,19 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::cli::exit::Exit;
 use crate::gateway::problem::Code;
 use crate::gateway::{ROUTES, Role};
 use crate::record::Topic;
+
+mod administration;
 
 type Definitions = Map<String, Value>;
 
 /// Every schema by command: (`status`, its schema), ...
 pub fn schemas() -> Vec<(&'static str, Value)> {
-    let definitions = definitions();
+    let mut definitions = definitions();
+    administration::define(&mut definitions);
     [
         ("submit", "Submitted"),
         ("status", "FileState"),
@@ -24,7 +28,20 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("dead-letters-reinject", "Reinjected"),
         ("targets-ls", "Targets"),
         ("targets-change", "TargetChanges"),
-        ("failure", "Failure"),
+        ("failure", "CommandFailure"),
+        ("topics-apply", "TopicsApplied"),
+        ("topics-check", "TopicsChecked"),
+        ("schemas-register", "SchemasRegistered"),
+        ("schemas-check", "SchemasChecked"),
+        ("routing-check", "RoutingChecked"),
+        ("routing-apply", "RoutingApplied"),
+        ("offsets-repair", "OffsetsRepaired"),
+        ("verify", "Verified"),
+        ("machine", "Machine"),
+        ("demo", "Demo"),
+        ("dev", "Serving"),
+        ("run", "Serving"),
+        ("completions", "Completions"),
     ]
     .into_iter()
     .map(|(command, root)| {
@@ -207,12 +224,12 @@ fn definitions() -> Definitions {
         let avro: Value = serde_json::from_str(text).expect("a compiled-in schema is JSON");
         of_avro(&avro, &mut definitions);
     }
-    let mut define = |name: &str, schema: Value| definitions.insert(name.to_owned(), schema);
+    let mut define = |name: &str, schema: Value| add(&mut definitions, name, schema);
     let text = json!({"type": "string"});
     let integer = json!({"type": "integer"});
     let boolean = json!({"type": "boolean"});
     define("Problem", problem());
-    define("Failure", object(&[("exit", integer.clone()), ("code", or_null(&text)), ("message", text.clone())]));
+    define("CommandFailure", failure(&text));
     define("Reason", object(&[("reason", text.clone())]));
     define("Ready", object(&[("ready", boolean.clone()), ("reasons", json!({"type": "array", "items": text}))]));
     define("FilePage", object(&[("files", list_of("FileState")), ("next", or_null(&text))]));
@@ -222,7 +239,7 @@ fn definitions() -> Definitions {
         ("path", text.clone()),
         ("file_id", or_null(&text)),
         ("file", or_null(&reference("FileState"))),
-        ("failure", or_null(&reference("Failure"))),
+        ("failure", or_null(&reference("CommandFailure"))),
     ];
     define("Submitted", object(&[("files", json!({"type": "array", "items": object(&submitted)}))]));
     define("HistoryOfFile", object(&[("file_id", text.clone()), ("entries", list_of("HistoryEntry"))]));
@@ -241,6 +258,12 @@ fn definitions() -> Definitions {
     define_targets(&mut definitions, &text, &integer, &boolean);
     define_dead_letters(&mut definitions, &text, &integer);
     definitions
+}
+
+/// One name, one thing: a record of the same name would be lost.
+fn add(definitions: &mut Definitions, name: &str, schema: Value) {
+    let before = definitions.insert(name.to_owned(), schema);
+    assert!(before.is_none(), "{name} is defined twice");
 }
 
 fn define_targets(definitions: &mut Definitions, text: &Value, integer: &Value, boolean: &Value) {
@@ -262,10 +285,10 @@ fn define_targets(definitions: &mut Definitions, text: &Value, integer: &Value, 
         ),
         ("oldest_open", or_null(integer)),
     ];
-    definitions.insert("Target".into(), object(&target));
-    definitions.insert("Targets".into(), object(&[("routing_digest", or_null(text)), ("targets", list_of("Target"))]));
-    definitions.insert("TargetChange".into(), object(&[("changed", boolean.clone()), ("target", reference("Target"))]));
-    definitions.insert("TargetChanges".into(), object(&[("changes", list_of("TargetChange"))]));
+    add(definitions, "Target", object(&target));
+    add(definitions, "Targets", object(&[("routing_digest", or_null(text)), ("targets", list_of("Target"))]));
+    add(definitions, "TargetChange", object(&[("changed", boolean.clone()), ("target", reference("Target"))]));
+    add(definitions, "TargetChanges", object(&[("changes", list_of("TargetChange"))]));
 }
 
 fn define_dead_letters(definitions: &mut Definitions, text: &Value, integer: &Value) {
@@ -281,8 +304,8 @@ fn define_dead_letters(definitions: &mut Definitions, text: &Value, integer: &Va
         ("from_offset", or_null(integer)),
         ("value_size", or_null(integer)),
     ];
-    definitions.insert("DeadLetter".into(), object(&summary));
-    definitions.insert("DeadLetters".into(), object(&[("dead_letters", list_of("DeadLetter"))]));
+    add(definitions, "DeadLetter", object(&summary));
+    add(definitions, "DeadLetters", object(&[("dead_letters", list_of("DeadLetter"))]));
     let pair = json!({"type": "array", "items": text, "minItems": 2, "maxItems": 2});
     let opened = [
         ("dead_letter", reference("DeadLetter")),
@@ -290,9 +313,19 @@ fn define_dead_letters(definitions: &mut Definitions, text: &Value, integer: &Va
         ("value_base64", or_null(text)),
         ("value_text", or_null(text)),
     ];
-    definitions.insert("DeadLetterAnswer".into(), object(&opened));
+    add(definitions, "DeadLetterAnswer", object(&opened));
     let put_back = [("topic", text.clone()), ("partition", or_null(integer)), ("dead_letter", reference("DeadLetter"))];
-    definitions.insert("Reinjected".into(), object(&put_back));
+    add(definitions, "Reinjected", object(&put_back));
+}
+
+fn failure(text: &Value) -> Value {
+    let codes: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| exit.code()).filter(|code| *code != 0).collect();
+    object(&[
+        ("exit", json!({"enum": codes})),
+        ("code", or_null(text)),
+        ("message", text.clone()),
+        ("hint", or_null(text)),
+    ])
 }
 
 fn problem() -> Value {

@@ -9,9 +9,11 @@ use std::time::Duration;
 use crate::gateway::{DeadLetterAnswer, DeadLetterSummary, Judged, TargetChange, TargetView};
 use crate::metrics::{is_settled, is_terminal};
 use crate::record::{
-    Accountable, DispatchState, FileState, HeldBecause, Judgement, NextEvent, NextEventKind, State, Status, Timestamp,
+    Accountable, DispatchState, FileState, Judgement, NextEvent, NextEventKind, State, Status, Timestamp,
 };
 use crate::view::{Entry, HistoryEntry};
+
+mod advice;
 
 /// A text without control characters.
 pub fn clean(text: &str) -> String {
@@ -58,17 +60,6 @@ fn next(now: Timestamp, next: &NextEvent) -> String {
     format!("{what}{target}, {} ({})", when(now, next.at), next.at)
 }
 
-/// Why a dispatch is HELD, in words.
-fn held(because: HeldBecause) -> &'static str {
-    match because {
-        HeldBecause::FateUnknown => "nobody knows whether the target processed the request",
-        HeldBecause::BudgetSpent => "its automatic attempts are spent",
-        HeldBecause::ConfirmationOverdue => "the target accepted it and never confirmed it",
-        HeldBecause::FileOverdue => "the file's deadline has passed",
-        HeldBecause::Refused => "the target refused our credentials or certificate too often",
-    }
-}
-
 /// A file and all of its dispatches.
 pub fn file(file: &FileState, now: Timestamp) -> String {
     let mut text = String::new();
@@ -97,7 +88,10 @@ pub fn file(file: &FileState, now: Timestamp) -> String {
         line(&mut text, 2, &format!("deadline: {}", moment(now, file.deadline)));
     }
     for dispatch in &file.dispatches {
-        text.push_str(&dispatch_lines(file, dispatch, now));
+        text.push_str(&dispatch_lines(dispatch, now));
+        for advice in decisions(file, dispatch) {
+            line(&mut text, 6, &advice);
+        }
     }
     if file.state == State::Failed && !file.dispatches.is_empty() {
         line(
@@ -109,8 +103,13 @@ pub fn file(file: &FileState, now: Timestamp) -> String {
     text
 }
 
+/// What a person may decide about a dispatch that waits for one.
+fn decisions(file: &FileState, dispatch: &DispatchState) -> Vec<String> {
+    if dispatch.status == Status::Held { advice::decide(file, dispatch) } else { Vec::new() }
+}
+
 /// One dispatch: where it stands and, while it is open, whose turn it is and what comes next.
-pub fn dispatch_lines(file: &FileState, dispatch: &DispatchState, now: Timestamp) -> String {
+pub fn dispatch_lines(dispatch: &DispatchState, now: Timestamp) -> String {
     let mut text = String::new();
     let since = if is_settled(dispatch.status) {
         when(now, dispatch.since)
@@ -122,7 +121,7 @@ pub fn dispatch_lines(file: &FileState, dispatch: &DispatchState, now: Timestamp
         let _ = write!(first, ", settled by {by}");
     }
     if let Some(because) = dispatch.held_because.filter(|_| dispatch.status == Status::Held) {
-        let _ = write!(first, ": {} ({because})", held(because));
+        let _ = write!(first, ": {} ({because})", advice::held(because));
     }
     line(&mut text, 2, &first);
     let mut attempts = format!(
@@ -141,23 +140,23 @@ pub fn dispatch_lines(file: &FileState, dispatch: &DispatchState, now: Timestamp
     if let Some(event) = &dispatch.next_event {
         line(&mut text, 6, &format!("next: {}", next(now, event)));
     }
-    if dispatch.status == Status::Held {
-        let command =
-            format!("consign intervene {} {} retry|confirm|fail --reason TEXT", file.file_id, dispatch.target);
-        line(&mut text, 6, &format!("to decide: {command}"));
-    }
     text
 }
 
 /// Files as a table, oldest first.
 pub fn files<'a>(files: impl IntoIterator<Item = &'a FileState>, now: Timestamp) -> String {
     let mut rows = vec![["FILE", "STATE", "RECEIVED", "ACCOUNTABLE", "OPEN AT", "NEXT"].map(str::to_owned)];
+    let mut any_held = false;
     for file in files {
+        any_held |= file.dispatches.iter().any(|d| d.status == Status::Held);
         let open: Vec<String> = file
             .dispatches
             .iter()
             .filter(|d| !is_settled(d.status))
-            .map(|d| format!("{} {}", d.target, d.status))
+            .map(|d| match d.held_because {
+                Some(because) if d.status == Status::Held => format!("{} {} ({because})", d.target, d.status),
+                _ => format!("{} {}", d.target, d.status),
+            })
             .collect();
         let overdue = if file.overdue && !is_terminal(file.state) { " OVERDUE" } else { "" };
         rows.push([
@@ -173,6 +172,7 @@ pub fn files<'a>(files: impl IntoIterator<Item = &'a FileState>, now: Timestamp)
         return "no file matches\n".to_owned();
     }
     table(&rows)
+        + if any_held { "what is HELD waits for a person: consign status FILE says what to decide\n" } else { "" }
 }
 
 /// A file's history, a line for each entry.
@@ -245,21 +245,33 @@ fn judged_event(event: &crate::record::HistoryEvent) -> String {
     }
 }
 
-/// What became of an intervention.
-pub fn judged(judged: &Judged, now: Timestamp) -> String {
-    let code = judged.code.as_deref().map(|c| format!(" ({})", clean(c))).unwrap_or_default();
+/// What became of an intervention on a file, or on its dispatch at `target`.
+pub fn judged(judged: &Judged, target: Option<&str>, now: Timestamp) -> String {
+    let file_id = &judged.file.file_id;
     let mut text = match judged.judgement {
         None => format!(
-            "not judged yet. It stands on the log as intervention {}; the file's history will show it\n",
+            "not judged yet: it stands on the log as intervention {}, and will be\n  to do: consign history {file_id}\n",
             clean(&judged.intervention_id)
         ),
         Some(Judgement::Applied) => "applied\n".to_owned(),
-        Some(other) => format!("{other}{code}: nothing changed\n"),
+        Some(other) => {
+            let code = judged.code.as_deref().unwrap_or("no code");
+            let advice = advice::refusal(code, &judged.file);
+            let why = advice.as_ref().map_or("the history says more", |(why, _)| why);
+            let to_do = advice.as_ref().map_or_else(|| format!("consign history {file_id}"), |(_, way)| way.clone());
+            format!("{other}: {why} ({}). Nothing changed\n  to do: {to_do}\n", clean(code))
+        }
     };
     if let Some(successor) = &judged.successor {
-        let _ = writeln!(text, "the file that takes it up: {successor}");
+        let _ = writeln!(text, "the file that takes it up: {successor}; follow it: consign status {successor} --watch");
     }
-    text.push_str(&file(&judged.file, now));
+    let dispatch = judged.file.dispatches.iter().find(|d| Some(d.target.as_str()) == target);
+    let Some(dispatch) = dispatch else { return text + &file(&judged.file, now) };
+    line(&mut text, 0, &format!("{file_id}: {} (version {})", judged.file.state, judged.file.version));
+    text.push_str(&dispatch_lines(dispatch, now));
+    if !is_terminal(judged.file.state) {
+        line(&mut text, 2, &format!("follow it: consign status {file_id} --watch"));
+    }
     text
 }
 

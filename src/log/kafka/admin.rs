@@ -86,11 +86,23 @@ pub enum Difference {
         /// As it must be.
         must: String,
     },
-    /// `controls` doesn't say how many home partitions there are.
+    /// `controls` names no number of home partitions, or another one. What it names, nothing mends.
     HomePartitions {
+        /// As it is.
+        is: Option<i32>,
         /// As it must be.
         must: i32,
     },
+}
+
+impl Difference {
+    /// Whether `topics apply` mends it.
+    pub fn is_mended_by_apply(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Config { .. } | Self::HomePartitions { is: None, .. } => true,
+            Self::Partitions { .. } | Self::Replication { .. } | Self::HomePartitions { is: Some(_), .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for Difference {
@@ -101,7 +113,10 @@ impl fmt::Display for Difference {
             Self::Replication { topic, is, must } => write!(f, "{topic} has {is} replicas, not {must}"),
             Self::Config { topic, key, is: Some(is), must } => write!(f, "{topic}: {key} is {is}, not {must}"),
             Self::Config { topic, key, is: None, must } => write!(f, "{topic}: {key} is not set, must be {must}"),
-            Self::HomePartitions { must } => write!(f, "controls has no home_partitions, must have {must}"),
+            Self::HomePartitions { is: None, must } => write!(f, "controls has no home_partitions, must have {must}"),
+            Self::HomePartitions { is: Some(is), must } => {
+                write!(f, "controls has {is} home_partitions, not {must}")
+            }
         }
     }
 }
@@ -173,6 +188,15 @@ impl KafkaCluster {
         Ok(self.survey(specs)?.into_iter().flat_map(|(_, found)| found.differences).collect())
     }
 
+    /// What differs between the number of home partitions in `controls` and the one that these topics make.
+    pub fn check_home(&self, specs: &[TopicSpec], codec: &Codec) -> Result<Option<Difference>, LogError> {
+        let Some(must) = home_partitions_of(specs) else { return Ok(None) };
+        let controls = self.options.names.name(Topic::Controls);
+        let there = self.probe.partition_counts(&[&controls])?.contains_key(&controls);
+        let is = if there { self.home_partitions(codec)? } else { None };
+        Ok((is != Some(must)).then_some(Difference::HomePartitions { is, must }))
+    }
+
     /// Creates the topics that are missing and sets configurations that differ; writes `home_partitions` into
     /// `controls` where it isn't there. With `dry_run` it only says what it would do.
     ///
@@ -192,6 +216,17 @@ impl KafkaCluster {
         }
         let (left, mut mended): (Vec<_>, Vec<_>) =
             all().cloned().partition(|d| matches!(d, Difference::Replication { .. }));
+        let home = home_partitions_of(specs);
+        let controls = survey.iter().find(|(spec, _)| spec.topic == Topic::Controls);
+        // Without a topic there is nothing to read.
+        let there = controls.is_some_and(|(_, found)| found.dynamic.is_some());
+        let is = if there { self.home_partitions(codec)? } else { None };
+        if let (Some(is), Some(must)) = (is, home)
+            && is != must
+        {
+            let refused = Difference::HomePartitions { is: Some(is), must };
+            return Err(LogError::Fatal(format!("{refused}; their number can't be changed")));
+        }
         if !dry_run {
             self.create(survey.iter().filter(|(_, found)| found.dynamic.is_none()).map(|(spec, _)| *spec))?;
             for (spec, found) in &survey {
@@ -201,24 +236,10 @@ impl KafkaCluster {
                 }
             }
         }
-        let home = specs.iter().find(|s| s.topic == Topic::Manifests).map(|s| s.partitions);
-        let controls = survey.iter().find(|(spec, _)| spec.topic == Topic::Controls);
-        if let (Some(must), Some((_, controls))) = (home, controls) {
-            // Without a topic there is nothing to read, and with `dry_run` there still is none.
-            let is = if controls.dynamic.is_some() { self.home_partitions(codec)? } else { None };
-            match is {
-                Some(is) if is != must => {
-                    return Err(LogError::Fatal(format!(
-                        "controls has {is} home partitions, not {must}; their number can't be changed"
-                    )));
-                }
-                Some(_) => {}
-                None => {
-                    mended.push(Difference::HomePartitions { must });
-                    if !dry_run {
-                        self.write_home_partitions(codec, must, by)?;
-                    }
-                }
+        if let (None, Some(must), Some(_)) = (is, home, controls) {
+            mended.push(Difference::HomePartitions { is: None, must });
+            if !dry_run {
+                self.write_home_partitions(codec, must, by)?;
             }
         }
         Ok(Applied { mended, left })
@@ -364,6 +385,11 @@ impl KafkaCluster {
     fn admin(&self) -> Result<AdminClient<Tracing>, LogError> {
         settings(&self.options, &[], &[]).create_with_context(Tracing).map_err(|e| triage(&e))
     }
+}
+
+/// Every partition of the manifests is somebody's home.
+fn home_partitions_of(specs: &[TopicSpec]) -> Option<i32> {
+    specs.iter().find(|s| s.topic == Topic::Manifests).map(|s| s.partitions)
 }
 
 struct Entry {

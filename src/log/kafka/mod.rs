@@ -6,7 +6,9 @@
 mod admin;
 mod appender;
 mod client;
+mod contact;
 mod controls;
+mod lags;
 mod offsets;
 mod producer;
 mod reader;
@@ -14,7 +16,7 @@ mod rebalance;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -26,7 +28,7 @@ pub use offsets::Misplaced;
 use self::client::{REQUEST, Tracing, ends_seen_by, plain_consumer, triage};
 use self::reader::KafkaReader;
 use self::worker::KafkaLog;
-use super::{Appender, Cluster, ControlsChange, Ends, Log, LogError, Reader, TopicPartition};
+use super::{Appender, Cluster, ControlsChange, Ends, Lag, Log, LogError, Reader, TopicPartition};
 use crate::record::{Topic, TopicNames};
 
 /// How to reach a cluster, and as whom.
@@ -66,6 +68,8 @@ impl KafkaOptions {
 pub struct KafkaCluster {
     options: Arc<KafkaOptions>,
     probe: Arc<Probe>,
+    /// Made when lags are asked for.
+    observer: Mutex<Option<BaseConsumer<Tracing>>>,
 }
 
 impl KafkaCluster {
@@ -73,7 +77,7 @@ impl KafkaCluster {
     pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
         let probe =
             Probe { consumer: plain_consumer(&options, "read_uncommitted", "error")?, names: options.names.clone() };
-        Ok(Self { options: Arc::new(options), probe: Arc::new(probe) })
+        Ok(Self { options: Arc::new(options), probe: Arc::new(probe), observer: Mutex::default() })
     }
 
     /// The options it was made with.
@@ -118,6 +122,10 @@ impl Cluster for KafkaCluster {
 
     fn partitions(&self, topic: Topic) -> Result<i32, LogError> {
         self.probe.partition_count(topic)
+    }
+
+    fn lags(&self) -> Result<Vec<Lag>, LogError> {
+        self.measure_lags()
     }
 
     fn change_controls(&self, change: &mut ControlsChange<'_>) -> Result<(), LogError> {

@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Tracing, plain_consumer, record, triage};
+use super::contact::Contact;
 use super::{KafkaOptions, Probe};
 use crate::log::{LogError, Reader, Record, TopicPartition};
 use crate::record::TopicNames;
@@ -22,6 +23,7 @@ pub(super) struct KafkaReader {
     names: TopicNames,
     goals: BTreeMap<TopicPartition, Goal>,
     last_record: Instant,
+    contact: Contact,
 }
 
 struct Goal {
@@ -63,6 +65,7 @@ impl KafkaReader {
             names: options.names.clone(),
             goals,
             last_record: Instant::now(),
+            contact: Contact::new(),
         })
     }
 
@@ -137,7 +140,14 @@ impl Reader for KafkaReader {
                 self.last_record = Instant::now();
             }
         }
+        if let Some(at) = self.goals.keys().next().filter(|_| !wait.is_zero()) {
+            self.contact.keep(&self.consumer, &self.names.name(at.topic));
+        }
         Ok(records)
+    }
+
+    fn silence(&self) -> Duration {
+        self.contact.silence()
     }
 
     fn at_goal(&self) -> bool {

@@ -71,12 +71,12 @@ impl ConsumerContext for Rebalances {
                 self.note(AssignmentChange::Revoked(partitions_of(&self.names, list)));
                 let again = self.closing.load(Ordering::Relaxed) && self.answered.swap(true, Ordering::Relaxed);
                 if !(again && closes(consumer)) {
-                    log_failure("unassign", &consumer.unassign());
+                    log_failure("unassign", &consumer.unassign().and_then(|()| self.settle(consumer)));
                 }
             }
             other => {
                 tracing::warn!("rebalance: {}", RDKafkaErrorCode::from(other));
-                log_failure("unassign", &consumer.unassign());
+                log_failure("unassign", &consumer.unassign().and_then(|()| self.settle(consumer)));
             }
         }
     }
@@ -85,9 +85,28 @@ impl ConsumerContext for Rebalances {
 impl Rebalances {
     /// Takes the partitions on without reading any: each is fetched from the position at which the worker starts it.
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        log_failure("assign", &consumer.assign(&TopicPartitionList::new()));
+        log_failure("assign", &consumer.assign(&TopicPartitionList::new()).and_then(|()| self.settle(consumer)));
         self.note(AssignmentChange::Assigned(partitions_of(&self.names, list)));
     }
+
+    /// Waits until every partition that was taken from an assignment has stopped; not while the consumer is closed,
+    /// because then nobody may be left to answer.
+    fn settle(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
+        if self.closing.load(Ordering::Relaxed) { Ok(()) } else { settle(consumer) }
+    }
+}
+
+/// Waits until every partition that was taken from an assignment has stopped.
+///
+/// librdkafka up to 2.15 aborts the process (confluentinc/librdkafka#5573) if an assignment asks a partition to stop for
+/// which the answer to an earlier stop is still queued. Its main thread takes a stop, the answer to it and our questions from
+/// one queue: the first answer comes after the stops were carried out, the second after their answers were, and the
+/// third after what these set off.
+pub(super) fn settle<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> KafkaResult<()> {
+    for _ in 0..3 {
+        consumer.assignment()?;
+    }
+    Ok(())
 }
 
 /// Whether a consumer that is being closed has closed before long.

@@ -11,9 +11,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{
     ASK_AGAIN, FETCH, REQUEST, ends_seen_by, partition_list, plain_consumer, position_list, record, settings, triage,
 };
+use super::contact::Contact;
 use super::producer::Transactions;
 use super::reader::KafkaReader;
-use super::rebalance::Rebalances;
+use super::rebalance::{Rebalances, settle};
 use super::{KafkaOptions, Probe};
 use crate::log::{
     Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, Record, TopicPartition,
@@ -36,6 +37,7 @@ pub(super) struct KafkaLog {
     assigned: BTreeMap<TopicPartition, Option<i64>>,
     /// What a poll had collected before it failed.
     kept: Batch,
+    contact: Contact,
 }
 
 /// The two clients of one life of a worker.
@@ -54,6 +56,7 @@ impl KafkaLog {
             clients: None,
             assigned: BTreeMap::new(),
             kept: Batch::default(),
+            contact: Contact::new(),
         };
         this.rebuild()?;
         Ok(this)
@@ -111,7 +114,8 @@ impl KafkaLog {
         let polled = match clients.consumer().poll(wait) {
             None => Ok(None),
             Some(Ok(message)) => Ok(record(&self.options.names, &message)),
-            Some(Err(error)) => clients.judge(&error).map_or(Ok(None), Err),
+            Some(Err(error)) if is_out_of_range(&error) => Err(self.out_of_range()),
+            Some(Err(error)) => clients.judge(&error).map_or(Ok(None), |e| Err(self.excuse(e))),
         };
         // Whatever changed did so before the record was read.
         self.take_in_changes();
@@ -119,6 +123,42 @@ impl KafkaLog {
             self.take_in(record);
         }
         Ok(())
+    }
+
+    /// What is kept for a poll's caller, having asked whether the brokers are there.
+    fn hand_out(&mut self) -> Batch {
+        if let Some(clients) = &self.clients {
+            self.contact.keep(clients.consumer(), &self.options.names.name(Topic::Manifests));
+        }
+        std::mem::take(&mut self.kept)
+    }
+
+    /// A join whose answer an outage swallowed is repeated, and the broker takes the repetition for another process under
+    /// this identity. One rebuild shows which it was: a real rival fences again.
+    fn excuse(&self, error: LogError) -> LogError {
+        match error {
+            LogError::InstanceFenced(text) if self.contact.was_out_lately() => {
+                LogError::ProducerFenced(format!("after an outage: {text}"))
+            }
+            other => other,
+        }
+    }
+
+    /// Which partitions can't go on: librdkafka says only that one can't.
+    fn out_of_range(&self) -> LogError {
+        let started: Vec<Position> = self.assigned.iter().filter_map(|(at, next)| Some((*at, (*next)?))).collect();
+        let partitions: Vec<TopicPartition> = started.iter().map(|(at, _)| *at).collect();
+        let ends = match self.probe.ends(&partitions) {
+            Ok(ends) => ends,
+            Err(error) => return error,
+        };
+        let outside = |((_, next), ends): &(&Position, Ends)| *next < ends.low || *next > ends.high;
+        let found: Vec<Position> = started.iter().zip(ends).filter(outside).map(|(position, _)| *position).collect();
+        if found.is_empty() {
+            LogError::Away("a position was out of range".into())
+        } else {
+            LogError::OutOfRange(found)
+        }
     }
 
     /// Takes a record in, unless its partition isn't started, or not there.
@@ -138,8 +178,13 @@ impl KafkaLog {
     fn fetch_started(&self) -> Result<(), LogError> {
         let started: Vec<Position> = self.assigned.iter().filter_map(|(at, next)| Some((*at, (*next)?))).collect();
         let list = position_list(&self.options.names, &started)?;
-        self.clients()?.consumer().assign(&list).map_err(|e| LogError::Away(e.to_string()))
+        let consumer = self.clients()?.consumer();
+        consumer.assign(&list).and_then(|()| settle(consumer)).map_err(|e| LogError::Away(e.to_string()))
     }
+}
+
+fn is_out_of_range(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(Code::AutoOffsetReset | Code::OffsetOutOfRange))
 }
 
 impl Drop for Clients {
@@ -204,7 +249,7 @@ impl Log for KafkaLog {
             self.poll_once(left)?;
             let over = !idle && self.kept.records.len() == before || Instant::now() >= deadline;
             if over || self.kept.records.len() >= max {
-                return Ok(std::mem::take(&mut self.kept));
+                return Ok(self.hand_out());
             }
         }
     }
@@ -232,7 +277,7 @@ impl Log for KafkaLog {
 
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         let list = partition_list(&self.options.names, partitions);
-        stable_offsets(self.clients()?.consumer(), &list)
+        stable_offsets(self.clients()?.consumer(), &list).map_err(|e| self.excuse(e))
     }
 
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
@@ -273,13 +318,20 @@ impl Log for KafkaLog {
         let group = || clients.consumer().group_metadata();
         clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {
             // The consumer knows better than the producer who it is that has the identity.
-            clients.fatal().unwrap_or(error)
-        })
+            self.excuse(clients.fatal().unwrap_or(error))
+        })?;
+        self.contact.heard();
+        Ok(())
+    }
+
+    fn silence(&self) -> Duration {
+        self.contact.silence()
     }
 
     fn rebuild(&mut self) -> Result<(), LogError> {
         self.close();
         self.clients = Some(self.connect()?);
+        self.contact.heard();
         Ok(())
     }
 

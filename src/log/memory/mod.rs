@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use crate::log::{
-    Append, Appender, BoxFuture, Cluster, ControlsChange, Headers, Isolation, Log, LogError, Position, Reader, Record,
-    TopicPartition,
+    Append, Appender, BoxFuture, Cluster, ControlsChange, Headers, Isolation, Lag, Log, LogError, Position, Reader,
+    Record, TopicPartition,
 };
 use crate::record::{Timestamp, Topic};
 
@@ -283,6 +283,18 @@ impl Cluster for MemoryCluster {
 
     fn partitions(&self, topic: Topic) -> Result<i32, LogError> {
         Ok(self.shared.lock().options.partitions(topic))
+    }
+
+    fn lags(&self) -> Result<Vec<Lag>, LogError> {
+        let mut state = self.shared.lock();
+        state.check_read(None)?;
+        let inputs = state.partitions.iter().filter(|(at, _)| Topic::INPUTS.contains(&at.topic));
+        let lag = |(at, partition): (&TopicPartition, &partition::Partition)| {
+            let (end, stable) = (partition.ends(Isolation::ReadUncommitted), partition.ends(Isolation::ReadCommitted));
+            let from = state.group.committed(*at).unwrap_or(end.low);
+            Lag { at: *at, input: (stable.high - from).max(0), last_stable_offset: end.high - stable.high }
+        };
+        Ok(inputs.map(lag).collect())
     }
 
     fn change_controls(&self, change: &mut ControlsChange<'_>) -> Result<(), LogError> {

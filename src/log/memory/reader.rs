@@ -58,10 +58,7 @@ impl Cursor {
             let ends = partition.ends(Isolation::ReadUncommitted);
             if !(ends.low..=ends.high).contains(position) {
                 if out_of_range == OutOfRange::Error {
-                    return Err(LogError::Fatal(format!(
-                        "offset {position} of {at} is out of range: {} to {}",
-                        ends.low, ends.high
-                    )));
+                    return Err(LogError::OutOfRange(vec![(at, *position)]));
                 }
                 *position = ends.low;
             }

@@ -295,6 +295,13 @@ impl HttpRegistry {
 }
 
 impl SchemaSource for HttpRegistry {
+    fn ping(&self) -> Result<(), RegistryError> {
+        match self.ask(Method::GET, "config", None) {
+            Ok(_) | Err(RegistryError::Refused(_)) => Ok(()),
+            Err(away) => Err(away),
+        }
+    }
+
     fn schema(&self, id: u32) -> Result<String, RegistryError> {
         match self.runtime.block_on(get_schema_by_id(id, &self.settings)) {
             Ok(found) if found.schema_type == SchemaType::Avro => Ok(found.schema),
@@ -378,17 +385,50 @@ mod tests {
         url
     }
 
+    /// Answers one request and hands its head over; gives the URL.
+    fn listening() -> (String, std::sync::mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (heads, head) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            heads.send(read_request(&mut stream)).unwrap();
+            stream.write_all(UNKNOWN.as_bytes()).unwrap();
+        });
+        (url, head)
+    }
+
+    #[test]
+    fn credentials_are_sent() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let basic = RegistryAuth::Basic { user: "ann".into(), password: "hush".into() };
+        for (auth, wanted) in [
+            (RegistryAuth::None, None),
+            (basic, Some("authorization: Basic YW5uOmh1c2g=")),
+            (RegistryAuth::Bearer("word".into()), Some("authorization: Bearer word")),
+        ] {
+            let (url, head) = listening();
+            let registry = HttpRegistry::new(&url, TopicNames::new("x."), auth, runtime.handle().clone()).unwrap();
+            assert!(registry.id_of(Topic::Plans).is_err());
+            let head = head.recv().unwrap();
+            let sent = head.lines().find(|line| line.to_ascii_lowercase().starts_with("authorization:"));
+            assert_eq!(sent, wanted, "{head}");
+        }
+    }
+
     /// All of it: a connection that is closed with bytes unread is reset, and the reply may be lost.
-    fn read_request(stream: &mut TcpStream) {
+    fn read_request(stream: &mut TcpStream) -> String {
         let mut reader = BufReader::new(stream);
-        let (mut line, mut length) = (String::new(), 0);
+        let (mut head, mut line, mut length) = (String::new(), String::new(), 0);
         while reader.read_line(&mut line).unwrap() > 2 {
+            head.push_str(&line);
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap();
             }
             line.clear();
         }
         reader.read_exact(&mut vec![0; length]).unwrap();
+        head
     }
 
     fn ask<T>(url: &str, question: impl FnOnce(&HttpRegistry) -> T) -> T {

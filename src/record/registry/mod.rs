@@ -1,10 +1,16 @@
 //! Where schemas come from: a schema registry, or the binary itself when the log is in process.
 
 mod http;
+#[cfg(test)]
+mod versions;
 
 pub use http::{HttpRegistry, Registered, RegistryAuth, SchemaDifference};
 
 use super::Topic;
+
+/// The versions of the record schemas that this binary can write; it reads them all. The newest stands in `schemas/`, an
+/// older one in `schemas/<version>/`.
+pub const WRITE_VERSIONS: &[u32] = &[1];
 
 /// Why a schema can't be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +30,11 @@ pub trait SchemaSource: Send + Sync {
 
     /// The id under which a topic's compiled-in schema is registered.
     fn id_of(&self, topic: Topic) -> Result<u32, RegistryError>;
+
+    /// Whether it answers at all, whatever it answers.
+    fn ping(&self) -> Result<(), RegistryError> {
+        Ok(())
+    }
 }
 
 /// The compiled-in schemas under fixed ids, for the in-process log.

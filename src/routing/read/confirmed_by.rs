@@ -22,7 +22,7 @@ impl Loader<'_> {
             Kind::Text(word) if word == "transport" => Some(by(Confirmation::Transport)),
             Kind::Text(word) => {
                 let text = format!("`{word}` confirms nothing");
-                let hint = "a mapping with `response` or `acks`, or the word `transport`";
+                let hint = "a mapping with `response`, `callback` or `acks`, or the word `transport`";
                 self.report.error_with_hint(code::CONFIRMED_BY, node.at, text, hint);
                 None
             }
@@ -46,15 +46,20 @@ impl Loader<'_> {
             } else {
                 format!("there is one confirmation, not {}", ways.join(" and "))
             };
-            self.report.error_with_hint(code::CONFIRMED_BY, node.at, text, "one of response, acks, transport");
+            self.report.error_with_hint(
+                code::CONFIRMED_BY,
+                node.at,
+                text,
+                "one of response, callback, acks, transport",
+            );
             return None;
         };
         let value = fields.get(way)?;
         let mut confirmed_by = match *way {
             "response" => self.by_response(value)?,
-            "acks" => self.by_acks(value)?,
+            "acks" => self.later(value, Confirmation::Acks)?,
             "callback" => {
-                fields::duration_ms(value, 1, &mut self.report);
+                self.later(value, Confirmation::Callback)?;
                 let text = "confirmation by callback is not in this version";
                 self.report.error(code::NOT_IN_THIS_VERSION, value.at, text);
                 return None;
@@ -68,12 +73,12 @@ impl Loader<'_> {
         };
         for (key, place) in [("rejected", 0), ("retryable", 1)] {
             let Some(rule) = fields.get(key) else { continue };
-            if confirmed_by.by == Confirmation::Acks {
+            if matches!(confirmed_by.by, Confirmation::Acks | Confirmation::Callback) {
                 let rule = self.rule(rule);
                 *(if place == 0 { &mut confirmed_by.rejected } else { &mut confirmed_by.retryable }) = rule;
             } else {
                 let hint = format!("with `response`, write response: {{succeeded: …, {key}: …}}");
-                let text = format!("`{key}` stands here only beside `acks`");
+                let text = format!("`{key}` stands here only beside `acks` and `callback`");
                 self.report.error_with_hint(code::CONFIRMED_BY, rule.at, text, hint);
             }
         }
@@ -93,18 +98,19 @@ impl Loader<'_> {
         Some(ConfirmedBy { succeeded, duplicate, rejected, retryable, ..by(Confirmation::Response) })
     }
 
-    fn by_acks(&mut self, node: &Node) -> Option<ConfirmedBy> {
-        let acks = |within, limit, token| ConfirmedBy {
-            within_ms: Some(within),
-            limit_ms: Some(limit),
-            token,
-            ..by(Confirmation::Acks)
-        };
+    /// A confirmation that follows the response: how long it may take.
+    fn later(&mut self, node: &Node, way: Confirmation) -> Option<ConfirmedBy> {
+        let later =
+            |within, limit, token| ConfirmedBy { within_ms: Some(within), limit_ms: Some(limit), token, ..by(way) };
         if node.as_text().is_some() {
             let within = fields::duration_ms(node, 1, &mut self.report)?;
-            return Some(acks(within, within, false));
+            return Some(later(within, within, false));
         }
-        let fields = Fields::read(node, &["within", "limit", "token"], &[], &mut self.report)?;
+        let legal: &[&str] = match way {
+            Confirmation::Acks => &["within", "limit", "token"],
+            _ => &["within", "limit"],
+        };
+        let fields = Fields::read(node, legal, &[], &mut self.report)?;
         let token = fields.get("token").and_then(|node| fields::boolean(node, &mut self.report)).unwrap_or(false);
         let within = fields::duration_ms(fields.required("within", &mut self.report)?, 1, &mut self.report)?;
         let limit = match fields.get("limit") {
@@ -114,7 +120,7 @@ impl Loader<'_> {
         if limit < within {
             self.report.error(code::CONFIRMED_BY, node.at, "`limit` is shorter than `within`");
         }
-        Some(acks(within, limit, token))
+        Some(later(within, limit, token))
     }
 
     fn rule(&mut self, node: &Node) -> Option<String> {

@@ -6,6 +6,7 @@ mod payloads;
 mod policy;
 mod request;
 mod routes;
+mod secrets;
 mod targets;
 mod whole;
 

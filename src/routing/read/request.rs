@@ -1,4 +1,4 @@
-//! `http`: where a target's requests go.
+//! `http` and `webhook`: where a target's requests go.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,10 @@ use reqwest::Url;
 
 use super::Loader;
 use super::fields::{self, Fields};
+use crate::record::TransportKind;
 use crate::routing::code;
 use crate::routing::document::Http;
-use crate::routing::node::Node;
+use crate::routing::node::{At, Node};
 
 const METHODS: [&str; 3] = ["POST", "PUT", "PATCH"];
 const MAX_URL: usize = 2048;
@@ -38,12 +39,28 @@ const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorizati
 impl Loader<'_> {
     /// Reads a target's `http`.
     pub(super) fn http(&mut self, node: &Node) -> Option<Http> {
-        let fields = Fields::read(node, &["url", "method", "headers"], &[], &mut self.report)?;
+        let fields = Fields::read(node, &["url", "method", "headers", "auth", "tls"], &[], &mut self.report)?;
         let method = self.method(fields);
+        self.over_http(fields, method)
+    }
+
+    /// Reads a target's `webhook`: HTTP whose requests are signed.
+    pub(super) fn webhook(&mut self, node: &Node) -> Option<Http> {
+        let legal = ["url", "headers", "auth", "tls", "sign_with"];
+        let fields = Fields::read(node, &legal, &[], &mut self.report)?;
+        let sign_with = fields.required("sign_with", &mut self.report).map(|node| self.sign_with(node));
+        let http = self.over_http(fields, METHODS[0].to_owned())?;
+        Some(Http { transport: TransportKind::Webhook, sign_with: Some(sign_with?), ..http })
+    }
+
+    fn over_http(&mut self, fields: Fields<'_>, method: String) -> Option<Http> {
         let mut headers = self.headers(fields);
         let content_type = headers.remove("content-type").unwrap_or_else(|| "application/json".to_owned());
         let url = fields.required("url", &mut self.report).and_then(|node| self.url(node))?;
-        Some(Http { url, method, content_type, headers })
+        let auth = fields.get("auth").and_then(|node| self.auth(node));
+        let tls = fields.get("tls").and_then(|node| self.tls(node));
+        let transport = TransportKind::Http;
+        Some(Http { transport, url, method, content_type, headers, auth, tls, sign_with: None })
     }
 
     fn method(&mut self, fields: Fields<'_>) -> String {
@@ -62,6 +79,11 @@ impl Loader<'_> {
             self.report.error(code::NOT_IN_THIS_VERSION, node.at, "a URL that is an expression is not in this version");
             return None;
         }
+        self.literal_url(node.at, text)
+    }
+
+    /// A URL that is written out, normalised.
+    pub(super) fn literal_url(&mut self, at: At, text: &str) -> Option<String> {
         let fault = match Url::parse(text) {
             Err(error) => Some(format!("it can't be read: {error}")),
             Ok(url) if !["http", "https"].contains(&url.scheme()) => Some("its scheme isn't http or https".to_owned()),
@@ -73,7 +95,7 @@ impl Loader<'_> {
             Ok(url) => return Some(url.into()),
         };
         if let Some(fault) = fault {
-            self.report.error(code::REQUEST, node.at, format!("this URL can't be used: {fault}"));
+            self.report.error(code::REQUEST, at, format!("this URL can't be used: {fault}"));
         }
         None
     }
@@ -116,7 +138,7 @@ fn refusal(name: &str) -> Option<&'static str> {
     if !is_token {
         Some("is no header name")
     } else if SECRET_HEADERS.contains(&name) {
-        Some("would put a secret into every record; requests that name secrets are not in this version")
+        Some("would put a secret into every record: `auth` names one")
     } else if OWN_HEADERS.contains(&name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         Some("is set by the transport alone")
     } else {

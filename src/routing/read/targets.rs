@@ -7,14 +7,14 @@ use super::fields::Fields;
 use super::policy::POLICY_KEYS;
 use crate::record::TargetName;
 use crate::routing::code;
-use crate::routing::document::Target;
+use crate::routing::document::{Http, Target};
 use crate::routing::node::Entry;
 
 /// Targets by name; `None` for one that can't be used, which has been said.
 pub(super) type Targets = BTreeMap<TargetName, Option<Target>>;
 
 /// Keys of a target that a later version takes.
-const LATER: [&str; 4] = ["webhook", "kafka", "envelope", "content"];
+const LATER: [&str; 3] = ["kafka", "envelope", "content"];
 const MAX_OWNER: usize = 128;
 
 impl Loader<'_> {
@@ -40,19 +40,34 @@ impl Loader<'_> {
 
     fn target(&mut self, entry: &Entry, defaults: Option<Fields<'_>>) -> Option<Target> {
         let legal: Vec<&str> =
-            ["owner", "description", "http", "confirmed_by"].into_iter().chain(POLICY_KEYS).collect();
+            ["owner", "description", "http", "webhook", "confirmed_by"].into_iter().chain(POLICY_KEYS).collect();
         let fields = Fields::read(&entry.value, &legal, &LATER, &mut self.report)?;
         fields.text("description", &mut self.report);
         let owner = self.owner(entry, fields);
-        let http = fields.get("http");
-        if http.is_none() && !LATER.iter().any(|key| entry.value.field(key).is_some()) {
-            let text = format!("`{}` has no `http`: it can't be reached", entry.key);
-            self.report.error(code::MISSING_KEY, entry.at, text);
-        }
-        let http = http.and_then(|node| self.http(node));
+        let http = self.way_out(entry, fields);
         let confirmed_by = self.confirmed_by(fields)?;
         let policy = self.policy(fields, defaults, confirmed_by);
         Some(Target { owner: owner?, http: http?, policy })
+    }
+
+    /// What carries the target's requests: exactly one of the transports.
+    fn way_out(&mut self, entry: &Entry, fields: Fields<'_>) -> Option<Http> {
+        match (fields.get("http"), fields.get("webhook")) {
+            (Some(node), None) => self.http(node),
+            (None, Some(node)) => self.webhook(node),
+            (Some(_), Some(node)) => {
+                let text = format!("`{}` has `http` and `webhook`: a target is reached in one way", entry.key);
+                self.report.error(code::REQUEST, node.at, text);
+                None
+            }
+            (None, None) => {
+                if !LATER.iter().any(|key| entry.value.field(key).is_some()) {
+                    let text = format!("`{}` has neither `http` nor `webhook`: it can't be reached", entry.key);
+                    self.report.error(code::MISSING_KEY, entry.at, text);
+                }
+                None
+            }
+        }
     }
 
     fn owner(&mut self, entry: &Entry, fields: Fields<'_>) -> Option<String> {

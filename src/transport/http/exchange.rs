@@ -4,113 +4,27 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
-use sha2::{Digest, Sha256};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Request, Response};
 
-use super::gate::{Gate, GatedBody};
-use crate::record::{Confirmation, DispatchAttempt, PlannedDispatch, TransportKind, attempt_key};
-use crate::transport::{AckTokens, Answer, Exchange, hex};
+use super::gate::Gate;
+use super::late;
+use super::unsent::Unsent;
+use crate::transport::egress::Refused;
+use crate::transport::{Answer, Exchange};
 
 /// Most bytes of an answer's body that are read; rules see no more.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// How long an idle connection is kept. Shorter than what servers commonly wait before they close one, because a request
-/// that meets a closing connection has an unknown fate.
-const POOL_IDLE: Duration = Duration::from_secs(3);
-
-/// The HTTP client. It sends what it is told, once: no redirects, no retries, no cookies, no proxies from the environment.
-///
-/// The roots of trust are the system's. Where there are none, every certificate is invalid and plain HTTP works.
-pub(super) fn client(connect_timeout: Duration, also_trusted: &[Certificate]) -> Result<Client, reqwest::Error> {
-    // An error means that the process has a provider already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = || {
-        Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(connect_timeout)
-            .pool_idle_timeout(POOL_IDLE)
-    };
-    builder().tls_certs_merge(also_trusted.iter().cloned()).build().or_else(|e| {
-        let why = causes(&e);
-        tracing::warn!("the system's roots of trust can't be used, no certificate will be valid: {why}");
-        builder().tls_certs_only([]).build()
-    })
-}
-
-/// The request of an attempt: as planned, with the headers that identify the attempt.
-///
-/// The error says why it can't be built.
-pub(super) fn request(
-    plan: &PlannedDispatch,
-    attempt: &DispatchAttempt,
-    tokens: &AckTokens,
-    gate: &Arc<Gate>,
-) -> Result<Request, String> {
-    let planned = &plan.request;
-    if plan.transport != TransportKind::Http {
-        return Err(format!("the plan's transport is {}, not http", plan.transport));
-    }
-    if planned.body_of_file.is_some() {
-        return Err("the http transport sends no file bodies".into());
-    }
-    let url = Url::parse(&planned.destination).map_err(|e| format!("the destination is no URL: {e}"))?;
-    let method = planned.method.as_deref().unwrap_or("POST");
-    let method = Method::from_bytes(method.as_bytes()).map_err(|e| format!("method `{method}`: {e}"))?;
-    let mut request = Request::new(method, url);
-    *request.headers_mut() = headers(plan, attempt, tokens)?;
-    if let Some(body) = planned.body.as_ref().filter(|body| !body.0.is_empty()) {
-        let bytes = Bytes::from_owner(Arc::clone(&body.0));
-        *request.body_mut() = Some(Body::wrap(GatedBody::new(Arc::clone(gate), bytes)));
-    }
-    Ok(request)
-}
-
-fn headers(plan: &PlannedDispatch, attempt: &DispatchAttempt, tokens: &AckTokens) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    let mut set = |name: &str, value: &str| -> Result<(), String> {
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|e| format!("header `{name}`: {e}"))?;
-        let value = HeaderValue::from_str(value).map_err(|e| format!("the value of header `{name}`: {e}"))?;
-        headers.insert(key, value);
-        Ok(())
-    };
-    for (name, value) in &plan.request.headers {
-        set(name, value)?;
-    }
-    set(CONTENT_TYPE.as_str(), &plan.request.content_type)?;
-    set("idempotency-key", &plan.idempotency_key)?;
-    set("consign-attempt", &attempt.attempt.to_string())?;
-    set("consign-attempts-left", &attempt.attempts_left.to_string())?;
-    set("traceparent", &traceparent(attempt))?;
-    if matches!(plan.confirmed_by.by, Confirmation::Acks | Confirmation::Callback) {
-        set("consign-ack-token", &tokens.issue(&plan.idempotency_key))?;
-    }
-    Ok(headers)
-}
-
-/// W3C trace context of an attempt, version 00, sampled. All requests of a file share its trace, and each attempt is a
-/// span of it: the trace id is the beginning of SHA-256 of the `file_id`, the span id that of `file_id/target/attempt`.
-fn traceparent(attempt: &DispatchAttempt) -> String {
-    let trace = Sha256::digest(attempt.file_id.as_str());
-    let span = Sha256::digest(attempt_key(&attempt.file_id, &attempt.target, attempt.attempt));
-    format!("00-{}-{}-01", hex(&trace[..16]), hex(&span[..8]))
-}
-
 /// Sends a request and reads its answer. The gate tells afterwards whether the request had left.
-pub(super) async fn exchange(client: &Client, request: Request, gate: &Gate) -> Exchange {
+///
+/// The client of a request without a body asks the gate once it has connected, see [`late`].
+pub(super) async fn exchange(client: &Client, request: Request, gate: &Arc<Gate>) -> Exchange {
     let begun = Instant::now();
     let https = request.url().scheme() == "https";
-    // An empty body is never asked for, so the gate is asked here.
-    if request.body().is_none() && !gate.pass() {
-        return kept_back(gate);
-    }
-    match client.execute(request).await {
+    match late::GATE.scope(Arc::clone(gate), client.execute(request)).await {
         Ok(response) => read(response, begun).await,
         Err(e) => unanswered(&e, https, gate),
     }
@@ -125,7 +39,16 @@ pub(super) fn kept_back(gate: &Gate) -> Exchange {
     }
 }
 
-async fn read(mut response: Response, begun: Instant) -> Exchange {
+/// Why there is no token: nothing but the cause, without the request.
+pub(super) fn token_unavailable(e: &reqwest::Error) -> Unsent {
+    match Refused::among(&chain(e)) {
+        Some(refused) => refused.clone().into(),
+        None => Unsent::Token { detail: format!("the request for a token failed: {}", causes(e)) },
+    }
+}
+
+/// Reads an answer, [`MAX_ANSWER_BYTES`] at most.
+pub(super) async fn read(mut response: Response, begun: Instant) -> Exchange {
     let status = response.status().as_u16();
     let headers = joined(response.headers());
     let mut body = Vec::new();
@@ -145,7 +68,7 @@ async fn read(mut response: Response, begun: Instant) -> Exchange {
             }
         }
     }
-    Exchange::Answer(Answer { status, headers, body, truncated, took: begun.elapsed() })
+    Exchange::Answer(Answer { status, headers, body, truncated, took: begun.elapsed(), token_was_kept: false })
 }
 
 fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
@@ -169,11 +92,18 @@ fn unanswered(e: &reqwest::Error, https: bool, gate: &Gate) -> Exchange {
     if gate.was_late() {
         return kept_back(gate);
     }
+    if let Some(refused) = Refused::among(&chain(e)) {
+        return Unsent::Egress(refused.clone()).into();
+    }
     if e.is_builder() {
         return Exchange::NotSent { code: "request_invalid", detail };
     }
     if e.is_connect() {
         return unconnected(e, https, detail);
+    }
+    // With TLS 1.3 a server reads our certificate after we have sent the request, and before it reads that.
+    if chain(e).iter().any(|cause| cause.downcast_ref().is_some_and(refuses_certificate)) {
+        return Exchange::Certificate { detail };
     }
     // Closing the gate tells for sure: a request whose body was never asked for has not left.
     if gate.shut() {
@@ -183,9 +113,28 @@ fn unanswered(e: &reqwest::Error, https: bool, gate: &Gate) -> Exchange {
     Exchange::Lost { code, detail }
 }
 
+/// Whether the server ended the connection because of our certificate, or because we showed none.
+fn refuses_certificate(e: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        e,
+        rustls::Error::AlertReceived(
+            Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::CertificateRequired
+        )
+    )
+}
+
 fn unconnected(e: &reqwest::Error, https: bool, detail: String) -> Exchange {
-    let certificate =
-        |e: &rustls::Error| matches!(e, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+    let certificate = |e: &rustls::Error| {
+        let is_invalid = matches!(e, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+        is_invalid || refuses_certificate(e)
+    };
     let chain = chain(e);
     let tls = chain.iter().find_map(|e| e.downcast_ref::<rustls::Error>());
     let kind = chain.iter().rev().find_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind);
@@ -219,7 +168,7 @@ fn chain<'a>(e: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static
 }
 
 /// An error with its causes, in one line.
-fn causes(e: &(dyn StdError + 'static)) -> String {
+pub(super) fn causes(e: &(dyn StdError + 'static)) -> String {
     let mut text = e.to_string();
     for cause in chain(e).iter().skip(1).map(ToString::to_string) {
         if !text.ends_with(&cause) {

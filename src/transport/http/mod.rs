@@ -11,18 +11,26 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use reqwest::Client;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::egress::Egress;
 use super::report::Reports;
+use super::secrets::Secrets;
 use super::{AckTokens, Dispatch, Exchange, Rule, Transport, classify};
 use crate::log::Appender;
 use crate::record::{Codec, DispatchAttempt, Outcome, PlannedDispatch, Reporter, Timestamp, Topic};
 
+mod auth;
+mod clients;
 mod exchange;
 mod gate;
+mod late;
+mod prepare;
+mod unsent;
 
+use auth::Tokens;
+use clients::Clients;
 pub use exchange::MAX_ANSWER_BYTES;
 use gate::Gate;
 
@@ -55,6 +63,12 @@ pub struct HttpParts {
     pub clock: Clock,
     /// Longest that a connection may take, name look-up and TLS included.
     pub connect_timeout: Duration,
+    /// Where requests may go.
+    pub egress: Egress,
+    /// The secrets that plans name.
+    pub secrets: Secrets,
+    /// The gateway's address as targets reach it, for those that confirm by callback.
+    pub callback_base: Option<String>,
 }
 
 /// How far a stop has come; later ones are greater.
@@ -69,8 +83,10 @@ enum Phase {
 
 struct Shared {
     handle: Handle,
-    client: Client,
+    clients: Clients,
+    bearer: Tokens,
     tokens: Arc<AckTokens>,
+    callback_base: Option<String>,
     rule: Rule,
     clock: Clock,
     reports: Reports,
@@ -87,20 +103,22 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// Prepares the client; tasks run on `handle`. Called once in a process: see [`HttpTransport::for_worker`].
-    ///
-    /// Fails where the TLS library can't be set up.
-    pub fn new(handle: Handle, parts: HttpParts, worker: &str) -> Result<Self, reqwest::Error> {
-        let client = exchange::client(parts.connect_timeout, &[])?;
-        Ok(Self::over(client, handle, parts, worker))
+    /// Prepares the transport; tasks run on `handle`. Called once in a process: see [`HttpTransport::for_worker`].
+    pub fn new(handle: Handle, parts: HttpParts, worker: &str) -> Self {
+        Self::trusting(&[], handle, parts, worker)
     }
 
-    fn over(client: Client, handle: Handle, parts: HttpParts, worker: &str) -> Self {
-        let HttpParts { appender, codec, tokens, rule, clock, connect_timeout: _ } = parts;
+    /// Trusts these certificates beside the system's roots.
+    fn trusting(also: &[reqwest::Certificate], handle: Handle, parts: HttpParts, worker: &str) -> Self {
+        let HttpParts { appender, codec, tokens, rule, clock, connect_timeout, egress, secrets, callback_base } = parts;
+        let mut clients = Clients::new(egress, secrets, connect_timeout);
+        clients.also_trusted = also.to_vec();
         let shared = Shared {
             handle,
-            client,
+            clients,
+            bearer: Tokens::default(),
             tokens,
+            callback_base,
             rule,
             clock,
             reports: Reports { appender, codec },
@@ -189,12 +207,8 @@ impl Shared {
             gate.pass();
             return exchange::kept_back(&gate);
         }
-        let request = match exchange::request(plan, attempt, &self.tokens, &gate) {
-            Ok(request) => request,
-            Err(detail) => return Exchange::NotSent { code: "request_invalid", detail },
-        };
         let limit = Duration::from_millis(u64::try_from(plan.timeouts.request_ms).unwrap_or(0));
-        let mut exchange = std::pin::pin!(self.within(limit, request, &gate));
+        let mut exchange = std::pin::pin!(self.within(limit, plan, attempt, &gate));
         tokio::select! {
             biased;
             done = &mut exchange => return done,
@@ -213,14 +227,39 @@ impl Shared {
         }
     }
 
-    async fn within(&self, limit: Duration, request: reqwest::Request, gate: &Gate) -> Exchange {
-        match tokio::time::timeout(limit, exchange::exchange(&self.client, request, gate)).await {
+    async fn within(
+        &self,
+        limit: Duration,
+        plan: &PlannedDispatch,
+        attempt: &DispatchAttempt,
+        gate: &Arc<Gate>,
+    ) -> Exchange {
+        match tokio::time::timeout(limit, self.once(plan, attempt, gate)).await {
             Ok(exchange) => exchange,
             Err(_) if gate.shut() => {
                 Exchange::NotSent { code: "connect_timeout", detail: format!("no connection within {limit:?}") }
             }
             Err(_) => Exchange::Lost { code: "timeout", detail: format!("no complete answer within {limit:?}") },
         }
+    }
+
+    async fn once(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, gate: &Arc<Gate>) -> Exchange {
+        let (request, prepared) = match prepare::prepare(self, plan, attempt, gate).await {
+            Ok(prepared) => prepared,
+            Err(unsent) => {
+                gate.shut();
+                return unsent.into();
+            }
+        };
+        let mut exchange = exchange::exchange(&prepared.client, request, gate).await;
+        if let Exchange::Answer(answer) = &mut exchange {
+            prepared.redact(answer);
+            if let Some(kept) = prepared.kept.as_ref().filter(|_| answer.status == 401) {
+                kept.forget().await;
+                answer.token_was_kept = true;
+            }
+        }
+        exchange
     }
 
     fn outcome(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, exchange: &Exchange) -> Outcome {

@@ -13,6 +13,8 @@ use crate::transport::testing::{RecordingAppender, attempt, codec, confirmed_by,
 use crate::transport::{Answer, Capacity};
 
 mod bounds;
+mod credentials;
+mod guard;
 mod requests;
 mod tls;
 
@@ -161,22 +163,25 @@ impl Rig {
     }
 
     fn with(connect_timeout: Duration, clock: Clock) -> Self {
-        let client = exchange::client(connect_timeout, &[]).expect("a client");
-        Self::over(client, clock)
+        Self::over(&[], clock, |parts| parts.connect_timeout = connect_timeout)
     }
 
-    fn over(client: Client, clock: Clock) -> Self {
+    /// Trusts these certificates beside the system's, with other parts where the test wants them.
+    fn over(trusted: &[reqwest::Certificate], clock: Clock, edit: impl FnOnce(&mut HttpParts)) -> Self {
         let log = RecordingAppender::new();
-        let connect_timeout = Duration::from_mins(1);
-        let parts = HttpParts {
+        let mut parts = HttpParts {
             appender: Arc::clone(&log) as Arc<dyn Appender>,
             codec: codec(),
             tokens: tokens(),
             rule: rule(),
             clock,
-            connect_timeout,
+            connect_timeout: Duration::from_mins(1),
+            egress: Egress::with_loopback(),
+            secrets: Secrets::default(),
+            callback_base: Some("https://consign.example".into()),
         };
-        let transport = HttpTransport::over(client, Handle::current(), parts, "w");
+        edit(&mut parts);
+        let transport = HttpTransport::trusting(trusted, Handle::current(), parts, "w");
         Self { transport, log, capacity: Capacity::default() }
     }
 

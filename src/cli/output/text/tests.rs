@@ -1,4 +1,5 @@
 use super::*;
+use crate::record::HeldBecause;
 use crate::record::{LastOutcome, OutcomeKind, TargetName};
 use crate::view::testing;
 
@@ -43,7 +44,10 @@ inv-17: DISTRIBUTING (version 1)
       attempts: 1 made, 2 left, 3 more if an operator asks; last report: UNKNOWN http_502 2h ago
       accountable: team-billing since 2023-11-14T20:13:20.000Z (2h ago) (owner team-billing)
       next: it escalates at billing, in 12m (2023-11-14T22:25:20.000Z)
-      to decide: consign intervene inv-17 billing retry|confirm|fail --reason TEXT
+      ask team-billing: do you have inv-17/billing?
+        they have it:         consign intervene inv-17 billing confirm --reason TEXT --evidence TEXT
+        they never got it:    consign intervene inv-17 billing retry --reason TEXT
+        they must not get it: consign intervene inv-17 billing fail --reason TEXT
 "
     );
 }
@@ -53,8 +57,9 @@ fn a_list_is_a_table() {
     assert_eq!(
         files([&held_file()], NOW),
         "\
-FILE    STATE         RECEIVED  ACCOUNTABLE   OPEN AT       NEXT
-inv-17  DISTRIBUTING  3h ago    team-billing  billing HELD  escalation in 12m
+FILE    STATE         RECEIVED  ACCOUNTABLE   OPEN AT                      NEXT
+inv-17  DISTRIBUTING  3h ago    team-billing  billing HELD (fate_unknown)  escalation in 12m
+what is HELD waits for a person: consign status FILE says what to decide
 "
     );
     assert_eq!(files([], NOW), "no file matches\n");
@@ -76,4 +81,29 @@ fn lengths_have_two_units() {
     {
         assert_eq!(length(millis), text);
     }
+}
+
+#[test]
+fn a_refused_intervention_says_why_and_the_way_on() {
+    let asked = Judged {
+        intervention_id: "i".into(),
+        judgement: Some(Judgement::Refused),
+        code: Some("stale_version".into()),
+        event: None,
+        successor: None,
+        file: held_file().into(),
+    };
+    let text = judged(&asked, Some("billing"), NOW);
+    assert!(
+        text.starts_with(
+            "refused: it changed after you looked (stale_version). Nothing changed\n  to do: look again, then decide \
+             again: consign status inv-17\ninv-17: DISTRIBUTING (version 1)\n  billing: HELD for 2h"
+        ),
+        "{text}"
+    );
+    let text = judged(&Judged { judgement: Some(Judgement::Applied), code: None, ..asked }, Some("billing"), NOW);
+    assert!(
+        text.starts_with("applied\ninv-17: ") && text.ends_with("follow it: consign status inv-17 --watch\n"),
+        "{text}"
+    );
 }

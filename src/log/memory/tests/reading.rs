@@ -80,7 +80,7 @@ fn a_position_that_was_deleted_or_never_was_is_an_error() {
     cluster.delete_before(manifests(), 2).unwrap();
     for lost in [1, 4] {
         worker.start(&[(manifests(), lost)]).unwrap();
-        assert!(matches!(worker.poll(1, Duration::ZERO), Err(LogError::Fatal(_))), "{lost}");
+        assert!(matches!(worker.poll(1, Duration::ZERO), Err(LogError::OutOfRange(_))), "{lost}");
     }
     worker.start(&[(manifests(), 3)]).unwrap();
     assert_eq!(poll(&mut worker).records, []);

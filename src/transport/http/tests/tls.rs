@@ -27,23 +27,48 @@ fn certificate() -> Vec<u8> {
     STANDARD.decode(CERTIFICATE).expect("base64")
 }
 
+/// The certificate in PEM.
+fn certificate_pem() -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{CERTIFICATE}\n-----END CERTIFICATE-----\n")
+}
+
+/// Its key in PEM.
+fn key_pem() -> String {
+    format!("-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----\n")
+}
+
 fn acceptor() -> TlsAcceptor {
+    accepting(Unverified::with_no_client_auth, &[b"h2"])
+}
+
+/// Accepts only clients that show the certificate, over HTTP/1.1.
+fn demanding() -> TlsAcceptor {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from(certificate())).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = verifier.build().expect("roots");
+    accepting(|config| config.with_client_cert_verifier(verifier), &[])
+}
+
+type Unverified = rustls::ConfigBuilder<rustls::ServerConfig, rustls::WantsVerifier>;
+type Verified = rustls::ConfigBuilder<rustls::ServerConfig, rustls::server::WantsServerCert>;
+
+fn accepting(clients: impl FnOnce(Unverified) -> Verified, protocols: &[&[u8]]) -> TlsAcceptor {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(STANDARD.decode(KEY).expect("base64")));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![CertificateDer::from(certificate())], key)
-        .expect("they belong together");
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config =
+        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let mut config =
+        clients(config).with_single_cert(vec![CertificateDer::from(certificate())], key).expect("they belong together");
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
 }
 
 /// A rig that trusts the certificate.
 fn trusting(clock: Clock) -> Rig {
     let certificate = Certificate::from_der(&certificate()).expect("a certificate");
-    Rig::over(exchange::client(Duration::from_mins(1), &[certificate]).expect("a client"), clock)
+    Rig::over(&[certificate], clock, |_| {})
 }
 
 /// What the next request over HTTP/2 gets.
@@ -183,4 +208,68 @@ async fn what_became_late_while_it_connected_is_never_whole_over_http2() {
     assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "dropped_unsent"), "{:?}", outcome.detail);
     soon(requests.wait_for(|all| all.len() == 1)).await.expect("the peer is there");
     requests.borrow()[0].1.as_ref().expect_err("its body never came");
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_that_became_late_while_it_connected_never_leaves() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let hours = Arc::new(AtomicI64::new(0));
+    let passing = Arc::clone(&hours);
+    let peer = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("it connects");
+        // As if the machine had slept in the middle of the handshake.
+        passing.store(1, Ordering::SeqCst);
+        let http1 = accepting(Unverified::with_no_client_auth, &[]);
+        let Ok(mut stream) = http1.accept(stream).await else { return 0 };
+        stream.read(&mut [0; 4096]).await.unwrap_or(0)
+    });
+    let clock = move || Timestamp(3_600_000 * hours.load(Ordering::SeqCst));
+    let mut rig = trusting(Arc::new(clock));
+    let mut plan = plan(&format!("https://localhost:{port}/in"));
+    (plan.request.method, plan.request.body) = (Some("GET".into()), None);
+    rig.send(&plan, DispatchAttempt { send_before: Timestamp(60_000), ..attempt(&plan, 1) });
+    let outcome = rig.log.outcomes(1).await.remove(0);
+    assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "dropped_unsent"), "{:?}", outcome.detail);
+    assert_eq!(soon(peer).await.expect("the peer is there"), 0, "bytes of a request");
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_and_another_ca_trusted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut stream) = demanding().accept(stream).await else { return };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            });
+        }
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, pem) in [("cert", certificate_pem()), ("key", key_pem()), ("ca", certificate_pem())] {
+        std::fs::write(directory.path().join(name), pem).expect("written");
+    }
+    let mounted = directory.path().to_owned();
+    let mut rig = Rig::over(&[], wall_clock(), |parts| parts.secrets.directory = Some(mounted));
+    let named = |name: &str| Some(name.to_owned());
+    let with_ca = crate::record::Tls { certificate: None, key: None, ca: named("ca") };
+    let whole = crate::record::Tls { certificate: named("cert"), key: named("key"), ca: named("ca") };
+    for (tls, expected) in [
+        (None, (OutcomeKind::Retryable, "certificate_invalid")),
+        (Some(with_ca), (OutcomeKind::Retryable, "certificate_invalid")),
+        (Some(whole.clone()), (OutcomeKind::Succeeded, "http_200")),
+        // What is replaced by nonsense is in force at once.
+        (Some(whole), (OutcomeKind::Retryable, "request_invalid")),
+    ] {
+        if expected.1 == "request_invalid" {
+            std::fs::write(directory.path().join("key"), "no key").expect("written");
+        }
+        let mut plan = plan(&format!("https://localhost:{port}/in"));
+        plan.request.tls = tls;
+        let outcome = rig.exchange(&plan).await;
+        assert_eq!(judged(&outcome), expected, "{:?}", outcome.detail);
+        assert_eq!(outcome.refusal, expected.1 == "certificate_invalid");
+    }
 }

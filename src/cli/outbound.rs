@@ -1,0 +1,87 @@
+//! What the configuration says about requests: where they may go, and where their secrets are.
+
+use std::path::PathBuf;
+
+use crate::config::{Config, EgressConfig};
+use crate::record::TargetName;
+use crate::routing::Document;
+use crate::transport::{Allowance, Egress, Secrets};
+
+/// Where requests may go.
+pub(super) fn egress(config: &EgressConfig) -> Result<Egress, String> {
+    let mut everywhere = allowance(&config.allow_cidrs, config.allow_http)?;
+    everywhere.dangerous_metadata = config.dangerous_allow_metadata;
+    let mut targets = std::collections::BTreeMap::new();
+    for (name, more) in &config.targets {
+        let name = TargetName::parse(name).map_err(|e| format!("egress.targets: {e}"))?;
+        targets.insert(name, allowance(&more.allow_cidrs, more.allow_http)?);
+    }
+    let proxy = match config.proxy.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|e| format!("egress.proxy is no URL: {e}"))?),
+    };
+    Ok(Egress::new(everywhere, targets, proxy))
+}
+
+fn allowance(cidrs: &[String], http: bool) -> Result<Allowance, String> {
+    let parsed = cidrs
+        .iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| text.parse().map_err(|_| format!("`{text}` of allow_cidrs is no network such as 10.20.0.0/16")));
+    Ok(Allowance { cidrs: parsed.collect::<Result<_, _>>()?, http, dangerous_metadata: false })
+}
+
+/// Where secrets are.
+pub(super) fn secrets(config: &Config) -> Secrets {
+    let config = &config.secrets;
+    let path = |text: &String| PathBuf::from(text);
+    Secrets {
+        variables: config.variables.clone(),
+        files: config.files.iter().map(|(name, file)| (name.clone(), path(file))).collect(),
+        directory: Some(&config.directory).filter(|text| !text.is_empty()).map(path),
+    }
+}
+
+/// The gateway's address as targets reach it, if the configuration says so.
+pub(super) fn public_url(config: &Config) -> Option<String> {
+    Some(&config.gateway.public_url).filter(|url| !url.is_empty()).cloned()
+}
+
+/// Says which secrets of a routing document can't be read. Their targets wait; the others don't.
+pub(super) fn warn_of_missing(document: &Document, secrets: &Secrets) {
+    for name in document.secrets() {
+        if let Err(why) = secrets.read(&name) {
+            tracing::warn!("the routing document names a secret that isn't there: {why}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_says_what_is_open_and_where_secrets_are() {
+        let text = "[egress]\nallow_cidrs = [\"10.0.0.0/8\"]\n[egress.targets.b]\nallow_http = true\n\
+                    [secrets]\ndirectory = \"/run/secrets\"\n[secrets.variables]\nk = \"K\"\n";
+        let config = Config::load(Some(text), []).unwrap();
+        egress(&config.egress).unwrap();
+        let secrets = secrets(&config);
+        assert_eq!(secrets.directory, Some("/run/secrets".into()));
+        assert_eq!(secrets.variables["k"], "K");
+        assert_eq!(public_url(&config), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, says) in [
+            ("[egress]\nallow_cidrs = [\"10.0.0.1/33\"]\n", "10.0.0.1/33"),
+            ("[egress]\nproxy = \"proxy\"\n", "egress.proxy"),
+            ("[egress.targets.\"a/b\"]\nallow_http = true\n", "egress.targets"),
+        ] {
+            let config = Config::load(Some(text), []).unwrap();
+            let said = egress(&config.egress).err().unwrap_or_default();
+            assert!(said.contains(says), "{text}: {said}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The store of one home partition: what is under which key, and what is written together.
+
+use std::ops::ControlFlow;
+
+use super::shelf::{Ops, Shelf};
+use super::value::{FORMAT, decode, decode_body, decode_file, encode, encode_body, encode_file};
+use super::{Covers, Identity, Kept, MAX_AGE_MS, Reason, StoreError, Unusable};
+use crate::lifecycle::File;
+use crate::record::{Bytes, FileId, TargetName, Timestamp};
+
+/// Whose state it is.
+const IDENTITY: &[u8] = b"i";
+/// Up to where it knows, and the number of the write that said so.
+const COVERS: &[u8] = b"c";
+/// Writes by number: a missing one betrays that a write was lost from the midst.
+const WRITE: u8 = b'w';
+/// Open files by id.
+const OPEN: u8 = b'o';
+/// Settled files by id.
+const SETTLED: u8 = b's';
+/// Settled files by the time of their settlement, then by id.
+const SETTLED_AT: u8 = b't';
+/// Bodies of the requests of open files, by `file_id/target`.
+const BODY: u8 = b'b';
+
+/// How many of the last writes leave a mark: more than fit into what the disk hasn't sorted yet.
+const MARKS: u64 = 1 << 16;
+
+/// A file to be written.
+#[derive(Debug)]
+pub struct Put<'a> {
+    /// The file, its plan without bodies.
+    pub file: &'a File,
+    /// Sequence number of its newest history record.
+    pub history_seq: i64,
+    /// Bodies that aren't stored yet.
+    pub bodies: Vec<(&'a TargetName, &'a Bytes)>,
+}
+
+/// What one write changes. First files are forgotten, then others put.
+#[derive(Debug, Default)]
+pub struct Changes<'a> {
+    /// Settled files whose records were tombstoned, with the time of their settlement.
+    pub forgotten: Vec<(&'a FileId, Timestamp)>,
+    /// Files to be written.
+    pub put: Vec<Put<'a>>,
+    /// Up to where the store knows with this write; none while it is being rebuilt.
+    pub covers: Option<Covers>,
+}
+
+/// The store of one home partition.
+#[derive(Debug)]
+pub struct PartitionStore {
+    shelf: Shelf,
+    identity: Identity,
+    covers: Option<Covers>,
+    /// Number of the last write.
+    written: u64,
+}
+
+impl PartitionStore {
+    /// What a medium holds for this identity: up to where it knows, and the number of its last write.
+    pub(super) fn judge(shelf: &Shelf, identity: &Identity, now: Timestamp) -> Result<(Covers, u64), Unusable> {
+        let told = |e: StoreError| Unusable::new(e.reason, e.text);
+        let unusable = |reason, text: String| Err(Unusable::new(reason, text));
+        let Some(found) = shelf.value(IDENTITY).map_err(told)? else {
+            return unusable(Reason::Empty, "there is no store".into());
+        };
+        if found.first() != Some(&FORMAT) {
+            return unusable(Reason::Format, format!("its form is {:?}, not {FORMAT}", found.first()));
+        }
+        let found: Identity = decode(&found).map_err(told)?;
+        if found != *identity {
+            return unusable(Reason::Foreign, format!("it is of {found:?}"));
+        }
+        let Some(covers) = shelf.value(COVERS).map_err(told)? else {
+            return unusable(Reason::Unfinished, "a rebuild of it didn't come to its end".into());
+        };
+        let (covers, written): (Covers, u64) = decode(&covers).map_err(told)?;
+        if now.millis_since(covers.until) > MAX_AGE_MS {
+            return unusable(Reason::TooOld, format!("it knows of nothing after {}", covers.until));
+        }
+        let first = written.saturating_sub(MARKS - 1).max(1);
+        let mut marks = 0;
+        shelf
+            .visit(&mark(first), &[WRITE + 1], &mut |_, _| {
+                marks += 1;
+                Ok(ControlFlow::Continue(()))
+            })
+            .map_err(told)?;
+        if marks != written + 1 - first {
+            let text = format!("of its last {} writes {marks} are there", written + 1 - first);
+            return unusable(Reason::Gap, text);
+        }
+        Ok((covers, written))
+    }
+
+    pub(super) fn of(shelf: Shelf, identity: Identity, covers: Option<Covers>, written: u64) -> Self {
+        Self { shelf, identity, covers, written }
+    }
+
+    /// Whose state it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Up to where it knows, the write that is under way included; none while it is empty or being rebuilt.
+    pub fn covers(&self) -> Option<&Covers> {
+        self.covers.as_ref()
+    }
+
+    /// Whether what it holds outlives the process.
+    pub fn is_on_disk(&self) -> bool {
+        self.shelf.is_on_disk()
+    }
+
+    /// Writes all of the changes or nothing. On disk that happens later; until [`PartitionStore::is_writing`] says that
+    /// it is done, reads may or may not see it, and there must be no other write.
+    pub fn apply(&mut self, changes: Changes<'_>) -> Result<(), StoreError> {
+        let mut ops = Ops::new();
+        if self.written == 0 {
+            ops.insert(IDENTITY.to_vec(), Some(encode(&self.identity)));
+        }
+        self.written += 1;
+        for (id, settled_at) in changes.forgotten {
+            ops.insert(by_id(SETTLED, id), None);
+            ops.insert(by_time(settled_at, id.as_str()), None);
+        }
+        for Put { file, history_seq, bodies } in changes.put {
+            let id = file.id();
+            let is_settled = file.settled_at.is_some();
+            let (at, not_at) = if is_settled { (SETTLED, OPEN) } else { (OPEN, SETTLED) };
+            ops.insert(by_id(not_at, id), None);
+            ops.insert(by_id(at, id), Some(encode_file(file, history_seq)));
+            if let Some(settled_at) = file.settled_at {
+                ops.insert(by_time(settled_at, id.as_str()), Some(Vec::new()));
+                ops.extend(file.dispatches.iter().map(|d| (body_key(id, d.target()), None)));
+            } else {
+                ops.extend(bodies.into_iter().map(|(target, body)| (body_key(id, target), Some(encode_body(&body.0)))));
+            }
+        }
+        ops.insert(mark(self.written).to_vec(), Some(Vec::new()));
+        if let Some(outdated) = self.written.checked_sub(MARKS) {
+            ops.insert(mark(outdated).to_vec(), None);
+        }
+        ops.insert(COVERS.to_vec(), changes.covers.as_ref().map(|covers| encode(&(covers, self.written))));
+        self.covers = changes.covers;
+        self.shelf.write(ops)
+    }
+
+    /// Whether the last write is still under way; an error once it failed.
+    pub fn is_writing(&mut self) -> Result<bool, StoreError> {
+        self.shelf.is_writing()
+    }
+
+    /// Waits a few seconds for the write that is under way.
+    pub fn finish(&mut self) -> Result<(), StoreError> {
+        self.shelf.finish()
+    }
+
+    /// An open file.
+    pub fn open_file(&self, id: &FileId) -> Result<Option<Kept>, StoreError> {
+        self.file_at(OPEN, id)
+    }
+
+    /// A settled file.
+    pub fn settled_file(&self, id: &FileId) -> Result<Option<Kept>, StoreError> {
+        self.file_at(SETTLED, id)
+    }
+
+    /// A file, open or settled.
+    pub fn file(&self, id: &FileId) -> Result<Option<Kept>, StoreError> {
+        match self.open_file(id)? {
+            Some(kept) => Ok(Some(kept)),
+            None => self.settled_file(id),
+        }
+    }
+
+    /// The body of a dispatch of an open file.
+    pub fn body(&self, id: &FileId, target: &TargetName) -> Result<Option<Bytes>, StoreError> {
+        let value = self.shelf.value(&body_key(id, target))?;
+        value.map(|value| decode_body(&value).map(|body| Bytes::from(body.to_vec()))).transpose()
+    }
+
+    /// Visits every open file with what it takes in bytes, in the order of their ids.
+    pub fn open_files(&self, visit: &mut dyn FnMut(Kept, usize)) -> Result<(), StoreError> {
+        self.shelf.visit(&[OPEN], &[OPEN + 1], &mut |_, value| {
+            visit(decode_file(value)?, value.len());
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// Files that settled at `from` or later and before `before`, earliest first, at most `max`.
+    pub fn settled(
+        &self,
+        from: Timestamp,
+        before: Timestamp,
+        max: usize,
+    ) -> Result<Vec<(Timestamp, FileId)>, StoreError> {
+        let mut found = Vec::new();
+        if before <= from || max == 0 {
+            return Ok(found);
+        }
+        self.shelf.visit(&by_time(from, ""), &by_time(before, ""), &mut |key, _| {
+            found.push(read_time(key)?);
+            Ok(if found.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(found)
+    }
+
+    /// When the first file settled that did so at `from` or later.
+    pub fn first_settled(&self, from: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.settled(from, Timestamp(i64::MAX), 1)?.first().map(|(at, _)| *at))
+    }
+
+    fn file_at(&self, place: u8, id: &FileId) -> Result<Option<Kept>, StoreError> {
+        let Some(value) = self.shelf.value(&by_id(place, id))? else { return Ok(None) };
+        let kept = decode_file(&value)?;
+        if kept.file.id() != id || kept.file.settled_at.is_some() != (place == SETTLED) {
+            return Err(StoreError::corrupt(format!("under {id} stands {}", kept.file.id())));
+        }
+        Ok(Some(kept))
+    }
+}
+
+fn by_id(place: u8, id: &FileId) -> Vec<u8> {
+    let mut key = vec![place];
+    key.extend_from_slice(id.as_str().as_bytes());
+    key
+}
+
+fn body_key(id: &FileId, target: &TargetName) -> Vec<u8> {
+    let mut key = by_id(BODY, id);
+    key.push(b'/');
+    key.extend_from_slice(target.as_str().as_bytes());
+    key
+}
+
+/// Big-endian with the sign turned over, so that bytes order as times do.
+fn by_time(at: Timestamp, id: &str) -> Vec<u8> {
+    let mut key = vec![SETTLED_AT];
+    key.extend_from_slice(&(at.0 ^ i64::MIN).to_be_bytes());
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+fn read_time(key: &[u8]) -> Result<(Timestamp, FileId), StoreError> {
+    let wrong = || StoreError::corrupt("a key of a settled file can't be read");
+    let (time, id) = key.get(1..).and_then(|rest| rest.split_first_chunk::<8>()).ok_or_else(wrong)?;
+    let id = std::str::from_utf8(id).map_err(|_| wrong())?;
+    Ok((Timestamp(i64::from_be_bytes(*time) ^ i64::MIN), FileId::trusted(id)))
+}
+
+fn mark(number: u64) -> [u8; 9] {
+    let mut key = [WRITE; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}

@@ -1,0 +1,42 @@
+//! `consign dev`: serves on a free port, and ends with 0 when it is told to.
+
+use crate::binary::{Dev, check, command, consign, run};
+
+#[test]
+fn it_serves_and_ends_with_0_when_told() {
+    for signal in ["TERM", "INT"] {
+        let dev = Dev::start(&[]);
+        let ran = dev.submit("note-1", "note", "60s");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.out.starts_with("note-1: COMPLETED"), "{}", ran.out);
+        assert_eq!(dev.signal(signal).code(), Some(0), "SIG{signal}");
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_said() {
+    let dev = Dev::start(&[]);
+    let (_, port) = dev.url().rsplit_once(':').unwrap();
+    let ran = consign(&["dev", "--port", port]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.err.contains("CG408") && ran.err.contains(port) && ran.err.contains("--port"), "{}", ran.err);
+    let ran = consign(&["dev", "--port", port, "--output", "json"]);
+    assert_eq!(check("failure", &ran.err)["code"], "CG408");
+}
+
+#[test]
+fn a_routing_document_of_ones_own_is_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("routing.yaml");
+    let document = "file_types: {letter: {}}\npayloads: {all: {body: {id: '=file.id'}}}\n\
+                    targets: {post: {owner: me, http: {url: 'http://127.0.0.1:1/'}, confirmed_by: {response: 'status == 200'}}}\n\
+                    routes: [{to: post, payload: all}]\n";
+    std::fs::write(&path, document).unwrap();
+    let dev = Dev::start(&["--routing", path.to_str().unwrap()]);
+    let targets = dev.run(&["targets", "ls"]);
+    assert!(targets.out.contains("post (owner me): running"), "{targets:?}");
+    std::fs::write(&path, "routes: 7\n").unwrap();
+    let ran = run(&mut command(&["dev", "--port", "0", "--routing", path.to_str().unwrap()]));
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("CG402") && ran.err.contains("CG1"), "{}", ran.err);
+}

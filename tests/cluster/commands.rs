@@ -1,0 +1,197 @@
+//! The commands that work on a cluster itself, as they are typed: what they print is what their schemas say, and how
+//! they end.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+/// What a command did.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// A prefix of one test's own on the servers that the environment names.
+struct Place {
+    folder: tempfile::TempDir,
+    prefix: String,
+}
+
+impl Place {
+    fn new(test: &str) -> Self {
+        let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+        let place =
+            Self { folder: tempfile::tempdir().unwrap(), prefix: format!("{test}-{}-{nanos}.", std::process::id()) };
+        place.write("consign.toml", &place.configuration(3));
+        place
+    }
+
+    fn configuration(&self, home_partitions: i32) -> String {
+        format!(
+            "[kafka]\nprefix = \"{}\"\n[topics]\nhome_partitions = {home_partitions}\nreplication = 1\n\
+             [gateway]\nlisten = \"127.0.0.1:0\"\n",
+            self.prefix
+        )
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_consign"));
+        command.args(arguments).current_dir(self.folder.path()).env("CONSIGN_CONFIG", "consign.toml");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Runs a command with `--output json`, whose answer must be of the schema and whose exit code must be this.
+    #[track_caller]
+    fn json(&self, schema: &str, code: i32, arguments: &[&str]) -> Value {
+        let ran = self.run(&[arguments, &["--output", "json"]].concat());
+        assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
+        check(schema, &ran.out)
+    }
+}
+
+#[track_caller]
+fn check(schema: &str, text: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/api/output/{schema}.schema.json"));
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
+    value
+}
+
+/// Checks the exit code, and that standard error says each of these.
+#[track_caller]
+fn says(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, Some(code), "{ran:?}");
+    for word in words {
+        assert!(ran.err.contains(word), "`{word}` is not in: {}", ran.err);
+    }
+}
+
+fn length(list: &Value) -> usize {
+    list.as_array().map_or(0, Vec::len)
+}
+
+const ROUTING: &str = "file_types: {note: {}}\npayloads: {all: {body: {id: '=file.id'}}}\n\
+    targets: {post: {owner: me, http: {url: 'http://127.0.0.1:1/'}, confirmed_by: {response: 'status == 200'}}}\n\
+    routes: [{to: post, payload: all}]\n";
+
+#[test]
+fn an_installation_is_set_up_with_what_is_typed() {
+    let place = Place::new("set-up");
+    place.write("routing.yaml", ROUTING);
+    nothing_is_there_yet(&place);
+    let registered = place.json("schemas-register", 0, &["schemas", "register"]);
+    assert!(registered["subjects"].as_array().unwrap().iter().all(|s| s["already_there"] == false), "{registered:#}");
+    let again = place.json("schemas-register", 0, &["schemas", "register"]);
+    assert!(again["subjects"].as_array().unwrap().iter().all(|s| s["already_there"] == true), "{again:#}");
+    assert_eq!(length(&place.json("schemas-check", 0, &["schemas", "check"])["differences"]), 0);
+
+    let planned = place.json("topics-apply", 0, &["topics", "apply", "--dry-run"]);
+    let done = place.json("topics-apply", 0, &["topics", "apply"]);
+    assert_eq!(
+        (length(&planned["mended"]), &planned["mended"]),
+        (12, &done["mended"]),
+        "a dry run says what will be done"
+    );
+    assert_eq!(length(&place.json("topics-apply", 0, &["topics", "apply"])["mended"]), 0);
+    assert_eq!(length(&place.json("topics-check", 0, &["topics", "check"])["differences"]), 0);
+
+    says(&place.run(&["run"]), 2, &["CG402", "no routing document is in force", "consign routing apply FILE"]);
+    let first =
+        place.json("routing-apply", 0, &["routing", "apply", "routing.yaml", "--actor", "ann", "--reason", "first"]);
+    assert_eq!(first["replaced"], Value::Null);
+    let again = place.json("routing-apply", 0, &["routing", "apply", "routing.yaml"]);
+    assert_eq!(again["replaced"], first["digest"]);
+    offsets_are_repaired(&place);
+    it_runs_and_ends_when_told(&place);
+}
+
+fn nothing_is_there_yet(place: &Place) {
+    let missing = place.json("topics-check", 1, &["topics", "check"]);
+    // Eleven topics, and the number of home partitions.
+    assert_eq!(length(&missing["differences"]), 12, "{missing:#}");
+    assert!(missing["differences"].as_array().unwrap().iter().all(|d| d["to_do"] == "consign topics apply"));
+    assert_eq!(length(&place.json("schemas-check", 1, &["schemas", "check"])["differences"]), 10);
+    says(&place.run(&["topics", "apply"]), 2, &["CG407", "consign schemas register"]);
+    says(&place.run(&["routing", "apply", "routing.yaml"]), 2, &["CG407", "consign schemas register"]);
+    says(&place.run(&["run"]), 2, &["CG401", "is missing; to do: consign topics apply"]);
+    says(&place.run(&["offsets", "repair"]), 2, &["CG406", "consign topics apply"]);
+    assert_eq!(length(&place.json("topics-check", 1, &["topics", "check"])["differences"]), 12, "nothing was created");
+}
+
+fn offsets_are_repaired(place: &Place) {
+    let planned = place.json("offsets-repair", 1, &["offsets", "repair", "--dry-run"]);
+    let done = place.json("offsets-repair", 0, &["offsets", "repair"]);
+    assert_eq!((length(&planned["repaired"]), &planned["repaired"]), (12, &done["repaired"]));
+    assert_eq!(length(&place.json("offsets-repair", 0, &["offsets", "repair", "--dry-run"])["repaired"]), 0);
+}
+
+fn it_runs_and_ends_when_told(place: &Place) {
+    let mut child =
+        place.command(&["run", "--output", "json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let line = BufReader::new(child.stdout.take().unwrap()).lines().next().expect("it says where it serves").unwrap();
+    let serving = check("run", &line);
+    let url = serving["gateway"].as_str().unwrap();
+    assert_eq!(place.json("ls", 0, &["ls", "--url", url])["files"], Value::Array(Vec::new()));
+    let taken = url.rsplit_once('/').unwrap().1;
+    says(&place.run(&["run", "--instance", "other", "--listen", taken]), 3, &["CG408", taken, "--listen"]);
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn another_number_of_home_partitions_is_named_line_by_line() {
+    let place = Place::new("homes");
+    assert_eq!(place.run(&["schemas", "register"]).code, Some(0));
+    assert_eq!(place.run(&["topics", "apply"]).code, Some(0));
+    place.write("consign.toml", &place.configuration(5));
+    let found = place.json("topics-check", 1, &["topics", "check"]);
+    let kinds = |kind: &str| found["differences"].as_array().unwrap().iter().filter(|d| d["kind"] == kind).count();
+    assert_eq!((kinds("partitions"), kinds("home_partitions")), (10, 1), "{found:#}");
+    let text = place.run(&["topics", "check"]);
+    let line = "controls has 3 home_partitions, not 5; to do: set topics.home_partitions to the number in controls";
+    assert_eq!(text.out.lines().filter(|l| l.starts_with(line)).count(), 1, "{}", text.out);
+    let planned = place.json("topics-apply", 1, &["topics", "apply", "--dry-run"]);
+    assert_eq!((length(&planned["mended"]), &planned["left"]), (0, &found["differences"]));
+    let ran = place.run(&["topics", "apply"]);
+    says(&ran, 2, &["CG401", "nothing was changed", "manifests has 3 partitions, not 5", line]);
+    says(&place.run(&["run"]), 2, &["CG401", line]);
+}
+
+#[test]
+fn the_demo_runs_on_a_broker() {
+    let place = Place::new("demo");
+    let (kafka, registry) = (std::env::var("KAFKA_BOOTSTRAP").unwrap(), std::env::var("SCHEMA_REGISTRY_URL").unwrap());
+    let demo = place.json("demo", 0, &["demo", "--kafka", &kafka, "--registry", &registry]);
+    assert_eq!(demo["as_expected"], true);
+}
+
+#[test]
+fn a_server_that_is_no_broker_is_waited_for_with_a_word_and_not_for_ever() {
+    let place = Place::new("no-broker");
+    let url = std::env::var("SCHEMA_REGISTRY_URL").unwrap();
+    let no_broker = url.trim_start_matches("http://").trim_end_matches('/').split('/').next().unwrap();
+    let ran = place.run(&["topics", "check", "--kafka", no_broker]);
+    says(
+        &ran,
+        3,
+        &["consign: still waiting for the broker", "CG403", no_broker, "accepts connections", "[kafka.client]"],
+    );
+}

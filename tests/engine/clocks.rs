@@ -1,0 +1,90 @@
+//! Workers whose clocks are off.
+
+use consign::engine::Observed;
+use consign::record::{State, Status, Topic};
+use consign::sim::{Answer, SIMULATED_DOCUMENT, World, WorldOptions, manifest};
+
+use crate::{clean, world_of};
+
+const MAX_SKEW_MS: i64 = 1_000;
+
+fn checked_world(skew_ms: i64) -> World {
+    let mut options = WorldOptions::new(SIMULATED_DOCUMENT);
+    options.max_clock_skew_ms = Some(MAX_SKEW_MS);
+    let mut world = world_of(options, &[]);
+    world.skew("w", skew_ms);
+    world.start("w");
+    world.run();
+    world
+}
+
+fn codes(world: &World) -> Vec<&'static str> {
+    world.unwell().iter().map(|u| u.code).collect()
+}
+
+fn timers(world: &World) -> usize {
+    world.cluster.dump(Topic::Outcomes).len()
+}
+
+#[test]
+fn a_clock_within_its_bound_works() {
+    for skew in [-MAX_SKEW_MS, 0, MAX_SKEW_MS] {
+        let mut world = checked_world(skew);
+        assert_eq!(codes(&world), Vec::<&str>::new());
+        assert!(world.observed().contains(&Observed::ClockMeasured { offset_ms: skew, within_ms: 0 }));
+        world.submit(&manifest("f0", "plain"));
+        world.run();
+        assert!(world.answer("f0/fast", Answer::Succeeded));
+        world.run();
+        assert_eq!(world.state("f0").state, State::Completed);
+        if skew == 0 {
+            // The checker's own bound is zero.
+            clean(&world);
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_off_decides_nothing_until_it_is_right() {
+    for skew in [-MAX_SKEW_MS - 1, MAX_SKEW_MS + 1, 86_400_000] {
+        let mut world = checked_world(0);
+        world.submit(&manifest("f0", "careful"));
+        world.run();
+        assert_eq!(world.status("f0", "strict"), Status::InFlight);
+        let leaving: Vec<u64> = world.on_the_wire().iter().map(|(number, _)| *number).collect();
+        assert!(leaving.into_iter().all(|number| world.leave(number)));
+        world.skew("w", skew);
+        world.run();
+        world.advance(60_000);
+        world.run();
+        assert_eq!(codes(&world), ["CG219"], "{skew}");
+        assert_eq!(timers(&world), 0, "the attempt's deadline is due by either clock, and isn't appended");
+        world.submit(&manifest("f1", "plain"));
+        world.run();
+        assert!(!world.states().contains_key("f1"), "it waits in the log");
+        assert!(world.dead_letters().is_empty(), "by a clock that is a day ahead it would look expired");
+        world.skew("w", 0);
+        world.advance(6_000);
+        world.run();
+        assert_eq!(codes(&world), Vec::<&str>::new(), "{skew}");
+        assert_eq!(world.status("f0", "strict"), Status::Held, "its deadline has been read");
+        assert!(world.answer("f1/fast", Answer::Succeeded));
+        world.run();
+        assert_eq!(world.state("f1").state, State::Completed);
+    }
+}
+
+#[test]
+fn a_clock_that_leaps_fires_nothing_before_it_is_measured() {
+    let mut world = checked_world(0);
+    world.submit(&manifest("f0", "careful"));
+    world.run();
+    let leaving: Vec<u64> = world.on_the_wire().iter().map(|(number, _)| *number).collect();
+    assert!(leaving.into_iter().all(|number| world.leave(number)));
+    // Hours ahead at once: by this clock the attempt's deadline and the file's are long past.
+    world.skew("w", 10 * 86_400_000);
+    (0..50).for_each(|_| world.step("w"));
+    assert_eq!(codes(&world), ["CG219"]);
+    assert_eq!(timers(&world), 0);
+    assert_eq!(world.status("f0", "strict"), Status::InFlight);
+}

@@ -1,0 +1,97 @@
+//! Trouble while a home partition is restored.
+
+use consign::log::{Headers, TopicPartition};
+use consign::record::{State, Topic};
+use consign::sim::{Answer, SimRegistry, World, manifest};
+
+use crate::{clean, ids_of_both_homes, passes_through, world};
+
+fn codes(world: &World) -> Vec<&'static str> {
+    world.unwell().iter().map(|u| u.code).collect()
+}
+
+#[test]
+fn an_invariant_that_breaks_in_a_restore_refuses_its_partition_only() {
+    let mut world = world();
+    let [zero, one] = ids_of_both_homes(&world);
+    passes_through(&mut world, &zero);
+    world.crash("w");
+    world.registry.register(SimRegistry::BREAKING_ID, Topic::Arrivals.schema().unwrap());
+    world.registry.set_broken(true);
+    let mut arrival = world.cluster.dump(Topic::Arrivals).remove(0);
+    assert_eq!(arrival.at.partition, 0);
+    arrival.value.as_mut().unwrap()[1..5].copy_from_slice(&SimRegistry::BREAKING_ID.to_be_bytes());
+    world.append(Topic::Arrivals, 0, &zero, arrival.value);
+    world.start("w");
+    world.run();
+    assert_eq!(codes(&world), ["CG213"]);
+    assert!(world.stops.is_empty(), "{:?}", world.stops);
+    passes_through(&mut world, &one);
+    world.registry.set_broken(false);
+    world.crash("w");
+    world.start("w");
+    world.run();
+    assert_eq!(codes(&world), Vec::<&str>::new());
+    world.submit(&manifest(&format!("{zero}a"), "plain"));
+    world.run();
+    assert!(world.answer(&format!("{zero}a/fast"), Answer::Succeeded));
+    world.run();
+    assert_eq!(world.state(&format!("{zero}a")).state, State::Completed);
+    clean(&world);
+}
+
+#[test]
+fn a_committed_offset_beyond_the_end_stops_its_partition() {
+    let mut world = world();
+    let [zero, one] = ids_of_both_homes(&world);
+    passes_through(&mut world, &zero);
+    world.crash("w");
+    // As after the topic was deleted and created again.
+    world.cluster.set_committed(&[(TopicPartition { topic: Topic::Manifests, partition: 0 }, 5_000)]);
+    world.start("w");
+    world.run();
+    assert_eq!(codes(&world), ["CG212"]);
+    assert!(world.stops.is_empty(), "{:?}", world.stops);
+    assert_eq!(world.workers["w"].running(), [1]);
+    passes_through(&mut world, &one);
+}
+
+#[test]
+fn acks_that_were_deleted_unread_stop_their_partition() {
+    for offset in [2, 5_000] {
+        let mut world = world();
+        world.crash("w");
+        let at = TopicPartition { topic: Topic::Acks, partition: 0 };
+        world.cluster.set_committed(&[(at, offset)]);
+        for _ in 0..4 {
+            world.cluster.put(at, Some(b"k".to_vec()), Some(b"x".to_vec()), Headers::new()).unwrap();
+        }
+        world.cluster.delete_before(at, 3).unwrap();
+        world.start("w");
+        world.run();
+        assert_eq!(codes(&world), ["CG212"], "{offset}");
+        passes_through(&mut world, "f0");
+        passes_through(&mut world, "f1");
+    }
+}
+
+#[test]
+fn records_that_are_deleted_under_a_workers_feet_stop_their_partition_only() {
+    for topic in [Topic::Manifests, Topic::Outcomes, Topic::Acks] {
+        let mut world = world();
+        let [zero, one] = ids_of_both_homes(&world);
+        let at = TopicPartition { topic, partition: 0 };
+        for _ in 0..4 {
+            world.cluster.put(at, Some(b"k".to_vec()), Some(b"x".to_vec()), Headers::new()).unwrap();
+        }
+        world.cluster.delete_before(at, 3).unwrap();
+        world.run();
+        assert_eq!(codes(&world), ["CG212"], "{topic:?}");
+        assert!(world.stops.is_empty(), "{:?}", world.stops);
+        assert_eq!(world.dead_letters().len(), 0, "what is left there is not taken for the rest");
+        passes_through(&mut world, &one);
+        if topic == Topic::Acks {
+            passes_through(&mut world, &zero);
+        }
+    }
+}
