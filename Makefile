@@ -9,7 +9,7 @@ QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-quick test-kafka testbed fmt
+.PHONY: help tools test test-quick test-seeds test-kafka testbed fmt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test-quick: ## format, lints and the tests that need neither a broker nor Java
 	$(PHASE) "format" cargo fmt --check
 	$(PHASE) "lints" cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	$(PHASE) "tests" cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
+
+test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS
+	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
+	  cargo test $(CARGO_FLAGS) --test simulation no_seed -- --nocapture
 
 test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run

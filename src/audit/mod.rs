@@ -123,6 +123,7 @@ impl Audit<'_> {
             due: Due::Below(before),
             committed: self.committed_offsets()?,
             every_state: true,
+            inputs_were_reread: false,
         };
         let mut base = Checker::new(Arc::clone(&self.codec), checking);
         base.note_time(sorting.newest);

@@ -34,6 +34,15 @@ enum Step<'a> {
 
 /// Folds a file's records; `provisional_deadline` counts from the arrival for a file without a plan.
 pub fn fold(records: &Folded, provisional_deadline_ms: i64) -> Result<File, FoldError> {
+    fold_each(records, provisional_deadline_ms, &mut |_| ())
+}
+
+/// Folds a file's records and shows the file as each of its versions left it, the arrival's included.
+pub fn fold_each(
+    records: &Folded,
+    provisional_deadline_ms: i64,
+    see: &mut dyn FnMut(&File),
+) -> Result<File, FoldError> {
     let wrong = |text: String| Err(FoldError(text));
     let Some(arrival) = &records.arrival else {
         return wrong("there are records but no arrival".into());
@@ -41,6 +50,7 @@ pub fn fold(records: &Folded, provisional_deadline_ms: i64) -> Result<File, Fold
     let id = &arrival.file_id;
     let mut file = File::arrived(Arc::clone(arrival), provisional_deadline(arrival, provisional_deadline_ms));
     check_plan(records, id)?;
+    see(&file);
     let mut steps: BTreeMap<i64, Step<'_>> = records.attempts.iter().map(|(v, a)| (*v, Step::Attempt(a))).collect();
     for (expected_seq, (seq, record)) in (1..).zip(&records.history) {
         if *seq != expected_seq {
@@ -56,6 +66,7 @@ pub fn fold(records: &Folded, provisional_deadline_ms: i64) -> Result<File, Fold
     for (version, step) in steps {
         if plan.as_ref().is_some_and(|plan| plan[0].version < version) {
             take_plan(&mut file, plan.take().expect("checked"))?;
+            see(&file);
         }
         if version != file.version + 1 {
             return wrong(format!("{id}: version {} is followed by {version}", file.version));
@@ -67,9 +78,11 @@ pub fn fold(records: &Folded, provisional_deadline_ms: i64) -> Result<File, Fold
             }
             Step::Event(event) => apply(&mut file, event)?,
         }
+        see(&file);
     }
     if let Some(plan) = plan {
         take_plan(&mut file, plan)?;
+        see(&file);
     }
     Ok(file)
 }

@@ -12,7 +12,9 @@ file_types:
   brief: {deadline: 30m}
   chained: {deadline: 15m}
   nowhere: {deadline: 30m}
+  bulky: {deadline: 30m}
 payloads:
+  fivefold: {body: {a: "=data.a", b: "=data.a", c: "=data.a", d: "=data.a", e: "=data.a"}}
   whole: {body: {id: "=file.id", type: "=file.type", labels: "=attributes"}}
 target_defaults:
   retry: {attempts: 4, operator_attempts: 2, refusals: 2, schedule: [1s, 4s], jitter: 50, retry_after_max: 60s}
@@ -54,7 +56,9 @@ routes:
   - {to: ledger, when: "file.type in ['acked', 'wide', 'chained']", payload: whole}
   - {to: lagging, when: "file.type in ['acked', 'wide']", payload: whole}
   - {to: slim, when: "file.type in ['narrow', 'wide']", payload: whole}
-  - {to: locked, when: "file.type == 'guarded'", payload: whole}
+  - to: locked
+    when: "file.type in ['guarded', 'bulky']"
+    payload: [{when: "file.type == 'bulky'", use: fivefold}, {use: whole}]
   - {to: brittle, when: "file.type == 'brief'", payload: whole}
   - {to: last, after: [ledger], when: "file.type == 'chained'", payload: whole}
 "#;

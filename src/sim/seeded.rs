@@ -1,18 +1,40 @@
 //! A run that one seed decides: a stormy part in which anything may go wrong, a calm in which all heals and comes to rest,
 //! and the judgement over what is left.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::draws::Draws;
+use super::sabotage::Sabotage;
 use super::storm::Storm;
+use super::story::{Story, digest_of_log};
 use super::world::{World, WorldOptions};
-use super::{Answer, SIMULATED_DOCUMENT};
+use super::{Blow, Point, SIMULATED_DOCUMENT, When};
 use crate::engine::Observed;
 use crate::log::TopicPartition;
 use crate::log::memory::MemoryCluster;
-use crate::record::{NextEventKind, OutcomeKind, State, Status, Timestamp, Topic};
-use crate::routing::sha256_digest;
+use crate::record::{NextEventKind, State, Status, Timestamp, Topic};
+
+/// How large a run is, and what it is for.
+#[derive(Debug, Clone, Copy)]
+pub struct SeedOptions {
+    /// Files that are submitted, at least.
+    pub files: u64,
+    /// Actions of the storm, at least.
+    pub actions: usize,
+    /// Faults that strike, at least.
+    pub faults: u64,
+    /// Whether every record is told of in the trace as it becomes visible. Changes nothing of what happens.
+    pub tell: bool,
+    /// A fault that is planted.
+    pub sabotage: Option<Sabotage>,
+}
+
+impl Default for SeedOptions {
+    /// What a run of the set is: 200 files, 20 faults, told in few words.
+    fn default() -> Self {
+        Self { files: 200, actions: 700, faults: 20, tell: false, sabotage: None }
+    }
+}
 
 /// What one seed led to.
 #[derive(Debug, Clone, Default)]
@@ -23,52 +45,94 @@ pub struct SeedReport {
     pub hash: String,
     /// What went wrong; empty in a good run.
     pub violations: Vec<String>,
+    /// The invariants that were found broken, and the files concerned.
+    pub broken: BTreeSet<(&'static str, Option<String>)>,
     /// What was seen, by the names of [`crate::verify::Report::counts`], and `fault.…` and `sim.…` beside.
     pub counts: BTreeMap<String, u64>,
     /// What was done, a line each.
     pub trace: Vec<String>,
 }
 
+impl SeedReport {
+    /// The lines of the trace that name a file, and those that name none and no other.
+    pub fn story_of(&self, file_id: &str) -> Vec<&String> {
+        let names = |line: &&String| line.split([' ', '/', ':', ',', '~']).any(|word| word == file_id);
+        self.trace.iter().filter(names).collect()
+    }
+}
+
 /// Turns of the calm before a run counts as stuck.
-const MAX_CALM_TURNS: usize = 4_000;
+const MAX_CALM_TURNS: usize = 6_000;
 
 /// Turns of the calm after which a person looks for paused targets again.
-const LOOK_FOR_PAUSES_EVERY: usize = 500;
+const LOOK_FOR_PAUSES_EVERY: usize = 300;
+
+/// How often people decide about everything that is HELD before a run counts as stuck.
+const MAX_ROUNDS: usize = 12;
 
 /// Codes that only a person ends: a healed run must not show them.
 const REFUSED: [&str; 6] = ["CG204", "CG205", "CG211", "CG212", "CG213", "CG209"];
 
-/// Runs a seed: about `actions` actions of storm, then the calm.
-pub fn run_seed(seed: u64, actions: usize) -> SeedReport {
+/// Runs a seed: a storm, then the calm.
+pub fn run_seed(seed: u64, options: &SeedOptions) -> SeedReport {
     let mut draws = Draws::new(seed);
-    let options = WorldOptions {
-        home_partitions: i32::try_from(draws.between(1, 3)).expect("small"),
+    let home_partitions = i32::try_from(draws.between(1, 5)).expect("small");
+    // Sometimes the inputs have partitions beyond the homes: what stands there is only sent home.
+    let beyond = if draws.percent(30) { i32::try_from(draws.between(1, 2)).expect("small") } else { 0 };
+    let more_partitions = Topic::HOME_INPUTS.into_iter().map(|topic| (topic, home_partitions + beyond)).collect();
+    let world = WorldOptions {
+        home_partitions,
+        more_partitions,
         acks_partitions: i32::try_from(draws.between(1, 2)).expect("small"),
-        max_batch: *draws.one_of(&[2, 7, 500]),
+        max_batch: *draws.one_of(&[3, 20, 500]),
+        retention_ms: *draws.one_of(&[20, 60, 360]) * 60_000,
+        sabotage: options.sabotage,
         ..WorldOptions::new(SIMULATED_DOCUMENT)
     };
-    let mut storm = Storm::new(World::new(options), draws);
-    for _ in 0..actions {
+    let extras = draws.below(4);
+    let mut storm = Storm::new(World::new(world), draws, options.files);
+    let mut story = options.tell.then(|| Story::new(&storm.world));
+    let mut actions = 0;
+    while actions < options.actions || !storm.is_done() || (storm.faults() < options.faults && actions < 10_000) {
         storm.act();
+        actions += 1;
+        if let Some(story) = &mut story {
+            story.go_on(&storm.world, &mut storm.trace);
+        }
     }
-    let mut run = Run { storm, violations: Vec::new(), counts: BTreeMap::new() };
-    run.calm("the storm");
+    let mut run = Run { storm, story, violations: Vec::new(), broken: BTreeSet::new(), counts: BTreeMap::new() };
+    run.come_to_an_end("the storm");
     run.judge("after the storm");
-    run.restart_from_compacted_topics();
-    run.outlive_retention();
+    run.count_the_end();
+    match extras {
+        0 => run.restart_from_compacted_topics(),
+        1 => run.outlive_retention(),
+        _ => {}
+    }
     run.report(seed)
 }
 
 struct Run {
     storm: Storm,
+    story: Option<Story>,
     violations: Vec<String>,
+    broken: BTreeSet<(&'static str, Option<String>)>,
     counts: BTreeMap<String, u64>,
 }
 
 impl Run {
-    /// Ends all faults and goes on until nothing moves by itself any more.
-    fn calm(&mut self, after: &str) {
+    /// The calm, again and again, until people have decided about everything that is HELD.
+    fn come_to_an_end(&mut self, after: &str) {
         self.storm.heal();
+        for round in 0..MAX_ROUNDS {
+            if !self.calm(after) || !self.storm.decide_what_is_held(round) {
+                return;
+            }
+        }
+    }
+
+    /// Goes on without faults until nothing moves by itself any more; false if that doesn't end.
+    fn calm(&mut self, after: &str) -> bool {
         let mut idle = 0;
         for turn in 1..=MAX_CALM_TURNS {
             // A refusal that was folded beside the first resume may have paused its target again.
@@ -83,34 +147,42 @@ impl Run {
             }
             self.storm.restart_the_stopped();
             let delivered = self.storm.deliver_everything();
+            if let Some(story) = &mut self.story {
+                story.go_on(&self.storm.world, &mut self.storm.trace);
+            }
             idle = if delivered || self.storm.world.progress() != before { 0 } else { idle + 1 };
             if idle < self.storm.world.patience() {
                 continue;
             }
+            let now = self.storm.world.now();
+            let waits_for_registry = self.storm.world.unwell().iter().any(|u| u.code == "CG208");
             match next_due(&mut self.storm.world) {
-                Some(due) => {
-                    let ahead = due.millis_since(self.storm.world.now());
-                    self.storm.world.advance(if ahead > 0 { ahead } else { 60 });
-                    idle = 0;
-                }
-                None => return,
+                // What is overdue waits for something by a clock that has been set back since.
+                Some(due) => self.storm.world.advance(if due > now { due.millis_since(now) } else { 1_000 }),
+                None if waits_for_registry => self.storm.world.advance(1_000),
+                None => return true,
             }
+            idle = 0;
         }
         let unwell = self.storm.world.unwell();
-        let open: Vec<String> = self
-            .storm
-            .world
-            .states()
-            .values()
-            .filter(|s| !matches!(s.state, State::Completed | State::Failed))
-            .map(|s| format!("{} {:?}", s.file_id, s.next_event))
-            .collect();
-        self.violations.push(format!("after {after}, it never comes to rest: {unwell:?} {open:?}"));
+        let open = self.storm.world.states().values().filter(|s| !is_terminal(s.state));
+        let open: Vec<String> = open.map(|s| format!("{} {:?}", s.file_id, s.next_event)).collect();
+        self.broken.insert(("L1", None));
+        let cluster = &self.storm.world.cluster;
+        let committed = cluster.committed_positions();
+        let running: Vec<(String, Vec<i32>)> =
+            self.storm.world.workers.iter().map(|(name, worker)| (name.clone(), worker.running())).collect();
+        self.storm.say(format!("it never comes to rest: homes {running:?}, committed {committed:?}"));
+        self.violations.push(format!("L1 after {after}, it never comes to rest: {unwell:?} {open:?}"));
+        false
     }
 
     fn judge(&mut self, when: &str) {
         let report = self.storm.world.check(true);
-        self.violations.extend(report.violations.iter().map(|v| format!("{when}: {v}")));
+        for violation in &report.violations {
+            self.violations.push(format!("{when}: {violation}"));
+            self.broken.insert((violation.invariant, violation.file_id.as_ref().map(ToString::to_string)));
+        }
         for (name, count) in report.counts {
             let known = self.counts.entry(name).or_default();
             *known = (*known).max(count);
@@ -122,8 +194,18 @@ impl Run {
         }
         let unread = unread(&self.storm.world.cluster);
         if !unread.is_empty() {
-            self.violations.push(format!("{when}: {} are not read to their ends", unread.join(", ")));
+            let unwell = self.storm.world.unwell();
+            self.violations.push(format!("{when}: {} are not read to their ends: {unwell:?}", unread.join(", ")));
         }
+    }
+
+    /// How the files ended.
+    fn count_the_end(&mut self) {
+        let states = self.storm.world.states();
+        let (all, terminal) = (states.len(), states.values().filter(|s| is_terminal(s.state)).count());
+        let wide = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        self.counts.insert("end.files".into(), wide(all));
+        self.counts.insert("end.terminal".into(), wide(terminal));
     }
 
     /// Everything must follow from compacted topics alone.
@@ -141,18 +223,17 @@ impl Run {
         if *self.storm.world.states() != before {
             self.violations.push("after the restart: the states changed".to_owned());
         }
+        *self.counts.entry("sim.restored_from_compacted".into()).or_default() += 1;
     }
 
     fn outlive_retention(&mut self) {
         self.storm.say("retention passes");
-        let hours = 7 * 3_600_000;
-        self.storm.world.advance(hours);
+        let retention_ms = self.storm.world.verify_options(true).retention_ms;
+        self.storm.world.advance(retention_ms + 3_600_000);
         self.calm("the retention");
         self.judge("after the retention");
-        let settled = |state| matches!(state, State::Completed | State::Failed);
         let now = self.storm.world.now();
-        let retention_ms = self.storm.world.verify_options(true).retention_ms;
-        for state in self.storm.world.states().values().filter(|s| settled(s.state)) {
+        for state in self.storm.world.states().values().filter(|s| is_terminal(s.state)) {
             if state.settled_at.is_some_and(|at| now.millis_since(at) > retention_ms) {
                 self.violations.push(format!("after the retention: {} is still there", state.file_id));
             }
@@ -170,8 +251,10 @@ impl Run {
                 Observed::Escalated { .. } => "sim.escalated".to_owned(),
                 Observed::Duplicate { what } => format!("sim.duplicate.{what}"),
                 Observed::Forgotten { .. } => "sim.forgotten".to_owned(),
+                Observed::Paused { .. } => "sim.paused".to_owned(),
                 Observed::Report { judgement, .. } => format!("sim.report.{judgement}"),
                 Observed::Intervention { action, judgement, .. } => format!("sim.{action}.{judgement}"),
+                Observed::Dispatch { held_because: Some(because), .. } => format!("sim.held.{because}"),
                 _ => continue,
             };
             *self.counts.entry(name).or_default() += 1;
@@ -179,15 +262,32 @@ impl Run {
         for (name, count) in &self.storm.counts {
             self.counts.insert(format!("sim.{name}"), *count);
         }
-        let mut all = self.storm.trace.join("\n");
-        for record in self.storm.world.dump() {
-            let value = sha256_digest(record.value.as_deref().unwrap_or_default());
-            let (at, offset, timestamp, key) = (record.at, record.offset, record.timestamp.0, record.key);
-            let _ = write!(all, "\n{at} {offset} {timestamp} {key:?} {value}");
-        }
-        let (violations, counts, trace) = (self.violations, self.counts, self.storm.trace);
-        SeedReport { seed, hash: sha256_digest(all.as_bytes()), violations, counts, trace }
+        self.counts.insert("sim.submitted".into(), self.storm.submitted());
+        self.counts.insert("sim.processes".into(), u64::try_from(self.storm.processes()).unwrap_or(0));
+        self.counts.insert("sim.faults".into(), self.storm.faults());
+        let hash = digest_of_log(&self.storm.world, &self.storm.trace);
+        let Self { violations, broken, counts, storm, .. } = self;
+        SeedReport { seed, hash, violations, broken, counts, trace: storm.trace }
     }
+}
+
+impl SeedReport {
+    /// The names of all faults that a set of seeds must show, as they stand in the counts.
+    pub fn all_faults() -> Vec<String> {
+        let mut names: Vec<String> = super::FAULTS.iter().map(|name| format!("fault.{name}")).collect();
+        for blow in [Blow::Kill, Blow::Freeze] {
+            for when in When::ALL {
+                for point in Point::ALL {
+                    names.push(format!("fault.{}.{}.{}", blow.name(), when.name(), point.name()));
+                }
+            }
+        }
+        names
+    }
+}
+
+fn is_terminal(state: State) -> bool {
+    matches!(state, State::Completed | State::Failed)
 }
 
 /// The time of the next thing that happens by itself, what only escalates left out; `None` when there is none.
@@ -196,7 +296,7 @@ fn next_due(world: &mut World) -> Option<Timestamp> {
     world
         .states()
         .values()
-        .filter(|state| !matches!(state.state, State::Completed | State::Failed))
+        .filter(|state| !is_terminal(state.state))
         .flat_map(|state| {
             let waits = state.dispatches.iter().filter(|d| open(d.status)).filter_map(|d| d.next_event.as_ref());
             waits.chain(state.next_event.iter()).filter(|e| e.what != NextEventKind::Escalation).map(|e| e.at)
@@ -214,11 +314,3 @@ fn unread(cluster: &MemoryCluster) -> Vec<String> {
     newest.retain(|at, offset| committed.get(at).is_none_or(|at| *at <= *offset));
     newest.keys().map(ToString::to_string).collect()
 }
-
-/// What a target answers in the calm.
-pub(super) fn calm_answer(target: &str) -> Answer {
-    if matches!(target, "ledger" | "lagging") { Answer::Accepted } else { Answer::Succeeded }
-}
-
-/// How a target acknowledges in the calm.
-pub(super) const CALM_ACK: OutcomeKind = OutcomeKind::Succeeded;

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use super::faults::Aimed;
-use crate::log::{Append, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
+use super::points::{Point, When};
+use super::sabotage::Saboteur;
 use crate::record::{
-    DispatchAttempt, FileId, Outcome, OutcomeKind, PlannedDispatch, Reporter, TargetName, Timestamp, Topic, attempt_key,
+    DispatchAttempt, FileId, Outcome, OutcomeKind, PlannedDispatch, Reporter, TargetName, Timestamp, attempt_key,
 };
 use crate::transport::{Dispatch, Permit, Transport};
 use crate::verify::Request;
@@ -25,8 +25,14 @@ pub enum Answer {
     Retryable(Option<i64>),
     /// 401: our credentials are refused.
     Refused,
+    /// 410: the target isn't there any more.
+    Gone,
     /// Nobody knows: the answer was lost.
     Unknown,
+    /// 502: whoever stands before the target answered, after the target had processed the request.
+    BadGateway,
+    /// The connection was reset after the request was sent.
+    Reset,
 }
 
 impl Answer {
@@ -36,8 +42,8 @@ impl Answer {
             Self::Succeeded => OutcomeKind::Succeeded,
             Self::Accepted => OutcomeKind::Accepted,
             Self::Rejected => OutcomeKind::Rejected,
-            Self::Retryable(_) | Self::Refused => OutcomeKind::Retryable,
-            Self::Unknown => OutcomeKind::Unknown,
+            Self::Retryable(_) | Self::Refused | Self::Gone => OutcomeKind::Retryable,
+            Self::Unknown | Self::BadGateway | Self::Reset => OutcomeKind::Unknown,
         }
     }
 
@@ -48,7 +54,10 @@ impl Answer {
             Self::Rejected => "http_422",
             Self::Retryable(_) => "http_503",
             Self::Refused => "http_401",
+            Self::Gone => "http_410",
             Self::Unknown => "timeout",
+            Self::BadGateway => "http_502",
+            Self::Reset => "reset",
         }
     }
 }
@@ -56,8 +65,10 @@ impl Answer {
 /// A request on its way.
 #[derive(Debug)]
 pub struct Parcel {
-    /// The worker that handed it over.
+    /// The identity of the worker that handed it over.
     pub worker: String,
+    /// The process of that worker.
+    pub(super) process: u64,
     /// What is sent.
     pub plan: Arc<PlannedDispatch>,
     /// Which attempt it is.
@@ -67,12 +78,15 @@ pub struct Parcel {
     /// When it left; it has not while there is no time.
     pub left_at: Option<Timestamp>,
     permit: Permit,
+    keeps_its_permit: bool,
 }
 
 impl Parcel {
     /// Ends the request: its permit is given back.
     pub(super) fn end(self) -> (Arc<DispatchAttempt>, i32) {
-        drop(self.permit);
+        if self.keeps_its_permit {
+            std::mem::forget(self.permit);
+        }
         (self.attempt, self.home)
     }
 }
@@ -83,7 +97,7 @@ pub(super) struct State {
     pub taken: u64,
     pub journal: Vec<Request>,
     /// Keys of attempts whose commit was confirmed to the worker.
-    confirmed: BTreeSet<String>,
+    pub confirmed: BTreeSet<String>,
     /// Attempts that were handed over before their commit was confirmed.
     pub premature: Vec<String>,
     pub largest_transaction: usize,
@@ -104,88 +118,39 @@ impl Wire {
 /// One worker's side of the wire.
 pub(super) struct WireTransport {
     pub wire: Wire,
+    pub aimed: Aimed,
     pub worker: String,
+    pub process: u64,
+    pub saboteur: Option<Saboteur>,
 }
 
 impl Transport for WireTransport {
     fn send(&mut self, dispatch: Dispatch) {
+        self.aimed.meet(&self.worker, Point::Send, When::Before);
+        let dispatch = match &self.saboteur {
+            Some(saboteur) => saboteur.send(dispatch),
+            None => dispatch,
+        };
+        self.wire.take(dispatch, (&self.worker, self.process), self.saboteur.as_ref());
+        self.aimed.meet(&self.worker, Point::Send, When::After);
+    }
+}
+
+impl Wire {
+    /// Takes over a request.
+    fn take(&self, dispatch: Dispatch, (worker, process): (&str, u64), saboteur: Option<&Saboteur>) {
         let Dispatch { plan, attempt, home, permit } = dispatch;
-        let mut state = self.wire.lock();
+        let mut state = self.lock();
         let key = attempt_key(&attempt.file_id, &attempt.target, attempt.attempt);
         if !state.confirmed.contains(&key) {
             state.premature.push(key);
         }
         state.taken += 1;
         let number = state.taken;
-        let worker = self.worker.clone();
-        state.parcels.insert(number, Parcel { worker, plan, attempt, home, left_at: None, permit });
-    }
-}
-
-/// The log as a worker sees it, with an eye on which attempts its commits confirmed.
-pub(super) struct WatchedLog {
-    pub inner: Box<dyn Log>,
-    pub wire: Wire,
-    pub aimed: Aimed,
-    pub identity: String,
-}
-
-impl Log for WatchedLog {
-    fn poll(&mut self, max: usize, wait: Duration) -> Result<Batch, LogError> {
-        self.inner.poll(max, wait)
-    }
-
-    fn start(&mut self, positions: &[Position]) -> Result<(), LogError> {
-        self.inner.start(positions)
-    }
-
-    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
-        self.inner.pause(partitions)
-    }
-
-    fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-        self.inner.committed(partitions)
-    }
-
-    fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-        self.inner.positions(partitions)
-    }
-
-    fn partitions(&mut self, topic: Topic) -> Result<i32, LogError> {
-        self.inner.partitions(topic)
-    }
-
-    fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
-        self.inner.ends(partitions, isolation)
-    }
-
-    fn reader(&mut self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError> {
-        self.inner.reader(partitions)
-    }
-
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError> {
-        let attempts: Vec<String> = appends
-            .iter()
-            .filter(|a| a.topic == Topic::Attempts && a.value.is_some())
-            .map(|a| String::from_utf8_lossy(&a.key).into_owned())
-            .collect();
-        let bytes = appends.iter().map(|a| a.key.len() + a.value.as_ref().map_or(0, Vec::len)).sum();
-        self.inner.transact(appends, positions)?;
-        let mut wire = self.wire.lock();
-        wire.confirmed.extend(attempts);
-        wire.largest_transaction = wire.largest_transaction.max(bytes);
-        Ok(())
-    }
-
-    fn rebuild(&mut self) -> Result<(), LogError> {
-        if self.aimed.take_rebuild(&self.identity) {
-            return Err(LogError::Away("the broker is away while the producer begins".to_owned()));
-        }
-        self.inner.rebuild()
-    }
-
-    fn close(&mut self) {
-        self.inner.close();
+        let keeps_its_permit = saboteur.is_some_and(Saboteur::leaks_permits);
+        let worker = worker.to_owned();
+        let parcel = Parcel { worker, process, plan, attempt, home, left_at: None, permit, keeps_its_permit };
+        state.parcels.insert(number, parcel);
     }
 }
 
@@ -197,7 +162,7 @@ pub(super) fn report_of(attempt: &DispatchAttempt, answer: Answer, at: Timestamp
         reporter: Reporter::Transport,
         code: answer.code().to_owned(),
         retry_after_ms,
-        refusal: answer == Answer::Refused,
+        refusal: matches!(answer, Answer::Refused | Answer::Gone),
         ..blank(&attempt.file_id, &attempt.target, answer.kind(), at)
     }
 }

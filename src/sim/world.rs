@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::faults::Aimed;
+use super::process::{Frozen, Process};
 use super::registry::SimRegistry;
-use super::wire::{Answer, WatchedLog, Wire, WireTransport, blank, report_of};
+use super::sabotage::{Sabotage, Saboteur};
+use super::watched::WatchedLog;
+use super::wire::{Wire, WireTransport};
 use crate::engine::{Observed, Stop, Unwell, Worker, WorkerOptions};
 use crate::log::memory::{MemoryCluster, MemoryOptions};
-use crate::log::{Append, Cluster, Headers, LogError, Reader, Record, TopicPartition};
+use crate::log::{Cluster, Reader, Record};
 use crate::record::{
-    Action, ActiveRouting, Codec, Control, Controls, FileId, FileManifest, FileState, Intervention, Outcome,
-    OutcomeKind, Status, TargetName, Timestamp, Topic, TopicNames, dispatch_key, file_key, home_partition,
+    Codec, Control, FileId, FileManifest, FileState, Status, Timestamp, Topic, TopicNames, home_partition,
 };
-use crate::routing::{self, Sources, sha256_digest};
 use crate::transport::AckTokens;
-use crate::verify::{self, Due, Request};
+use crate::verify::{self, Due};
 
 /// When every world begins.
 pub const START: Timestamp = Timestamp(1_767_225_600_000);
@@ -41,6 +42,8 @@ pub struct WorldOptions {
     pub max_clock_skew_ms: Option<i64>,
     /// How long a settled file is remembered, in milliseconds.
     pub retention_ms: i64,
+    /// A fault that is planted in what the workers see and do, to show that the checker finds it.
+    pub sabotage: Option<Sabotage>,
 }
 
 impl WorldOptions {
@@ -55,6 +58,7 @@ impl WorldOptions {
             max_clock_skew_ms: None,
             max_batch_bytes: 4 * 1024 * 1024,
             retention_ms: 6 * 3_600_000,
+            sabotage: None,
         }
     }
 }
@@ -102,15 +106,28 @@ pub struct World {
     pub workers: BTreeMap<String, Worker>,
     /// Why workers ended.
     pub stops: Vec<(String, Stop)>,
-    options: WorldOptions,
+    pub(super) options: WorldOptions,
     names: TopicNames,
-    now: Arc<AtomicI64>,
-    skews: BTreeMap<String, i64>,
+    pub(super) now: Arc<AtomicI64>,
     pub(super) wire: Wire,
-    observed: Arc<Mutex<Vec<Observed>>>,
+    pub(super) observed: Arc<Mutex<Vec<Observed>>>,
     follower: Box<dyn Reader>,
     states: BTreeMap<FileId, FileState>,
-    interventions: u64,
+    pub(super) interventions: u64,
+    /// How far the clock of each worker's machine is ahead, in milliseconds.
+    pub(super) skews: BTreeMap<String, Arc<AtomicI64>>,
+    /// The furthest that a clock was off.
+    pub(super) largest_skew_ms: i64,
+    /// The number of the newest process of each identity.
+    pub(super) processes: BTreeMap<String, u64>,
+    pub(super) started: u64,
+    /// Processes that stand still in the middle of a step.
+    pub(super) frozen: Vec<Frozen>,
+    /// Processes whose identity another one took.
+    pub(super) others: Vec<Process>,
+    /// Whether committed offsets were lost and repaired, so that inputs were read again.
+    pub(super) inputs_were_reread: bool,
+    pub(super) saboteur: Option<Saboteur>,
 }
 
 impl World {
@@ -131,10 +148,11 @@ impl World {
         let aimed = Aimed::default();
         cluster.faults(aimed.faults());
         let registry = SimRegistry::default();
-        let codec = Arc::new(Codec::new(Arc::new(registry.clone())));
+        let codec = Arc::new(Codec::new(Arc::new(registry.steady())));
         codec.prepare().expect("the registry is there");
         let follower = cluster.follow(&[Topic::FileState]).expect("reads go well");
         let keys = vec![("k1".to_owned(), b"a secret of some length".to_vec())];
+        let saboteur = options.sabotage.map(|which| Saboteur::new(which, cluster.clone()));
         let mut world = Self {
             cluster,
             registry,
@@ -145,12 +163,19 @@ impl World {
             stops: Vec::new(),
             names: TopicNames::new("consign."),
             now,
-            skews: BTreeMap::new(),
             wire: Wire::default(),
             observed: Arc::default(),
             follower,
             states: BTreeMap::new(),
             interventions: 0,
+            skews: BTreeMap::new(),
+            largest_skew_ms: 0,
+            processes: BTreeMap::new(),
+            started: 0,
+            frozen: Vec::new(),
+            others: Vec::new(),
+            inputs_were_reread: false,
+            saboteur,
             options,
         };
         let homing = Control::homing(world.options.home_partitions, ("consign", "a world begins", START));
@@ -170,11 +195,6 @@ impl World {
         self.now.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// From here on this worker's clock is ahead of the log's by so much; behind, where it is negative.
-    pub fn skew(&mut self, identity: &str, millis: i64) {
-        self.skews.insert(identity.to_owned(), millis);
-    }
-
     /// The partition of a file.
     pub fn home_of(&self, file_id: &str) -> i32 {
         home_partition(file_id, self.options.home_partitions)
@@ -191,33 +211,31 @@ impl World {
             max_batch_bytes: self.options.max_batch_bytes,
             ..WorkerOptions::new(identity, names)
         };
-        let inner = self.cluster.worker(identity).expect("the identity is no reserved one");
-        let log =
-            WatchedLog { inner, wire: self.wire.clone(), aimed: self.aimed.clone(), identity: identity.to_owned() };
-        let transport = WireTransport { wire: self.wire.clone(), worker: identity.to_owned() };
-        let codec = Arc::new(Codec::new(Arc::new(self.registry.clone())));
+        self.started += 1;
+        let process = self.started;
+        self.processes.insert(identity.to_owned(), process);
+        let log = WatchedLog {
+            inner: self.cluster.worker(identity).expect("the identity is no reserved one"),
+            wire: self.wire.clone(),
+            aimed: self.aimed.clone(),
+            identity: identity.to_owned(),
+            saboteur: self.saboteur.clone(),
+            codec: Arc::clone(&self.codec),
+        };
+        let transport = WireTransport {
+            wire: self.wire.clone(),
+            aimed: self.aimed.clone(),
+            worker: identity.to_owned(),
+            process,
+            saboteur: self.saboteur.clone(),
+        };
+        let registry = self.saboteur.as_ref().map_or_else(|| self.registry.clone(), |s| s.registry(&self.registry));
+        let codec = Arc::new(Codec::new(Arc::new(registry)));
         let observed = Arc::clone(&self.observed);
         let observe = move |o: &Observed| observed.lock().unwrap_or_else(PoisonError::into_inner).push(o.clone());
         let tokens = Arc::clone(&self.tokens);
         let worker = Worker::new(options, Box::new(log), Box::new(transport), codec, tokens, Box::new(observe));
         self.workers.insert(identity.to_owned(), worker)
-    }
-
-    /// Kills a worker with everything that is on its wire.
-    pub fn crash(&mut self, identity: &str) {
-        self.workers.remove(identity);
-        self.wire.lock().parcels.retain(|_, parcel| parcel.worker != identity);
-    }
-
-    /// One turn of one worker. One that must end is taken out, with what is on its wire.
-    pub fn step(&mut self, identity: &str) {
-        let now = Arc::clone(&self.now);
-        let Some(worker) = self.workers.get_mut(identity) else { return };
-        let skew = self.skews.get(identity).copied().unwrap_or(0);
-        if let Err(stop) = worker.step(Duration::ZERO, &|| Timestamp(now.load(Ordering::SeqCst) + skew)) {
-            self.stops.push((identity.to_owned(), stop));
-            self.crash(identity);
-        }
     }
 
     /// Steps every worker until nothing moves any more while the clock stands.
@@ -248,6 +266,11 @@ impl World {
             self.advance(end.millis_since(self.now()).min(100));
             self.run();
         }
+    }
+
+    /// How many things were observed so far.
+    pub(super) fn observed_so_far(&self) -> usize {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Changes with everything that the workers do.
@@ -307,207 +330,6 @@ impl World {
         dispatch.unwrap_or_else(|| panic!("{file_id} has no target {target}")).status
     }
 
-    // ── producers, targets ────────────────────────────────────────────────────────────────────────────────────────
-
-    /// A producer announces a file.
-    pub fn submit(&self, manifest: &FileManifest) {
-        let id = manifest.file_id.as_str();
-        self.append(Topic::Manifests, self.home_of(id), id, Some(self.encode(Topic::Manifests, manifest)));
-    }
-
-    /// The bytes of a value on a topic.
-    pub fn encode<T: crate::record::Wire>(&self, topic: Topic, value: &T) -> Vec<u8> {
-        self.codec.encode_for(topic, value).expect("the write ids are known")
-    }
-
-    /// Appends anything.
-    pub fn append(&self, topic: Topic, partition: i32, key: &str, value: Option<Vec<u8>>) -> (TopicPartition, i64) {
-        let key = key.as_bytes().to_vec();
-        let append = Append { topic, partition: Some(partition), key, value, headers: Headers::new() };
-        self.cluster.append_now(append).expect("no fault is aimed at appends")
-    }
-
-    /// The requests that wait to leave or to be answered, oldest first.
-    pub fn on_the_wire(&self) -> Vec<(u64, String)> {
-        let key = |p: &super::Parcel| format!("{}/{}", p.attempt.idempotency_key, p.attempt.attempt);
-        self.wire.lock().parcels.iter().map(|(number, parcel)| (*number, key(parcel))).collect()
-    }
-
-    /// Lets a request leave, unless the time to send it by has passed: then it is reported as never sent. True if the
-    /// target received it.
-    pub fn leave(&self, number: u64) -> bool {
-        let now = self.now();
-        let mut wire = self.wire.lock();
-        let state = &mut *wire;
-        let Some(parcel) = state.parcels.get_mut(&number) else { return false };
-        if parcel.left_at.is_some() {
-            return true;
-        }
-        if now > parcel.attempt.send_before {
-            drop(wire);
-            self.report(number, Answer::Retryable(None));
-            return false;
-        }
-        parcel.left_at = Some(now);
-        let body = parcel.plan.request.body.as_ref().map(|b| b.as_ref().to_vec()).unwrap_or_default();
-        state.journal.push(Request {
-            idempotency_key: parcel.attempt.idempotency_key.clone(),
-            attempt: parcel.attempt.attempt,
-            body_sha256: sha256_digest(&body),
-            received_at: now,
-        });
-        true
-    }
-
-    /// Ends a request with a report of what came back, or with none. Gives the report.
-    pub(super) fn report(&self, number: u64, answer: Answer) -> Option<(i32, Outcome)> {
-        let parcel = self.wire.lock().parcels.remove(&number)?;
-        let (attempt, home) = parcel.end();
-        let outcome = report_of(&attempt, answer, self.now());
-        self.append_outcome(home, &outcome);
-        Some((home, outcome))
-    }
-
-    /// Appends a report as a transport or the gateway does.
-    pub fn append_outcome(&self, home: i32, outcome: &Outcome) {
-        let key = dispatch_key(&outcome.file_id, &outcome.target);
-        self.append(Topic::Outcomes, home, &key, Some(self.encode(Topic::Outcomes, outcome)));
-    }
-
-    /// Lets the oldest request of a dispatch leave and answers it; false if there is none.
-    pub fn answer(&self, idempotency_key: &str, answer: Answer) -> bool {
-        let found = {
-            let wire = self.wire.lock();
-            wire.parcels.iter().find(|(_, p)| p.attempt.idempotency_key == idempotency_key).map(|(n, _)| *n)
-        };
-        let Some(number) = found else { return false };
-        if self.leave(number) {
-            self.report(number, answer);
-        }
-        true
-    }
-
-    /// The most bytes of keys and values that one transaction appended.
-    pub fn largest_transaction(&self) -> usize {
-        self.wire.lock().largest_transaction
-    }
-
-    /// What the targets received, in order.
-    pub fn journal(&self) -> Vec<Request> {
-        self.wire.lock().journal.clone()
-    }
-
-    /// How many requests of a dispatch its target received.
-    pub fn requests(&self, idempotency_key: &str) -> usize {
-        self.wire.lock().journal.iter().filter(|r| r.idempotency_key == idempotency_key).count()
-    }
-
-    /// An ack of a dispatch with its valid token, not yet on the log.
-    pub fn ack(&self, file_id: &str, target: &str, kind: OutcomeKind) -> Outcome {
-        let (file_id, target) = (FileId::trusted(file_id), TargetName::trusted(target));
-        let token = self.tokens.issue(&dispatch_key(&file_id, &target));
-        Outcome { ack_token: Some(token), ..blank(&file_id, &target, kind, self.now()) }
-    }
-
-    /// The record of an ack on the acks topic.
-    pub fn ack_append(&self, ack: &Outcome) -> Append {
-        Append {
-            topic: Topic::Acks,
-            partition: None,
-            key: dispatch_key(&ack.file_id, &ack.target).into_bytes(),
-            value: Some(self.encode(Topic::Acks, ack)),
-            headers: Headers::new(),
-        }
-    }
-
-    /// A target acknowledges.
-    pub fn acknowledge(&self, ack: &Outcome) {
-        self.cluster.append_now(self.ack_append(ack)).expect("no fault is aimed at appends");
-    }
-
-    // ── people ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// An intervention on what the newest file-state shows, not yet on the log.
-    pub fn asked(&mut self, file_id: &str, target: Option<&str>, action: Action) -> Intervention {
-        self.interventions += 1;
-        let intervention_id = format!("i-{}", self.interventions);
-        let state = self.state(file_id);
-        let dispatch = target.and_then(|t| state.dispatches.iter().find(|d| d.target.as_str() == t));
-        Intervention {
-            intervention_id,
-            file_id: FileId::trusted(file_id),
-            target: target.map(TargetName::trusted),
-            action,
-            actor: "ann".into(),
-            reason: "the target was asked".into(),
-            evidence: None,
-            seen_version: Some(dispatch.map_or(state.version, |d| d.version)),
-            requested_at: self.now(),
-            resend_unknown: false,
-            successor: None,
-        }
-    }
-
-    /// Puts an intervention on the log.
-    pub fn ask(&self, asked: &Intervention) {
-        let key = asked.target.as_ref().map_or_else(|| file_key(&asked.file_id), |t| dispatch_key(&asked.file_id, t));
-        let home = self.home_of(asked.file_id.as_str());
-        self.append(Topic::Interventions, home, &key, Some(self.encode(Topic::Interventions, asked)));
-    }
-
-    /// A person intervenes on what the newest file-state shows.
-    pub fn intervene(&mut self, file_id: &str, target: Option<&str>, action: Action) {
-        let asked = self.asked(file_id, target, action);
-        self.ask(&asked);
-    }
-
-    /// A person pauses a target, or ends every pause of it.
-    pub fn pause(&mut self, target: &str, paused: bool) -> Result<(), LogError> {
-        let target = TargetName::trusted(target);
-        let said = ("ann", "maintenance", self.now());
-        let change = Control::pausing(&target, paused, self.controls().resumed_at(&target), said);
-        self.change_controls(&[change])
-    }
-
-    /// What the group obeys.
-    fn controls(&self) -> Controls {
-        let mut controls = Controls::default();
-        for record in self.cluster.dump(Topic::Controls) {
-            let name = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
-            let control = record.value.as_deref().map(|v| self.codec.decode::<Control>(v)).transpose();
-            controls.apply(&name, control.unwrap_or_default());
-        }
-        controls
-    }
-
-    /// Brings a routing document into force.
-    ///
-    /// # Panics
-    /// If it doesn't load.
-    pub fn apply_routing(&mut self, document: &str) -> Result<(), LogError> {
-        let sources = Sources { name: "routing.yaml".into(), document: document.into(), files: BTreeMap::new() };
-        let loaded = routing::load(&sources).unwrap_or_else(|e| panic!("the document doesn't load: {e:?}"));
-        let digest = loaded.document.digest().to_owned();
-        let said = ("ann", "it changed", self.now());
-        let keeping = Control::keeping(sources.to_bundle(&digest), said);
-        let active = ActiveRouting { routing_digest: digest, breaking_accepted: None, answers: Vec::new() };
-        self.change_controls(&[keeping, Control::activating(active, said)])
-    }
-
-    fn change_controls(&mut self, controls: &[Control]) -> Result<(), LogError> {
-        let appends: Vec<Append> = controls
-            .iter()
-            .map(|control| Append {
-                topic: Topic::Controls,
-                partition: Some(0),
-                key: control.name.clone().into_bytes(),
-                value: Some(self.encode(Topic::Controls, control)),
-                headers: Headers::new(),
-            })
-            .collect();
-        self.cluster.change_controls(&mut |_| appends.clone())
-    }
-
     // ── what is left ──────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Every record of every topic, as a read-committed reader sees it.
@@ -527,13 +349,14 @@ impl World {
         verify::Options {
             names: self.names.clone(),
             home_partitions: self.options.home_partitions,
-            max_clock_skew_ms: 0,
+            max_clock_skew_ms: self.largest_skew_ms,
             default_deadline_ms,
             retention_ms: self.options.retention_ms,
             due: if quiet { Due::Everything } else { Due::NOTHING },
             // While markers are still to land, offsets may be visible later than the records of their transaction.
             committed: if quiet { self.cluster.committed_positions() } else { BTreeMap::new() },
             every_state: true,
+            inputs_were_reread: self.inputs_were_reread,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::record::{
 impl Checker {
     pub(super) fn check_deadlines(&mut self, id: &FileId, file: &FileRecords) {
         self.check_causes(id, file);
+        self.check_what_was_judged(id, file);
         for (event, place) in file.events() {
             let Some(timer) = event.outcome.as_ref().and_then(|o| o.timer.as_ref()) else { continue };
             if event.judgement != Judgement::Applied {
@@ -33,6 +34,9 @@ impl Checker {
 
     /// A file's events come in the order of the records that caused them.
     fn check_causes(&mut self, id: &FileId, file: &FileRecords) {
+        if self.options.inputs_were_reread {
+            return;
+        }
         let outcomes = self.options.names.name(Topic::Outcomes);
         let mut last: Option<(i32, i64)> = None;
         for (event, place) in file.events().filter(|(e, _)| e.cause.topic == outcomes) {
@@ -43,6 +47,27 @@ impl Checker {
                 self.report.broken("I14", Some(id), Some(place), text);
             }
             last = Some(here);
+        }
+    }
+
+    /// What the history says of a report is what stands where the report stood.
+    fn check_what_was_judged(&mut self, id: &FileId, file: &FileRecords) {
+        let outcomes = self.options.names.name(Topic::Outcomes);
+        let mut wrong = Vec::new();
+        for (event, place) in file.events().filter(|(e, _)| e.cause.topic == outcomes) {
+            let cause = (event.cause.partition, event.cause.offset);
+            let (Some(judged), Some(input)) = (&event.outcome, self.inputs.outcomes.get(&cause)) else { continue };
+            let same = |o: &Outcome| {
+                (o.kind, o.reporter, o.attempt, &o.target)
+                    == (judged.kind, judged.reporter, judged.attempt, &judged.target)
+            };
+            if !input.value.as_ref().is_ok_and(same) {
+                wrong.push((event.version, place));
+            }
+        }
+        for (version, place) in wrong {
+            let text = format!("what version {version} judges isn't what stands at its cause");
+            self.report.broken("I11", Some(id), Some(place), text);
         }
     }
 

@@ -56,6 +56,9 @@ pub struct Options {
     pub committed: BTreeMap<TopicPartition, i64>,
     /// Whether every file-state on the topic is folded again, and not the newest of each file alone.
     pub every_state: bool,
+    /// Whether inputs were read again because committed offsets were lost and repaired: then what only passes an input on,
+    /// to its home or to dead-letters, may have done so once for each time.
+    pub inputs_were_reread: bool,
 }
 
 /// Which inputs must show their effects on the other topics.

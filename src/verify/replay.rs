@@ -1,16 +1,58 @@
 //! The fold of a file's records: equal to its file-state (I11), and HELD left only by somebody's word (I13).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::collect::FileRecords;
 use super::{Checker, Due};
-use crate::lifecycle::{File, Folded, fold};
-use crate::record::{FileHistory, FileId, FileState, HistoryEvent, Intervention, Judgement, State, Status};
+use crate::lifecycle::{File, Folded, fold_each};
+use crate::record::{FileId, FileState, HistoryEvent, Intervention, Judgement, State, Status, TargetName};
 
 /// No transaction is open for longer: brokers end those that are.
 const LONGEST_TRANSACTION_MS: i64 = 15 * 60_000;
+
+/// What the fold of a file's records showed.
+#[derive(Default)]
+struct Replayed {
+    /// The newest version that the fold reached.
+    version: i64,
+    /// Which dispatches were HELD there.
+    held: BTreeSet<TargetName>,
+    /// The recorded file-states that the fold came by, with what it says instead where that differs.
+    states: BTreeMap<i64, Option<String>>,
+    /// Dispatches that became HELD or left it, in order.
+    turns: Vec<Turn>,
+}
+
+/// A dispatch that became HELD, or left it.
+struct Turn {
+    target: TargetName,
+    version: i64,
+    is_held: bool,
+}
+
+impl Replayed {
+    fn see(&mut self, file: &File, recorded: &BTreeMap<i64, Arc<FileState>>) {
+        self.version = file.version;
+        if let Some(state) = recorded.get(&file.version) {
+            let folded = file.to_state();
+            let different = (folded != **state).then(|| difference(&folded, state));
+            self.states.insert(file.version, different);
+        }
+        for dispatch in &file.dispatches {
+            let (target, is_held) = (dispatch.target(), dispatch.status == Status::Held);
+            if is_held != self.held.contains(target) {
+                self.turns.push(Turn { target: target.clone(), version: file.version, is_held });
+                if is_held {
+                    self.held.insert(target.clone());
+                } else {
+                    self.held.remove(target);
+                }
+            }
+        }
+    }
+}
 
 impl Checker {
     pub(super) fn replay(&mut self, id: &FileId, file: &FileRecords) {
@@ -21,27 +63,28 @@ impl Checker {
             }
             return;
         };
-        for state in &file.states {
-            match self.fold_until(file, state.value.version) {
-                Ok(folded) if folded.to_state() == *state.value => self.report.add("folds.equal"),
-                Ok(folded) => {
-                    let text = format!(
-                        "its records fold into another state: {}",
-                        difference(&folded.to_state(), &state.value)
-                    );
-                    self.report.broken("I11", Some(id), Some(state.place), text);
-                }
-                Err(why) => self.report.broken("I11", Some(id), Some(state.place), why),
-            }
-        }
-        let last = last_version(file);
+        let recorded = file.states.iter().map(|s| (s.value.version, Arc::clone(&s.value))).collect();
+        let mut replayed = Replayed::default();
+        let folded = folded(file);
+        let default_deadline_ms = self.options.default_deadline_ms;
+        let end = match catch_unwind(AssertUnwindSafe(|| {
+            fold_each(&folded, default_deadline_ms, &mut |file| replayed.see(file, &recorded))
+        })) {
+            Ok(Ok(_)) => None,
+            Ok(Err(e)) => Some(e.to_string()),
+            Err(_) => Some("folding its records breaks an assertion of the machine".to_owned()),
+        };
+        self.check_recorded(id, file, &replayed, end.as_deref());
         let reflected = self.last_due_version(file);
         let terminal = matches!(newest.value.state, State::Completed | State::Failed);
         if !terminal && reflected > newest.value.version {
             let text = format!("file-state is at version {}, its records at {reflected}", newest.value.version);
             self.report.broken("I11", Some(id), Some(newest.place), text);
         }
-        self.check_held(id, file, last);
+        self.check_held(id, file, &replayed);
+        if end.is_some() {
+            self.check_attempt_while_held(id, file, &replayed);
+        }
         self.check_interventions(id, file);
     }
 
@@ -58,6 +101,27 @@ impl Checker {
         events.chain(arrival).chain(attempts).max().unwrap_or(0)
     }
 
+    /// Every recorded file-state is what its records fold into.
+    fn check_recorded(&mut self, id: &FileId, file: &FileRecords, replayed: &Replayed, end: Option<&str>) {
+        for state in &file.states {
+            let text = match (replayed.states.get(&state.value.version), end) {
+                (Some(None), _) => {
+                    self.report.add("folds.equal");
+                    continue;
+                }
+                (Some(Some(different)), _) => format!("its records fold into another state: {different}"),
+                (None, Some(why)) => why.to_owned(),
+                (None, None) => format!("no record of it has version {}", state.value.version),
+            };
+            self.report.broken("I11", Some(id), Some(state.place), text);
+        }
+        if let Some(why) = end
+            && replayed.states.len() == file.states.len()
+        {
+            self.report.broken("I11", Some(id), file.states.last().map(|s| s.place), why);
+        }
+    }
+
     /// Whoever intervened said so, and why.
     fn check_interventions(&mut self, id: &FileId, file: &FileRecords) {
         for (event, place) in file.events().filter(|(e, _)| e.judgement == Judgement::Applied) {
@@ -68,54 +132,31 @@ impl Checker {
         }
     }
 
-    fn fold_until(&self, file: &FileRecords, version: i64) -> Result<File, String> {
-        let folded = until(file, version);
-        let default_deadline_ms = self.options.default_deadline_ms;
-        match catch_unwind(AssertUnwindSafe(|| fold(&folded, default_deadline_ms))) {
-            Ok(Ok(folded)) => Ok(folded),
-            Ok(Err(e)) => Err(e.to_string()),
-            Err(_) => Err("folding its records breaks an assertion of the machine".to_owned()),
-        }
-    }
-
-    /// Replays the file event by event and looks at what leaves HELD.
-    fn check_held(&mut self, id: &FileId, file: &FileRecords, last: i64) {
+    /// Looks at what leaves HELD.
+    fn check_held(&mut self, id: &FileId, file: &FileRecords, replayed: &Replayed) {
         let by_version: BTreeMap<i64, (&HistoryEvent, _)> =
             file.events().map(|(event, place)| (event.version, (event, place))).collect();
-        let mut before: Option<File> = None;
-        for version in 1..=last {
-            let Ok(after) = self.fold_until(file, version) else {
-                self.check_attempt_while_held(id, file, version, before.as_ref());
-                return;
-            };
-            for (index, dispatch) in after.dispatches.iter().enumerate() {
-                let was = before.as_ref().and_then(|b| b.dispatches.get(index)).map(|d| d.status);
-                if dispatch.status == Status::Held && was != Some(Status::Held) {
-                    self.report.add("held");
-                }
-                if was != Some(Status::Held) || dispatch.status == Status::Held {
-                    continue;
-                }
-                let event = by_version.get(&version);
-                if event.is_some_and(|(event, _)| may_leave_held(event)) {
-                    self.report.add("held.left");
-                } else {
-                    let text = format!("{} leaves HELD at version {version} by nobody's word", dispatch.target());
-                    self.report.broken("I13", Some(id), event.map(|(_, place)| *place), text);
-                }
+        for turn in &replayed.turns {
+            if turn.is_held {
+                self.report.add("held");
+                continue;
             }
-            before = Some(after);
+            let event = by_version.get(&turn.version);
+            if event.is_some_and(|(event, _)| may_leave_held(event)) {
+                self.report.add("held.left");
+            } else {
+                let text = format!("{} leaves HELD at version {} by nobody's word", turn.target, turn.version);
+                self.report.broken("I13", Some(id), event.map(|(_, place)| *place), text);
+            }
         }
     }
-}
 
-impl Checker {
     /// The machine folds no attempt of a HELD dispatch: where the fold ends at one, that is why.
-    fn check_attempt_while_held(&mut self, id: &FileId, file: &FileRecords, version: i64, before: Option<&File>) {
+    fn check_attempt_while_held(&mut self, id: &FileId, file: &FileRecords, replayed: &Replayed) {
+        let version = replayed.version + 1;
         let Some(attempt) = file.attempts.values().find(|a| a.value.version == version) else { return };
         let target = &attempt.value.target;
-        let held = before.is_some_and(|b| b.index_of(target).is_some_and(|i| b.dispatches[i].status == Status::Held));
-        if held {
+        if replayed.held.contains(target) {
             let text = format!("an attempt at {target} is authorized at version {version} while it is HELD");
             self.report.broken("I13", Some(id), Some(attempt.place), text);
         }
@@ -140,30 +181,13 @@ fn last_version(file: &FileRecords) -> i64 {
     events.chain(attempts).chain(plans).chain(arrival).max().unwrap_or(0)
 }
 
-/// The records of a file up to a version.
-fn until(file: &FileRecords, version: i64) -> Folded {
-    let mut history = BTreeMap::new();
-    for (seq, record) in &file.history {
-        let events: Vec<HistoryEvent> = record.value.events.iter().filter(|e| e.version <= version).cloned().collect();
-        if !events.is_empty() {
-            history.insert(*seq, FileHistory { events, ..record.value.as_ref().clone() });
-        }
-    }
+/// The records of a file as the machine folds them.
+fn folded(file: &FileRecords) -> Folded {
     Folded {
         arrival: file.arrival.as_ref().map(|a| Arc::clone(&a.value)),
-        plan: file
-            .plans
-            .values()
-            .filter(|p| p.value.version <= version)
-            .map(|p| (p.value.ordinal, Arc::clone(&p.value)))
-            .collect(),
-        attempts: file
-            .attempts
-            .values()
-            .filter(|a| a.value.version <= version)
-            .map(|a| (a.value.version, Arc::clone(&a.value)))
-            .collect(),
-        history,
+        plan: file.plans.values().map(|p| (p.value.ordinal, Arc::clone(&p.value))).collect(),
+        attempts: file.attempts.values().map(|a| (a.value.version, Arc::clone(&a.value))).collect(),
+        history: file.history.iter().map(|(seq, record)| (*seq, record.value.as_ref().clone())).collect(),
     }
 }
 

@@ -16,10 +16,16 @@ impl Checker {
             let file = files.get(id.as_str());
             match file.and_then(|f| Some((f, f.plans.get(target)?))) {
                 Some((file, plan)) => {
-                    for request in requests {
+                    // A file that was forgotten and came again has requests of its earlier life in the journal.
+                    let (earlier, of_this_life): (Vec<Request>, Vec<Request>) =
+                        requests.iter().cloned().partition(|r| is_of_earlier_life(file, r));
+                    for request in &of_this_life {
                         self.check_request(&id, file, &plan.value, plan.timestamp.0, request);
                     }
-                    self.check_repeats(&id, &plan.value, requests);
+                    self.check_repeats(&id, &plan.value, &of_this_life);
+                    for _ in earlier {
+                        self.report.add("requests.not_provable");
+                    }
                 }
                 None if file.is_some_and(|f| f.forgotten) || requests.iter().all(|r| self.is_old(r)) => {
                     self.report.add("requests.not_provable");
@@ -81,4 +87,9 @@ impl Checker {
             }
         }
     }
+}
+
+/// Whether a request was received before its file, which was forgotten once, arrived again.
+fn is_of_earlier_life(file: &FileRecords, request: &Request) -> bool {
+    file.forgotten && file.arrival.as_ref().is_some_and(|arrival| request.received_at < arrival.timestamp)
 }

@@ -1,8 +1,11 @@
 //! A file-state by itself: what COMPLETED and FAILED mean (I3), and that nothing waits for nobody (I12).
 
-use super::Checker;
 use super::collect::{FileRecords, Place};
-use crate::record::{DispatchState, FileId, FileState, State, Status};
+use super::{Checker, Due};
+use crate::record::{DispatchState, FileId, FileState, NextEventKind, State, Status};
+
+/// How late something may be that happens by itself, in milliseconds.
+const LATE_MS: i64 = 60_000;
 
 fn is_settled(dispatch: &DispatchState) -> bool {
     matches!(dispatch.status, Status::Succeeded | Status::Failed | Status::Cancelled)
@@ -15,6 +18,7 @@ impl Checker {
             self.check_ownership(id, &state.value, state.place);
         }
         if let Some(newest) = file.states.last() {
+            self.check_nothing_is_missed(id, &newest.value, newest.place);
             for dispatch in &newest.value.dispatches {
                 self.report.add("dispatches");
                 self.report.add(format!("dispatches.{}", dispatch.status));
@@ -22,6 +26,16 @@ impl Checker {
             if newest.value.supersedes.is_some() {
                 self.report.add("successors");
             }
+        }
+    }
+
+    /// Once the log is quiet, nothing lies behind that should have happened by itself.
+    fn check_nothing_is_missed(&mut self, id: &FileId, state: &FileState, place: Place) {
+        let Some(next) = state.next_event.as_ref().filter(|_| self.options.due == Due::Everything) else { return };
+        let late_ms = self.newest.millis_since(next.at);
+        if late_ms > LATE_MS + self.options.max_clock_skew_ms && next.what != NextEventKind::Attempt {
+            let text = format!("its {} was due at {} and hasn't happened", next.what, next.at);
+            self.report.broken("I12", Some(id), Some(place), text);
         }
     }
 

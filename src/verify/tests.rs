@@ -498,3 +498,42 @@ fn i15_what_cant_be_read_dies_with_its_bytes() {
     unreasoned.records[place].headers.retain(|(name, _)| name != "consign-reason");
     unreasoned.breaks("I15");
 }
+
+#[test]
+fn i12_what_was_due_has_happened_once_the_log_is_quiet() {
+    let mut missed = left();
+    let newest = missed.records.iter().map(|r| r.timestamp).max().expect("there are records");
+    let day_ms = 86_400_000;
+    missed.records.last_mut().expect("there are records").timestamp = newest.plus_millis(day_ms);
+    missed.breaks("I12");
+    missed.options.due = Due::NOTHING;
+    assert!(missed.check().violations.iter().all(|v| v.invariant != "I12"), "the engine may be at work");
+}
+
+#[test]
+fn i11_what_the_history_judges_is_what_stands_at_its_cause() {
+    let mut softened = left();
+    softened.rewrite("retried", |e| {
+        if let Some(outcome) = e.outcome.as_mut().filter(|o| o.kind == OutcomeKind::Retryable) {
+            outcome.reporter = crate::record::Reporter::Callback;
+        }
+    });
+    softened.breaks("I11");
+    let named = softened.check().violations;
+    assert!(named.iter().any(|v| v.text.contains("stands at its cause")), "{named:?}");
+}
+
+#[test]
+fn requests_of_a_forgotten_life_are_not_held_against_the_next() {
+    let mut again = left();
+    let tombstone = Record { value: None, offset: -5, ..again.records[again.place(Topic::Arrivals, "done")].clone() };
+    again.records.insert(0, tombstone);
+    let earlier = Request { received_at: crate::sim::START.plus_millis(-1), ..again.requests[0].clone() };
+    assert_eq!(earlier.idempotency_key, "done/fast");
+    again.requests.insert(0, Request { body_sha256: "sha256:other".into(), ..earlier });
+    let report = again.check();
+    assert!(report.violations.is_empty(), "{:?}", report.violations);
+    assert_eq!(report.count("requests.not_provable"), 1);
+    again.records.remove(0);
+    again.breaks("I9");
+}

@@ -254,6 +254,7 @@ impl World {
             due: Due::Everything,
             committed: BTreeMap::new(),
             every_state: true,
+            inputs_were_reread: false,
         };
         let requests = self.journal.entries().into_iter().map(|received| Request {
             idempotency_key: received.idempotency_key.clone(),

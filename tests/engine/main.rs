@@ -1,4 +1,4 @@
-//! The engine in the simulated world: scenarios and seeds.
+//! The engine in the simulated world: scenarios.
 
 mod bad_input;
 mod clocks;
@@ -7,7 +7,6 @@ mod log_trouble;
 mod pauses;
 mod restarts;
 mod restoring;
-mod seeds;
 mod too_long;
 mod wide;
 

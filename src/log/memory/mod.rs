@@ -161,6 +161,15 @@ impl MemoryCluster {
         })
     }
 
+    /// The first offset of a partition that is still there.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn first_offset(&self, at: TopicPartition) -> i64 {
+        let state = self.shared.lock();
+        state.partition(at).expect("the caller knows the partitions").ends(Isolation::ReadUncommitted).low
+    }
+
     /// Chooses from here on what becomes of each call; see [`Fault`].
     pub fn faults(&self, faults: Faults) {
         self.shared.lock().faults = Some(faults);
