@@ -21,6 +21,7 @@ use crate::record::{Codec, FileId, FileManifest, FileState, RoutingBundle, Targe
 use crate::view::View;
 
 mod access;
+mod callbacks;
 mod dead_letters;
 mod extract;
 mod files;
@@ -31,6 +32,7 @@ mod submit;
 mod targets;
 
 pub use access::{Access, Caller, LOCAL_ACTOR, Role, Token};
+pub use callbacks::{CallbackChecks, Recorded, Report, Reported, SignatureCheck, TokenComparison};
 pub use dead_letters::{DeadLetterAnswer, DeadLetterSummary, DeadLetters, Reinject, Reinjected};
 pub use files::{FilePage, History};
 pub use health::ReadyAnswer;
@@ -104,12 +106,15 @@ pub struct Gateway {
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// Functions of the domain.
     pub rules: Rules,
+    /// By what callbacks are believed.
+    pub callbacks: CallbackChecks,
 }
 
 /// What every handler sees.
 #[derive(Clone)]
 struct App {
     gateway: Arc<Gateway>,
+    callbacks_at_once: Arc<tokio::sync::Semaphore>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -132,7 +137,8 @@ impl Gateway {
     ) -> Result<(), GatewayError> {
         self.access.check(listener.local_addr()?)?;
         let (stopped, stopping) = watch::channel(false);
-        let app = App { gateway: Arc::new(self), stopping: stopping.clone() };
+        let callbacks_at_once = Arc::new(tokio::sync::Semaphore::new(callbacks::MAX_AT_ONCE));
+        let app = App { gateway: Arc::new(self), callbacks_at_once, stopping: stopping.clone() };
         tokio::spawn(async move {
             stop.await;
             stopped.send_replace(true);
@@ -164,6 +170,7 @@ pub const ROUTES: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/dead-letters", Some(Role::Viewer)),
     ("GET", "/v1/dead-letters/{partition}/{offset}", Some(Role::Viewer)),
     ("POST", "/v1/dead-letters/{partition}/{offset}/reinject", Some(Role::Operator)),
+    ("POST", "/v1/callbacks/{file_id}/{target}", None),
     ("GET", "/metrics", Some(Role::Viewer)),
     ("GET", "/healthz", None),
     ("GET", "/readyz", None),
@@ -185,7 +192,9 @@ fn router(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), say_freshness))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(app.clone(), access::authenticate));
-    api.route("/healthz", get(health::healthz))
+    // Targets have no operator's token, but one for the dispatch.
+    api.route("/v1/callbacks/{file_id}/{target}", post(callbacks::report))
+        .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .method_not_allowed_fallback(async || Problem::new(Code::CG308, "see docs/api"))
         .fallback(async || Problem::new(Code::CG307, "see docs/api"))

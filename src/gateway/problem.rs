@@ -86,6 +86,16 @@ codes! {
     CG344 = SERVICE_UNAVAILABLE, "Too many scans of the log";
     /// The log, or the registry, refuses.
     CG350 = INTERNAL_SERVER_ERROR, "The log refuses";
+    /// No token, or another dispatch's, or a signature that isn't the receiver's.
+    CG360 = UNAUTHORIZED, "The callback is not believed";
+    /// The report isn't one.
+    CG361 = UNPROCESSABLE_ENTITY, "The report can't be read";
+    /// The dispatch was settled by an earlier report that says otherwise.
+    CG362 = CONFLICT, "The report contradicts an earlier one";
+    /// The dispatch is settled, or another attempt is under way.
+    CG363 = GONE, "The report comes too late";
+    /// Too many reports.
+    CG364 = TOO_MANY_REQUESTS, "Too many callbacks";
 }
 
 /// A problem as it is sent.
@@ -140,10 +150,10 @@ impl IntoResponse for Problem {
         let mut response = (self.code.status(), axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.code == Code::CG310 {
+        if matches!(self.code, Code::CG310 | Code::CG360) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.code.status() == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(self.code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response

@@ -94,6 +94,7 @@ pub fn planned(file_id: &str, target: &str) -> PlannedDispatch {
             rejected_status: Vec::new(),
             not_processed: Vec::new(),
             token: false,
+            verify_with: None,
         },
         on_unknown: OnUnknown::Hold,
         on_overdue: OnOverdue::Hold,

@@ -21,6 +21,7 @@ use crate::routing::{self, Sources};
 use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, Secrets};
 use crate::view::View;
 
+mod callbacks;
 pub mod controls;
 pub mod embedded;
 mod health;
@@ -265,6 +266,7 @@ impl Node {
             access,
             readiness: Arc::new(move || health.readiness()),
             rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of },
+            callbacks: callbacks::checks(Arc::clone(&parts.tokens), parts.secrets.clone(), Arc::clone(&parts.clock)),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(gateway.serve(listener, async move {

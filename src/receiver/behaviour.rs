@@ -49,6 +49,8 @@ pub enum Behaviour {
     Sequence(Vec<Self>),
     /// Waits and then does something else.
     Stall(Duration, Box<Self>),
+    /// Answers with this status, and repeats every header of the request in its own headers and its body.
+    Echo(u16),
     /// Reads the request and resets the connection without an answer.
     Reset,
     /// Answers 202, and puts an outcome of this kind onto `acks` later, with the request's ack token.
@@ -57,6 +59,13 @@ pub enum Behaviour {
         after: Duration,
         /// What the ack says.
         kind: OutcomeKind,
+    },
+    /// Answers 202, and reports each of these outcomes by the request's callback URL, one after the other.
+    CallBack {
+        /// The time before each.
+        after: Duration,
+        /// Words of the callback's `outcome`.
+        outcomes: Vec<&'static str>,
     },
     /// Does what the file's identity asks for.
     ByFile(ByFile),
@@ -100,9 +109,13 @@ impl fmt::Debug for Behaviour {
             Self::Answer(reply) => f.debug_tuple("Answer").field(reply).finish(),
             Self::Sequence(all) => f.debug_tuple("Sequence").field(all).finish(),
             Self::Stall(time, next) => f.debug_tuple("Stall").field(time).field(next).finish(),
+            Self::Echo(status) => f.debug_tuple("Echo").field(status).finish(),
             Self::Reset => f.write_str("Reset"),
             Self::ConfirmLater { after, kind } => {
                 f.debug_struct("ConfirmLater").field("after", after).field("kind", kind).finish()
+            }
+            Self::CallBack { after, outcomes } => {
+                f.debug_struct("CallBack").field("after", after).field("outcomes", outcomes).finish()
             }
             Self::ByFile(_) => f.write_str("ByFile"),
         }
@@ -119,6 +132,7 @@ impl fmt::Debug for Behaviour {
 /// | flaky | 503 without Retry-After |
 /// | partner | 422, but 200 for a file that a resubmit started |
 /// | ledger | 202, and an ack after 1 s |
+/// | notary | 202, and by callback IN_PROGRESS and SUCCEEDED, 200 ms apart |
 /// | slow | 200 after 800 ms |
 pub fn demo_behaviours() -> BTreeMap<TargetName, Behaviour> {
     let busy = || Behaviour::busy("0");
@@ -134,6 +148,10 @@ pub fn demo_behaviours() -> BTreeMap<TargetName, Behaviour> {
         ("flaky", Behaviour::status(503)),
         ("ledger", after_1_s),
         ("legacy", Behaviour::status(502)),
+        (
+            "notary",
+            Behaviour::CallBack { after: Duration::from_millis(200), outcomes: vec!["IN_PROGRESS", "SUCCEEDED"] },
+        ),
         ("partner", Behaviour::by_file(partner)),
         ("slow", Behaviour::stall(Duration::from_millis(800), Behaviour::ok())),
         ("warehouse", Behaviour::ok()),

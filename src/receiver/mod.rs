@@ -23,10 +23,13 @@ use crate::record::{Codec, FileId, Outcome, OutcomeKind, Reporter, TargetName, T
 use crate::transport::{Clock, Reports, wall_clock};
 
 mod behaviour;
+mod callback;
 mod connection;
 mod journal;
 
 pub use behaviour::{Behaviour, Reply, demo_behaviours};
+use callback::Way;
+pub use callback::{Callbacks, Heard};
 use connection::{Breakable, Breaker};
 pub use journal::{Journal, Received};
 
@@ -48,6 +51,7 @@ pub struct AckLog {
 pub struct Receivers {
     addr: SocketAddr,
     journal: Journal,
+    callbacks: Callbacks,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
@@ -57,6 +61,7 @@ struct Shared {
     /// Requests so far of each target and idempotency key.
     seen: Mutex<BTreeMap<(String, String), usize>>,
     journal: Journal,
+    callbacks: Callbacks,
     acks: Option<Reports>,
     clock: Clock,
     stop: watch::Receiver<bool>,
@@ -80,10 +85,12 @@ impl Receivers {
         };
         let (stop, stopped) = watch::channel(false);
         let journal = Journal::default();
+        let callbacks = Callbacks::default();
         let shared = Shared {
             behaviours,
             seen: Mutex::default(),
             journal: journal.clone(),
+            callbacks: callbacks.clone(),
             acks: acks.map(|AckLog { appender, codec }| Reports { appender, codec }),
             clock: wall_clock(),
             stop: stopped.clone(),
@@ -98,7 +105,7 @@ impl Receivers {
                 tracing::error!("the receivers ended: {e}");
             }
         });
-        Ok(Self { addr, journal, stop, server })
+        Ok(Self { addr, journal, callbacks, stop, server })
     }
 
     /// Where they listen.
@@ -114,6 +121,11 @@ impl Receivers {
     /// Every request so far; a clone goes on being filled.
     pub fn journal(&self) -> Journal {
         self.journal.clone()
+    }
+
+    /// Every report by callback so far; a clone goes on being filled.
+    pub fn callbacks(&self) -> Callbacks {
+        self.callbacks.clone()
     }
 
     /// Stops listening, breaks off what is stalled and drops the acks that are still to come.
@@ -145,6 +157,8 @@ struct Asked {
     earlier: usize,
     attempt: Option<i32>,
     ack_token: Option<String>,
+    callback_url: Option<String>,
+    headers: BTreeMap<String, String>,
     body_sha256: String,
     body_length: usize,
 }
@@ -187,6 +201,8 @@ async fn receive(
         earlier,
         attempt: received.attempt,
         ack_token: text(&parts.headers, "consign-ack-token"),
+        callback_url: text(&parts.headers, "consign-callback-url"),
+        headers: received.headers.clone(),
         body_sha256: received.body_sha256.clone(),
         body_length: body.len(),
     };
@@ -215,9 +231,14 @@ async fn act(shared: &Arc<Shared>, breaker: &Breaker, asked: &Asked) -> Response
                 }
             }
             Behaviour::ByFile(choose) => choose(&asked.file_id),
+            Behaviour::Echo(status) => return echo(status, asked).into_response(),
             Behaviour::Reset => {
                 breaker.break_off();
                 return Response::new(Body::empty());
+            }
+            Behaviour::CallBack { after, outcomes } => {
+                call_back(shared, asked, after, outcomes);
+                return Reply::new(202, "").into_response();
             }
             Behaviour::ConfirmLater { after, kind } => {
                 confirm_later(shared, asked, after, kind);
@@ -225,6 +246,30 @@ async fn act(shared: &Arc<Shared>, breaker: &Breaker, asked: &Asked) -> Response
             }
         };
     }
+}
+
+fn echo(status: u16, asked: &Asked) -> Reply {
+    let lines: Vec<String> = asked.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    Reply::new(status, lines.join("\n")).with("server", &lines.join(", "))
+}
+
+fn call_back(shared: &Arc<Shared>, asked: &Asked, after: Duration, outcomes: Vec<&'static str>) {
+    let (Some(url), Some(token)) = (asked.callback_url.clone(), asked.ack_token.clone()) else { return };
+    let (callbacks, stop) = (shared.callbacks.clone(), shared.stop.clone());
+    let (key, digest, size) = (asked.key.clone(), asked.body_sha256.clone(), asked.body_length);
+    tokio::spawn(async move {
+        let way = Way { url, token };
+        let reporting = async {
+            for outcome in outcomes {
+                tokio::time::sleep(after).await;
+                callbacks.report(&key, &way, outcome, &digest, size).await;
+            }
+        };
+        tokio::select! {
+            () = reporting => {}
+            () = ended(stop) => {}
+        }
+    });
 }
 
 fn confirm_later(shared: &Arc<Shared>, asked: &Asked, after: Duration, kind: OutcomeKind) {

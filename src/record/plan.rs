@@ -161,6 +161,9 @@ pub struct ConfirmedBy {
     /// Whether a callback or ack counts only with its valid token.
     #[serde(default)]
     pub token: bool,
+    /// Name of the receiver's key by which the signature of a callback is verified.
+    #[serde(default)]
+    pub verify_with: Option<String>,
 }
 
 text_enum! {

@@ -176,7 +176,8 @@ impl Document {
 
     /// The names of all secrets that requests need, sorted.
     pub fn secrets(&self) -> BTreeSet<String> {
-        self.targets.values().flat_map(|target| target.http.secrets().cloned()).collect()
+        let keys = |target: &Target| target.policy.confirmed_by.verify_with.clone();
+        self.targets.values().flat_map(|target| target.http.secrets().cloned().chain(keys(target))).collect()
     }
 
     /// A target's definition.

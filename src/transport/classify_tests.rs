@@ -19,6 +19,7 @@ fn confirmed_by(by: Confirmation) -> ConfirmedBy {
         rejected_status: Vec::new(),
         not_processed: Vec::new(),
         token: false,
+        verify_with: None,
     }
 }
 

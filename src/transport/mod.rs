@@ -29,6 +29,12 @@ pub use http::{Clock, HttpParts, HttpTransport, MAX_ANSWER_BYTES, wall_clock};
 pub(crate) use report::Reports;
 pub use secrets::{Secret, SecretError, Secrets, Values, is_secret_name};
 
+/// Sets up what TLS is done with in this process; a second time changes nothing.
+pub fn set_up_tls() {
+    // An error means that the process has a provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// A request to be sent: its attempt is committed.
 #[derive(Debug)]
 pub struct Dispatch {

@@ -1,5 +1,7 @@
 //! The whole product in one process, on the in-process log, against receivers on real sockets.
 
+mod callbacks;
+mod canary;
 mod trouble;
 mod world;
 

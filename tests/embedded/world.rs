@@ -8,8 +8,8 @@ use consign::log::memory::MemoryCluster;
 use consign::log::{Append, Appender as _, Headers};
 use consign::node::Node;
 use consign::node::embedded::{Shared, in_process};
-use consign::receiver::{AckLog, Journal, Receivers, demo_behaviours};
-use consign::record::{FileId, FileManifest, FileState, Timestamp, Topic, home_partition};
+use consign::receiver::{AckLog, Behaviour, Journal, Receivers, demo_behaviours};
+use consign::record::{FileId, FileManifest, FileState, TargetName, Timestamp, Topic, home_partition};
 use consign::routing::{Sources, named_files};
 use consign::transport::{AckTokens, wall_clock};
 
@@ -23,6 +23,19 @@ pub struct World {
     shared: Shared,
     node: Option<Node>,
     receivers: Receivers,
+    secrets: tempfile::TempDir,
+}
+
+/// The demo's, and two that accept and say nothing more.
+fn behaviours() -> BTreeMap<TargetName, Behaviour> {
+    let mut behaviours = demo_behaviours();
+    for silent in ["silent", "hasty", "signed"] {
+        behaviours.insert(TargetName::trusted(silent), Behaviour::status(202));
+    }
+    for echo in ["echo-basic", "echo-bearer", "echo-webhook"] {
+        behaviours.insert(TargetName::trusted(echo), Behaviour::Echo(400));
+    }
+    behaviours
 }
 
 /// A manifest of a type, with data that fits every schema of the demo's document.
@@ -47,13 +60,52 @@ pub fn manifest(file_id: &str, file_type: &str) -> FileManifest {
 impl World {
     pub async fn start() -> Self {
         let tokens = Arc::new(AckTokens::new(vec![("k1".into(), b"0123456789abcdef".to_vec())]).unwrap());
-        let (shared, cluster) = in_process(tokens, wall_clock()).unwrap();
+        let (mut shared, cluster) = in_process(tokens, wall_clock()).unwrap();
+        let secrets = tempfile::tempdir().unwrap();
+        shared.secrets.directory = Some(secrets.path().to_owned());
         let acks = AckLog { appender: shared.cluster.appender().unwrap(), codec: Arc::clone(&shared.codec) };
         let handle = tokio::runtime::Handle::current();
-        let receivers = Receivers::start(&handle, demo_behaviours(), Some(acks)).unwrap();
+        let receivers = Receivers::start(&handle, behaviours(), Some(acks)).unwrap();
         shared.apply(&routing(&receivers), "test").unwrap();
         let node = shared.start("w", 2, 0).await.unwrap();
-        Self { cluster, journal: receivers.journal(), shared, node: Some(node), receivers }
+        Self { cluster, journal: receivers.journal(), shared, node: Some(node), receivers, secrets }
+    }
+
+    /// Puts a secret where the product reads it.
+    pub fn secret(&self, name: &str, value: &str) {
+        std::fs::write(self.secrets.path().join(name), value).unwrap();
+    }
+
+    /// What the receiver of a dispatch reported by callback and heard, once there is that much.
+    pub async fn heard(&self, key: &str, count: usize) -> Vec<(String, u16)> {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let heard = self.receivers.callbacks().of_key(key);
+            if heard.len() >= count {
+                return heard.into_iter().map(|heard| (heard.outcome, heard.status)).collect();
+            }
+            assert!(tokio::time::Instant::now() < until, "{heard:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Where the gateway listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.node.as_ref().unwrap().gateway_address().unwrap())
+    }
+
+    /// A file's history as text, once it is as wanted.
+    pub async fn history(&self, file_id: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let text = reqwest::get(format!("{}/v1/files/{file_id}/history", self.url())).await.unwrap().text().await;
+            let text = text.unwrap();
+            if wanted(&text) {
+                return text;
+            }
+            assert!(tokio::time::Instant::now() < until, "{text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Stops the process and starts another under the same name.
@@ -113,9 +165,42 @@ fn routing_to(address: &str) -> Sources {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
     let text = std::fs::read_to_string(format!("{root}/routing.yaml")).unwrap();
     let document = text.replace("http://receivers.invalid", &format!("http://{address}"));
+    let document = document
+        .replace("\ntargets:\n", &format!("\ntargets:\n{}", targets(address)))
+        .replace("\nroutes:\n", ROUTES)
+        .replace("\nfile_types:\n", "\nfile_types:\n  deed: {}\n  lease: {}\n  bond: {}\n  echo: {}\n");
     let files = named_files(&document)
         .into_iter()
         .map(|name| (name.clone(), std::fs::read_to_string(format!("{root}/{name}")).unwrap()))
         .collect();
     Sources { name: "routing.yaml".into(), document, files }
+}
+
+const ROUTES: &str = "
+routes:
+  - {to: silent, when: \"file.type == 'deed'\", payload: announcement}
+  - {to: hasty, when: \"file.type == 'lease'\", payload: announcement}
+  - {to: signed, when: \"file.type == 'bond'\", payload: announcement}
+  - {to: echo-basic, when: \"file.type == 'echo'\", payload: announcement}
+  - {to: echo-bearer, when: \"file.type == 'echo'\", payload: announcement}
+  - {to: echo-webhook, when: \"file.type == 'echo'\", payload: announcement}
+";
+
+fn targets(address: &str) -> String {
+    let target = |name: &str, callback: &str| {
+        let url = format!("http://{address}/{name}");
+        format!("  {name}: {{owner: team-{name}, http: {{url: \"{url}\"}}, confirmed_by: {{callback: {callback}}}}}\n")
+    };
+    let echo = |name: &str, way: &str| {
+        let url = format!("http://{address}/{name}");
+        format!("  {name}: {{owner: team-{name}, {}}}\n", way.replace("URL", &url))
+    };
+    let response = "confirmed_by: {response: \"status == 200\"}";
+    let basic = "auth: {basic: {user: consign, password: echo-password}}";
+    echo("echo-basic", &format!("http: {{url: \"URL\", {basic}}}, {response}"))
+        + &echo("echo-bearer", &format!("http: {{url: \"URL\", auth: {{bearer: echo-bearer}}}}, {response}"))
+        + &echo("echo-webhook", "webhook: {url: \"URL\", sign_with: echo-key}, confirmed_by: {callback: 1h}")
+        + &target("silent", "1h")
+        + &target("hasty", "200ms").replace("}\n", ", on_overdue: fail}\n")
+        + &target("signed", "{within: 1h, verify_with: signed-key}")
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use consign::cli::client::{ClientCommand, Globals, run_on};
 use consign::cli::exit::Exit;
-use consign::gateway::{Access, Gateway, GatewayError, Readiness, Rules};
+use consign::gateway::{Access, CallbackChecks, Gateway, GatewayError, Readiness, Rules};
 use consign::log::memory::{MemoryCluster, MemoryOptions};
 use consign::log::{Append, Cluster, TopicPartition};
 use consign::record::registry::LocalRegistry;
 use consign::record::{
     Arrival, Budget, Cause, Codec, Control, DispatchState, FileHistory, FileId, FileManifest, FileState, HeldBecause,
-    HistoryEvent, Judgement, State, Status, TargetName, Timestamp, Topic, TopicNames, Wire, file_id_of_key,
+    HistoryEvent, Judgement, State, Status, TargetName, Timestamp, TokenCheck, Topic, TopicNames, Wire, file_id_of_key,
     history_key, home_partition,
 };
 use consign::view::View;
@@ -128,6 +128,14 @@ impl World {
             rules: Rules {
                 manifest_digest: digest,
                 targets_of: |_| BTreeMap::from([(TargetName::trusted("billing"), "team-billing".to_owned())]),
+            },
+            callbacks: CallbackChecks {
+                token: Arc::new(|key, token| match token {
+                    Some(token) if token == format!("token of {key}") => TokenCheck::Ok,
+                    Some(_) => TokenCheck::Wrong,
+                    None => TokenCheck::Absent,
+                }),
+                signature: Arc::new(|_, _, _, _| None),
             },
         };
         let address = listener.local_addr().unwrap();

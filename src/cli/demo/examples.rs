@@ -33,6 +33,7 @@ const EXAMPLES: &[(&str, &str)] = embed![
     "10-validation-failure.json",
     "11-no-route.json",
     "12-after.json",
+    "13-callback.json",
 ];
 
 const FILES: &[(&str, &str)] = embed![

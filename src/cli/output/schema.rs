@@ -145,6 +145,12 @@ fn describe(method: &str, path: &str) -> Operation {
         (_, "/v1/dead-letters/{partition}/{offset}/reinject") => {
             ("Put a dead letter's bytes back on their topic.", Some("Reason"), &[(200, Some("Reinjected"))], &[])
         }
+        (_, "/v1/callbacks/{file_id}/{target}") => (
+            "A target reports on a dispatch, with the token that came with the request as bearer: 202 if not yet judged.",
+            Some("Report"),
+            &[(200, Some("Recorded")), (202, Some("Recorded"))],
+            &["attempt"],
+        ),
         (_, "/metrics") => ("Metrics in the Prometheus text format.", None, &[(200, None)], &[]),
         (_, "/healthz") => ("The process answers.", None, &[(200, None)], &[]),
         (_, "/readyz") => {
@@ -255,6 +261,8 @@ fn definitions() -> Definitions {
         ("file", reference("FileState")),
     ];
     define("Judged", object(&judged));
+    define("Report", callback_report(&text, &integer));
+    define("Recorded", object(&[("status", or_null(&reference("Status")))]));
     define_targets(&mut definitions, &text, &integer, &boolean);
     define_dead_letters(&mut definitions, &text, &integer);
     definitions
@@ -264,6 +272,19 @@ fn definitions() -> Definitions {
 fn add(definitions: &mut Definitions, name: &str, schema: Value) {
     let before = definitions.insert(name.to_owned(), schema);
     assert!(before.is_none(), "{name} is defined twice");
+}
+
+fn callback_report(text: &Value, integer: &Value) -> Value {
+    let outcomes = ["ACCEPTED", "IN_PROGRESS", "SUCCEEDED", "DUPLICATE", "REJECTED", "RETRY_LATER"];
+    let mut schema = object(&[
+        ("outcome", json!({"enum": outcomes})),
+        ("received_digest", or_null(text)),
+        ("received_size", or_null(integer)),
+        ("reference", or_null(text)),
+        ("reason", or_null(text)),
+    ]);
+    schema["required"] = json!(["outcome"]);
+    schema
 }
 
 fn define_targets(definitions: &mut Definitions, text: &Value, integer: &Value, boolean: &Value) {

@@ -58,12 +58,8 @@ impl Loader<'_> {
         let mut confirmed_by = match *way {
             "response" => self.by_response(value)?,
             "acks" => self.later(value, Confirmation::Acks)?,
-            "callback" => {
-                self.later(value, Confirmation::Callback)?;
-                let text = "confirmation by callback is not in this version";
-                self.report.error(code::NOT_IN_THIS_VERSION, value.at, text);
-                return None;
-            }
+            // Nobody reports by callback without the token.
+            "callback" => ConfirmedBy { token: true, ..self.later(value, Confirmation::Callback)? },
             _ => {
                 if fields::boolean(value, &mut self.report) == Some(false) {
                     self.report.error(code::CONFIRMED_BY, value.at, "`transport: false` confirms nothing");
@@ -108,9 +104,10 @@ impl Loader<'_> {
         }
         let legal: &[&str] = match way {
             Confirmation::Acks => &["within", "limit", "token"],
-            _ => &["within", "limit"],
+            _ => &["within", "limit", "verify_with"],
         };
         let fields = Fields::read(node, legal, &[], &mut self.report)?;
+        let verify_with = fields.get("verify_with").and_then(|node| self.secret(node));
         let token = fields.get("token").and_then(|node| fields::boolean(node, &mut self.report)).unwrap_or(false);
         let within = fields::duration_ms(fields.required("within", &mut self.report)?, 1, &mut self.report)?;
         let limit = match fields.get("limit") {
@@ -120,7 +117,7 @@ impl Loader<'_> {
         if limit < within {
             self.report.error(code::CONFIRMED_BY, node.at, "`limit` is shorter than `within`");
         }
-        Some(later(within, limit, token))
+        Some(ConfirmedBy { verify_with, ..later(within, limit, token) })
     }
 
     fn rule(&mut self, node: &Node) -> Option<String> {
@@ -168,5 +165,6 @@ const fn by(confirmation: Confirmation) -> ConfirmedBy {
         rejected_status: Vec::new(),
         not_processed: Vec::new(),
         token: false,
+        verify_with: None,
     }
 }

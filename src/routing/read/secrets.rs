@@ -79,7 +79,7 @@ impl Loader<'_> {
     }
 
     /// The name of a secret.
-    fn secret(&mut self, node: &Node) -> Option<String> {
+    pub(super) fn secret(&mut self, node: &Node) -> Option<String> {
         let name = fields::text(node, &mut self.report)?;
         let is_legal = (1..=MAX_NAME).contains(&name.len())
             && !name.starts_with('.')

@@ -47,8 +47,7 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(egress: Egress, secrets: Secrets, connect_timeout: Duration) -> Self {
-        // An error means that the process has a provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::transport::set_up_tls();
         Self { egress, secrets, connect_timeout, also_trusted: Vec::new(), known: Mutex::default() }
     }
 
