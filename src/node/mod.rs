@@ -23,6 +23,7 @@ use crate::view::View;
 
 pub mod controls;
 pub mod embedded;
+mod explained;
 mod health;
 mod observe;
 mod threads;
@@ -261,7 +262,7 @@ impl Node {
             metrics: Arc::clone(&parts.metrics),
             access,
             readiness: Arc::new(move || health.readiness()),
-            rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of },
+            rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of, explain: explained::explain },
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(gateway.serve(listener, async move {
