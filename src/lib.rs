@@ -21,6 +21,7 @@
 //! | [`plan`] | arrival and routing document → the exact requests | yes |
 //! | [`routing`] | the routing document: read, check, digest, evaluate | yes |
 //! | [`store`] | the engine's local state: what a home partition knows, on disk or in memory | |
+//! | [`predict`] | what will become of a file: its course, its bounds, an explanation | yes |
 //! | [`transport`] | port 2, the outside | |
 //! | [`log`] | port 1, the log: Kafka, or the same semantics in this process | |
 //! | [`record`] | the records, their keys, topics and codec | |
@@ -45,6 +46,7 @@ pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod plan;
+pub mod predict;
 pub mod receiver;
 pub mod record;
 pub mod routing;

@@ -1,7 +1,13 @@
 //! Planning as a user sees it: the shipped document and examples, every expression, the same bytes in every process.
 
+#[path = "planning/again.rs"]
+mod again;
+#[path = "planning/apply.rs"]
+mod apply;
 #[path = "planning/determinism.rs"]
 mod determinism;
+#[path = "planning/diffs.rs"]
+mod diffs;
 #[path = "planning/examples.rs"]
 mod examples;
 #[path = "planning/expressions.rs"]

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod dev;
 pub mod exit;
 pub mod failure;
+pub mod foresee;
 pub mod kafka;
 pub mod machine;
 pub mod offsets;
@@ -66,6 +67,10 @@ enum Command {
     /// Check and apply the routing document.
     #[command(subcommand)]
     Routing(routing::RoutingCommand),
+    /// Show the plan that a file would get, or make a recorded one again.
+    Plan(foresee::plan::PlanArgs),
+    /// Let a file run its course under a clock of its own, without sending anything.
+    Simulate(foresee::simulate::SimulateArgs),
     /// Repair the group's offsets.
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),
@@ -136,6 +141,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Topics(command) => topics::run(command, globals),
         Command::Schemas(command) => schemas::run(command, globals),
         Command::Routing(command) => routing::run(command, globals),
+        Command::Plan(args) => foresee::plan::run(&args, globals),
+        Command::Simulate(args) => foresee::simulate::run(&args, globals),
         Command::Offsets(command) => offsets::run(command, globals),
         Command::Verify(args) => verify::run(&args, globals),
         Command::Client(command) => client::run(command, globals).await,

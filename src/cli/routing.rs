@@ -8,10 +8,11 @@ use clap::{Args, Subcommand};
 use super::client::Globals;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::foresee::diff::{self, DiffArgs};
 use super::kafka::{Connection, ConnectionArgs};
 use super::output::answer::{RoutingApplied, RoutingChecked};
 use super::output::{counted, print};
-use crate::node::controls::{ApplyError, Said, apply_routing};
+use crate::node::controls::{ApplyError, Change, Said, apply_routing};
 use crate::routing::{self, Diagnostic, Sources, named_files};
 
 /// `consign routing …`
@@ -19,6 +20,8 @@ use crate::routing::{self, Diagnostic, Sources, named_files};
 pub enum RoutingCommand {
     /// Name every fault of a routing document, with file, line and column.
     Check(CheckArgs),
+    /// Say what a change means, and whether it is BREAKING.
+    Diff(DiffArgs),
     /// Bring a routing document into force for files that arrive from now on.
     Apply(ApplyArgs),
 }
@@ -39,18 +42,23 @@ pub struct CheckArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   consign routing apply routing.yaml --actor ann --reason 'billing moves to v2'
+  consign routing apply routing.yaml --actor ann --accept-breaking 'billing agreed to v2 on Monday'
 
-Files under way keep the plan that they have.")]
+A change against the document in force for which one of the five questions of `routing diff` is answered with yes is
+BREAKING: it is refused with 1 unless someone accepts it by name. Files under way keep the plan that they have.")]
 pub struct ApplyArgs {
     /// The document; schemas and tables are read from beside it.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Who applies it.
-    #[arg(long, env = "USER", default_value = "unknown")]
-    pub actor: String,
+    #[arg(long, env = "USER")]
+    pub actor: Option<String>,
     /// Why.
     #[arg(long, default_value = "applied by hand")]
     pub reason: String,
+    /// Accept a BREAKING change, for this reason; it is recorded with the actor's name and the five answers.
+    #[arg(long, value_name = "REASON", requires = "actor", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub accept_breaking: Option<String>,
     /// Where broker and registry are.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -78,6 +86,7 @@ pub fn read(path: &Path) -> Result<Sources, Failure> {
 pub fn run(command: RoutingCommand, globals: &Globals) -> Exit {
     let done = match command {
         RoutingCommand::Check(args) => check(&args, globals),
+        RoutingCommand::Diff(args) => diff::run(&args, globals),
         RoutingCommand::Apply(args) => apply(&args, globals),
     };
     done.unwrap_or_else(|failure| failure.tell(globals.output))
@@ -116,13 +125,22 @@ fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Failure> {
     let connection = Connection::open(&args.connection)?;
     let applied = connection.ask(globals.output, |connection| {
         connection.prepare()?;
-        let said = Said { actor: &args.actor, reason: &args.reason, at: connection.now() };
-        apply_routing(connection.cluster.as_ref(), &connection.codec, &sources, said).map_err(|e| match e {
+        let actor = args.actor.as_deref().unwrap_or("unknown");
+        let said = Said { actor, reason: &args.reason, at: connection.now() };
+        let accepted = args.accept_breaking.as_deref();
+        let applied = apply_routing(connection.cluster.as_ref(), &connection.codec, &sources, said, accepted);
+        applied.map_err(|e| match e {
             ApplyError::Faulty(errors) => faulty(&args.file.display().to_string(), &errors),
+            ApplyError::Breaking(change) => breaking(&change),
             ApplyError::Log(e) => connection.log_failure(&e),
         })
     })?;
-    let answer = RoutingApplied { digest: applied.digest, replaced: applied.replaced, warnings: applied.warnings };
+    let answer = RoutingApplied {
+        answers: applied.change.answers(),
+        digest: applied.digest,
+        replaced: applied.replaced,
+        warnings: applied.warnings,
+    };
     print(globals.output, &answer, || {
         let warnings: String = warning_lines(&answer.warnings).collect();
         let digest = &answer.digest;
@@ -134,6 +152,17 @@ fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Failure> {
         warnings + &done
     });
     Ok(Exit::Ok)
+}
+
+/// A change that takes a person's reason.
+fn breaking(change: &Change) -> Failure {
+    let what = match change {
+        Change::Compared(diff) => diff.to_string(),
+        Change::Unknown { old } => format!("{old}, which is in force, can't be read by this version"),
+        Change::First => String::new(),
+    };
+    Failure::coded(Exit::No, "CG410", format!("the change against the document in force is BREAKING:\n{what}"))
+        .hint("agree with the owners of the targets, then apply it with --accept-breaking REASON --actor NAME")
 }
 
 /// A document that can't come into force.

@@ -7,9 +7,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 
-use super::App;
 use super::extract::{Params, duration};
 use super::problem::{Code, Problem};
+use super::{App, now};
 use crate::record::{FileId, FileState, State as FileLifecycle, TargetName};
 use crate::view::{Cursor, Filter, HistoryEntry};
 
@@ -107,4 +107,20 @@ pub(super) async fn history(State(app): State<App>, Path(file_id): Path<String>)
         return Err(Problem::no_file(&file_id));
     }
     Ok(Json(History { file_id, entries }))
+}
+
+/// What is next, who must act, and what everything that may come would lead to.
+pub(super) async fn explain(
+    State(app): State<App>,
+    Path(file_id): Path<String>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    let file_id = FileId::trusted(&file_id);
+    app.home_partitions()?;
+    let entries = app.view.history(&file_id).await?;
+    if entries.is_empty() {
+        return Err(Problem::no_file(&file_id));
+    }
+    (app.rules.explain)(&entries, &app.view.controls(), now())
+        .map(Json)
+        .map_err(|why| Problem::new(Code::CG350, format!("the records of {file_id} don't give a file: {why}")))
 }

@@ -17,7 +17,9 @@ use tokio::sync::watch;
 
 use crate::log::{Append, Appender, Cluster};
 use crate::metrics::Metrics;
-use crate::record::{Codec, FileId, FileManifest, FileState, RoutingBundle, TargetName, Timestamp, TopicNames, Wire};
+use crate::record::{
+    Codec, Controls, FileId, FileManifest, FileState, RoutingBundle, TargetName, Timestamp, TopicNames, Wire,
+};
 use crate::view::View;
 
 mod access;
@@ -70,6 +72,9 @@ pub struct Rules {
     pub manifest_digest: fn(&FileManifest) -> String,
     /// The targets of a routing document and their owners; empty if it can't be read.
     pub targets_of: fn(&RoutingBundle) -> std::collections::BTreeMap<TargetName, String>,
+    /// A file explained from everything that is recorded about it, as JSON. The error says why the records don't fit
+    /// together.
+    pub explain: fn(&[crate::view::HistoryEntry], &Controls, Timestamp) -> Result<serde_json::Value, String>,
 }
 
 /// Why the gateway doesn't serve.
@@ -162,6 +167,7 @@ pub const ROUTES: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/files", Some(Role::Viewer)),
     ("GET", "/v1/files/{file_id}", Some(Role::Viewer)),
     ("GET", "/v1/files/{file_id}/history", Some(Role::Viewer)),
+    ("GET", "/v1/files/{file_id}/explain", Some(Role::Viewer)),
     ("POST", "/v1/files/{file_id}/interventions", Some(Role::Operator)),
     ("POST", "/v1/files/{file_id}/dispatches/{target}/interventions", Some(Role::Operator)),
     ("GET", "/v1/targets", Some(Role::Viewer)),
@@ -181,6 +187,7 @@ fn router(app: App) -> Router {
         .route("/v1/files", post(submit::submit).get(files::list))
         .route("/v1/files/{file_id}", get(files::file))
         .route("/v1/files/{file_id}/history", get(files::history))
+        .route("/v1/files/{file_id}/explain", get(files::explain))
         .route("/v1/files/{file_id}/interventions", post(interventions::on_file))
         .route("/v1/files/{file_id}/dispatches/{target}/interventions", post(interventions::on_dispatch))
         .route("/v1/targets", get(targets::list))

@@ -63,7 +63,7 @@ pub struct Submission {
 
 impl Submission {
     /// The manifest, with these values where the producer gave none.
-    fn manifest(self, produced_by: &str, produced_at: Timestamp) -> Result<FileManifest, Problem> {
+    pub(crate) fn manifest(self, produced_by: &str, produced_at: Timestamp) -> Result<FileManifest, Problem> {
         let data = match self.data {
             None => None,
             Some(raw) if raw.get().starts_with('"') => {

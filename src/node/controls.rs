@@ -2,7 +2,8 @@
 
 use crate::log::{Append, Cluster, Headers, LogError, Record};
 use crate::record::{ActiveRouting, Codec, Control, Controls, Timestamp, Topic, routing_name};
-use crate::routing::{self, Diagnostic, Loaded, Sources};
+use crate::routing::diff::{Diff, Question, diff};
+use crate::routing::{self, Diagnostic, Document, Loaded, Sources};
 
 /// Who changes something, why and when.
 #[derive(Debug, Clone, Copy)]
@@ -21,9 +22,55 @@ pub enum ApplyError {
     /// It doesn't load.
     #[error("the routing document has {} faults", .0.len())]
     Faulty(Vec<Diagnostic>),
+    /// The change is BREAKING, and nobody accepts it.
+    #[error("the change is BREAKING")]
+    Breaking(Box<Change>),
     /// The log refuses.
     #[error(transparent)]
     Log(#[from] LogError),
+}
+
+/// What a routing document changes against the one in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing was in force.
+    First,
+    /// This.
+    Compared(Diff),
+    /// The document in force can't be read by this version: every answer may be yes.
+    Unknown {
+        /// Its digest.
+        old: String,
+    },
+}
+
+impl Change {
+    fn from(in_force: Option<&ActiveRouting>, controls: &Controls, new: &Document) -> Self {
+        let Some(active) = in_force else { return Self::First };
+        let old = controls.routing(&active.routing_digest).and_then(|b| routing::load(&Sources::from(b)).ok());
+        match old {
+            Some(old) => Self::Compared(diff(&old.document, new)),
+            None => Self::Unknown { old: active.routing_digest.clone() },
+        }
+    }
+
+    /// Whether it takes a person's reason.
+    pub fn is_breaking(&self) -> bool {
+        match self {
+            Self::First => false,
+            Self::Compared(diff) => diff.is_breaking(),
+            Self::Unknown { .. } => true,
+        }
+    }
+
+    /// The five answers as they are recorded; none where nothing was in force.
+    pub fn answers(&self) -> Vec<String> {
+        match self {
+            Self::First => Vec::new(),
+            Self::Compared(diff) => diff.answers(),
+            Self::Unknown { .. } => Question::ALL.iter().map(|q| format!("{}: unknown", q.as_str())).collect(),
+        }
+    }
 }
 
 /// What became of a routing document.
@@ -33,6 +80,8 @@ pub struct Applied {
     pub digest: String,
     /// The digest of the document that it replaced.
     pub replaced: Option<String>,
+    /// What changes with it.
+    pub change: Change,
     /// What is legal in it but risky.
     pub warnings: Vec<Diagnostic>,
 }
@@ -80,25 +129,35 @@ pub fn fix_home_partitions(
     Ok(in_force)
 }
 
-/// Brings a routing document into force.
+/// Brings a routing document into force. A BREAKING change needs a reason to accept it, which is recorded with the five
+/// answers; the comparison is made inside the change of `controls`, against what it replaces.
 pub fn apply_routing(
     cluster: &dyn Cluster,
     codec: &Codec,
     sources: &Sources,
     said: Said<'_>,
+    accept_breaking: Option<&str>,
 ) -> Result<Applied, ApplyError> {
     let Loaded { document, warnings } = routing::load(sources).map_err(ApplyError::Faulty)?;
     prepare(codec)?;
     let digest = document.digest().to_owned();
     let said = (said.actor, said.reason, said.at);
     let mut replaced = None;
+    let mut change = Change::First;
     cluster.change_controls(&mut |records| {
         let controls = fold(codec, records);
-        replaced = controls.active().map(|active| active.routing_digest.clone());
-        if replaced.as_ref() == Some(&digest) {
+        let in_force = controls.active();
+        replaced = in_force.map(|active| active.routing_digest.clone());
+        change = Change::from(in_force, &controls, &document);
+        let breaking = change.is_breaking();
+        if replaced.as_ref() == Some(&digest) || (breaking && accept_breaking.is_none()) {
             return Vec::new();
         }
-        let active = ActiveRouting { routing_digest: digest.clone(), breaking_accepted: None, answers: Vec::new() };
+        let active = ActiveRouting {
+            routing_digest: digest.clone(),
+            breaking_accepted: accept_breaking.filter(|_| breaking).map(str::to_owned),
+            answers: change.answers(),
+        };
         let mut appends = Vec::new();
         if controls.control(&routing_name(&digest)).is_none() {
             appends.push(append_of(codec, &Control::keeping(sources.to_bundle(&digest), said)));
@@ -106,7 +165,10 @@ pub fn apply_routing(
         appends.push(append_of(codec, &Control::activating(active, said)));
         appends
     })?;
-    Ok(Applied { digest, replaced, warnings })
+    if change.is_breaking() && accept_breaking.is_none() && replaced.as_ref() != Some(&digest) {
+        return Err(ApplyError::Breaking(Box::new(change)));
+    }
+    Ok(Applied { digest, replaced, change, warnings })
 }
 
 /// Reads `controls` to its end.

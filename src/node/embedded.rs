@@ -71,7 +71,7 @@ impl Shared {
     /// Brings a routing document into force.
     pub fn apply(&self, sources: &Sources, reason: &str) -> Result<super::controls::Applied, ApplyError> {
         let said = Said { actor: "consign", reason, at: (self.clock)() };
-        apply_routing(self.cluster.as_ref(), &self.codec, sources, said)
+        apply_routing(self.cluster.as_ref(), &self.codec, sources, said, None)
     }
 
     /// Starts a process with workers and a gateway on a free loopback port, or on `port`.

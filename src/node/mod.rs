@@ -24,6 +24,7 @@ use crate::view::View;
 mod callbacks;
 pub mod controls;
 pub mod embedded;
+mod explained;
 mod health;
 mod observe;
 mod threads;
@@ -265,7 +266,7 @@ impl Node {
             metrics: Arc::clone(&parts.metrics),
             access,
             readiness: Arc::new(move || health.readiness()),
-            rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of },
+            rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of, explain: explained::explain },
             callbacks: callbacks::checks(Arc::clone(&parts.tokens), parts.secrets.clone(), Arc::clone(&parts.clock)),
         };
         let (stop, stopped) = oneshot::channel::<()>();

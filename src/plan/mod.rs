@@ -5,7 +5,9 @@
 //! whatever order a payload was written in.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod again;
 mod choose;
+mod consider;
 mod manifest;
 mod render;
 
@@ -14,6 +16,8 @@ use serde_json::Value as Json;
 use crate::record::{Arrival, Bytes, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, dispatch_key};
 use crate::routing::{Document, Target, canonical_json, code, sha256_digest};
 
+pub use again::{Replanned, Verdict, replan, verify};
+pub use consider::{Considered, Why, consider};
 pub use manifest::{MAX_ATTRIBUTE, MAX_ATTRIBUTES, MAX_DATA, MAX_LOCATION, MAX_NAME, check_manifest, manifest_digest};
 
 /// Version of this code. It is raised whenever the same inputs would give other bytes.

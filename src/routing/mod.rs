@@ -42,6 +42,7 @@
 mod canonical;
 pub mod code;
 mod diagnostic;
+pub mod diff;
 mod document;
 mod expression;
 mod node;
@@ -53,9 +54,9 @@ mod template;
 
 pub use canonical::{canonical_json, sha256_digest};
 pub use diagnostic::Diagnostic;
-pub(crate) use document::{Content, FileType};
+pub(crate) use document::{Content, FileType, Route};
 pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Target, TargetSummary};
-pub(crate) use expression::Evaluator;
+pub(crate) use expression::{Evaluator, Expression, shown};
 pub use expression::{MAX_ITEMS, MAX_SEARCHED_BYTES, MAX_SOURCE, MAX_SUM_BYTES, Response, Rule, response_rule};
 pub use read::{MAX_DOCUMENT_BYTES, load};
 pub use schema::Schema;

@@ -70,6 +70,11 @@ impl Table {
         self.columns.iter().any(|known| known == column)
     }
 
+    /// The keys of its rows, sorted.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.rows.keys().map(String::as_str)
+    }
+
     /// The row of a key.
     pub fn row(&self, key: &str) -> Option<&BTreeMap<String, String>> {
         self.rows.get(key)

@@ -10,7 +10,7 @@ use super::node::{Kind, Node};
 use super::read::Loader;
 
 /// JSON whose leaves may be expressions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Template {
     /// Just this value.
     Value(Json),
@@ -65,6 +65,16 @@ impl Template {
                 Json::Object(map)
             }
         }))
+    }
+
+    /// Every expression of it.
+    pub(super) fn expressions<'t>(&'t self, all: &mut Vec<&'t Expression>) {
+        match self {
+            Self::Value(_) => {}
+            Self::Leaf(expression) => all.push(expression),
+            Self::List(items) => items.iter().for_each(|item| item.expressions(all)),
+            Self::Map(fields) => fields.values().for_each(|field| field.expressions(all)),
+        }
     }
 
     /// Whether the rendered JSON can have a value at this place. False only where that is certain.

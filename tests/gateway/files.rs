@@ -178,3 +178,22 @@ async fn the_history_is_in_the_order_of_versions() {
     assert_eq!(history["entries"][1]["target"], "billing");
     world.get("/v1/files/nothing/history").await.expect_problem(404, "CG320");
 }
+
+#[tokio::test]
+async fn a_file_is_explained_from_everything_recorded_about_it() {
+    let world = World::start().await;
+    world.get("/v1/files/inv-1/explain").await.expect_problem(404, "CG320");
+    for id in ["inv-1", "inv-2"] {
+        let manifest = serde_json::json!({"file_id": id, "schema_version": 1, "file_type": "t", "name": "n"});
+        world.post("/v1/files", &manifest).await.expect(202);
+    }
+    for manifest in world.appended(Topic::Manifests) {
+        accept(&world, &manifest, State::Distributing);
+    }
+    let problem = world.get("/v1/files/inv-1/explain").await;
+    problem.expect_problem(500, "CG350");
+    let mut refused = event(2, Judgement::Refused);
+    refused.target = Some(TargetName::trusted("billing"));
+    world.event("inv-2", 1, refused);
+    assert_eq!(world.get("/v1/files/inv-2/explain").await.expect(200)["entries"], 2);
+}

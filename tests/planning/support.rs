@@ -27,6 +27,11 @@ pub fn shipped_sources() -> Sources {
     Sources { name: "config/routing.yaml".to_owned(), document, files }
 }
 
+/// `config/routing.yaml`, loaded.
+pub fn shipped() -> Document {
+    load(&shipped_sources()).unwrap_or_else(|errors| panic!("{}", lines(&errors))).document
+}
+
 /// One of `config/examples/*.json`.
 pub struct Example {
     pub name: String,

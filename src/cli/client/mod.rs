@@ -17,6 +17,7 @@ use crate::record::{FileState, State, Timestamp};
 
 mod api;
 mod dead_letters;
+mod explain;
 mod files;
 mod interventions;
 mod submit;
@@ -25,6 +26,7 @@ mod targets;
 pub use super::failure::{Failure, FailureBody};
 pub use api::Api;
 pub use dead_letters::DeadLetterCommand;
+pub use explain::ExplainArgs;
 pub use files::{HistoryArgs, LsArgs, StatusArgs};
 pub use interventions::{InterveneArgs, ResubmitArgs};
 pub use submit::{SubmitArgs, Submitted, SubmittedFile};
@@ -53,6 +55,8 @@ pub enum ClientCommand {
     Status(StatusArgs),
     /// Show everything recorded about a file.
     History(HistoryArgs),
+    /// Explain a file: what is next, who must act, and what everything that may come would lead to.
+    Explain(ExplainArgs),
     /// List files, oldest first.
     Ls(LsArgs),
     /// Decide what only a person can: retry, confirm or fail a dispatch, or cancel a file.
@@ -106,6 +110,7 @@ async fn dispatch(command: ClientCommand, api: &Api, screen: &mut Screen<'_>) ->
         ClientCommand::Submit(args) => submit::run(args, api, screen).await,
         ClientCommand::Status(args) => files::status(args, api, screen).await,
         ClientCommand::History(args) => files::history(args, api, screen).await,
+        ClientCommand::Explain(args) => explain::explain(args, api, screen).await,
         ClientCommand::Ls(args) => files::ls(args, api, screen).await,
         ClientCommand::Intervene(args) => interventions::intervene(args, api, screen).await,
         ClientCommand::Resubmit(args) => interventions::resubmit(args, api, screen).await,

@@ -39,6 +39,7 @@ fn lines_that_people_type_are_understood() {
         "submit a.json b.json --wait 30s",
         "status inv-17 --watch --output json",
         "history inv-17 --url http://127.0.0.1:1",
+        "explain inv-17 --output json",
         "ls --held --owner team-b --overdue --target billing --state FAILED",
         "intervene inv-17 billing confirm --reason seen --evidence 4711 --seen-version 8",
         "intervene inv-17 cancel --reason mistake",

@@ -187,6 +187,8 @@ pub struct RoutingApplied {
     pub digest: String,
     /// The digest that was in force before; null for the first.
     pub replaced: Option<String>,
+    /// The five answers of the change; none for the first document.
+    pub answers: Vec<String>,
     /// What is legal but risky.
     pub warnings: Vec<Diagnostic>,
 }

@@ -9,6 +9,7 @@ use crate::gateway::{ROUTES, Role};
 use crate::record::Topic;
 
 mod administration;
+mod foreseen;
 
 type Definitions = Map<String, Value>;
 
@@ -16,6 +17,7 @@ type Definitions = Map<String, Value>;
 pub fn schemas() -> Vec<(&'static str, Value)> {
     let mut definitions = definitions();
     administration::define(&mut definitions);
+    foreseen::define(&mut definitions);
     [
         ("submit", "Submitted"),
         ("status", "FileState"),
@@ -35,6 +37,10 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("schemas-check", "SchemasChecked"),
         ("routing-check", "RoutingChecked"),
         ("routing-apply", "RoutingApplied"),
+        ("routing-diff", "RoutingDiff"),
+        ("plan", "Foreseen"),
+        ("simulate", "Simulated"),
+        ("explain", "Explanation"),
         ("offsets-repair", "OffsetsRepaired"),
         ("verify", "Verified"),
         ("machine", "Machine"),
@@ -114,6 +120,13 @@ fn describe(method: &str, path: &str) -> Operation {
             "Everything recorded about a file. Reads its home partition: not for dashboards.",
             None,
             &[(200, Some("HistoryOfFile"))],
+            &[],
+        ),
+        ("GET", "/v1/files/{file_id}/explain") => (
+            "What is next and when, who must act, and what each outcome and each intervention would lead to. Reads the file's \
+             home partition: not for dashboards.",
+            None,
+            &[(200, Some("Explanation"))],
             &[],
         ),
         (_, "/v1/files/{file_id}/interventions") => (
@@ -263,6 +276,7 @@ fn definitions() -> Definitions {
     define("Judged", object(&judged));
     define("Report", callback_report(&text, &integer));
     define("Recorded", object(&[("status", or_null(&reference("Status")))]));
+    foreseen::define_explanation(&mut definitions, &text, &integer, &boolean);
     define_targets(&mut definitions, &text, &integer, &boolean);
     define_dead_letters(&mut definitions, &text, &integer);
     definitions

@@ -1,6 +1,6 @@
 //! What is asked of an expression before it is taken in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators};
 use cel::{Context, IdedExpr};
@@ -68,9 +68,12 @@ impl Scope {
     }
 }
 
-/// Refuses what isn't declared and what wouldn't be bounded.
-pub(super) fn check(tree: &IdedExpr, scope: Scope, tables: &BTreeMap<String, Table>) -> Result<(), String> {
-    Checker { scope, tables, bound: Vec::new(), in_comprehension: false, depth: 0 }.expression(tree, true)
+/// Refuses what isn't declared and what wouldn't be bounded. Gives the names of the tables that it reads, sorted.
+pub(super) fn check(tree: &IdedExpr, scope: Scope, tables: &BTreeMap<String, Table>) -> Result<Vec<String>, String> {
+    let read = BTreeSet::new();
+    let mut checker = Checker { scope, tables, bound: Vec::new(), in_comprehension: false, depth: 0, read };
+    checker.expression(tree, true)?;
+    Ok(checker.read.into_iter().collect())
 }
 
 struct Checker<'a> {
@@ -80,6 +83,8 @@ struct Checker<'a> {
     bound: Vec<&'a str>,
     in_comprehension: bool,
     depth: usize,
+    /// The tables that are read.
+    read: BTreeSet<String>,
 }
 
 impl<'a> Checker<'a> {
@@ -188,9 +193,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn check_table(&self, call: &CallExpr) -> Result<(), String> {
+    fn check_table(&mut self, call: &CallExpr) -> Result<(), String> {
         match call.args.first().map(|arg| &arg.expr) {
-            Some(Expr::Literal(LiteralValue::String(name))) if self.tables.contains_key(name.inner()) => Ok(()),
+            Some(Expr::Literal(LiteralValue::String(name))) if self.tables.contains_key(name.inner()) => {
+                self.read.insert(name.inner().to_owned());
+                Ok(())
+            }
             Some(Expr::Literal(LiteralValue::String(name))) => {
                 let nearest = nearest_one(name.inner(), self.tables.keys().map(String::as_str));
                 Err(format!("there is no table `{}`{nearest}", name.inner()))

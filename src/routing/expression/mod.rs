@@ -8,6 +8,7 @@
 mod check;
 mod cost;
 mod response;
+mod split;
 mod value;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,15 @@ pub(super) enum Scope {
 pub(crate) struct Expression {
     source: Arc<str>,
     tree: Arc<IdedExpr>,
+    /// The tables that it reads.
+    tables: Arc<[String]>,
+}
+
+impl PartialEq for Expression {
+    /// Two are one where they mean the same by their form: white space doesn't count.
+    fn eq(&self, other: &Self) -> bool {
+        self.tree == other.tree
+    }
 }
 
 impl fmt::Debug for Expression {
@@ -64,15 +74,39 @@ impl Expression {
         with_room(|| {
             let program = ENV.compile(source).map_err(|errors| parse_error(&errors))?;
             let mut tree = program.expression().clone();
-            check::check(&tree, scope, tables)?;
+            let tables = check::check(&tree, scope, tables)?.into();
             cost::count_costs(&mut tree);
-            Ok(Self { source: source.into(), tree: Arc::new(tree) })
+            Ok(Self { source: source.into(), tree: Arc::new(tree), tables })
         })
     }
 
     /// The text as it stands in the document.
     pub(crate) fn source(&self) -> &str {
         &self.source
+    }
+
+    /// The conditions that all must hold for this one to hold: what stands between its `&&`, itself if there is none.
+    pub(crate) fn conjuncts(&self) -> Vec<Self> {
+        let parts = split::conjuncts(&self.source);
+        let compiled: Option<Vec<Self>> = parts.iter().map(|part| self.part(part)).collect();
+        compiled.filter(|parts| parts.len() > 1).unwrap_or_else(|| vec![self.clone()])
+    }
+
+    /// A part of this expression, which has been checked as a whole.
+    fn part(&self, source: &str) -> Option<Self> {
+        let source = source.trim();
+        let compiled = with_room(|| {
+            let mut tree = ENV.compile(source).map_err(|errors| parse_error(&errors))?.expression().clone();
+            cost::count_costs(&mut tree);
+            Ok(tree)
+        });
+        let tables = Arc::clone(&self.tables);
+        compiled.ok().map(|tree| Self { source: source.into(), tree: Arc::new(tree), tables })
+    }
+
+    /// The tables that it reads, by name.
+    pub(super) fn tables(&self) -> &[String] {
+        &self.tables
     }
 }
 
@@ -96,7 +130,7 @@ fn with_room<T: Send>(read: impl FnOnce() -> Result<T, String> + Send) -> Result
 const MAX_SHOWN: usize = 120;
 
 /// An expression as messages show it: on one line, and not all of a long one.
-pub(super) fn shown(source: &str) -> String {
+pub(crate) fn shown(source: &str) -> String {
     let line = source.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{}…", &line[..end]),

@@ -46,7 +46,8 @@ pub(super) fn define(definitions: &mut Definitions) {
     define("Diagnostic", object(&diagnostic));
     let found = [("errors", list_of("Diagnostic")), ("warnings", list_of("Diagnostic"))];
     define("RoutingChecked", object(&[("digest", or_null(&text)), found[0].clone(), found[1].clone()]));
-    define("RoutingApplied", object(&[("digest", text.clone()), ("replaced", or_null(&text)), found[1].clone()]));
+    let applied = [("digest", text.clone()), ("replaced", or_null(&text)), ("answers", list(&text)), found[1].clone()];
+    define("RoutingApplied", object(&applied));
     let offset = object(&[
         ("topic", text.clone()),
         ("partition", integer.clone()),

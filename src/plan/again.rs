@@ -1,0 +1,116 @@
+//! A recorded plan made again, and a recorded arrival planned under another document.
+
+use std::collections::BTreeMap;
+
+use super::{Inputs, Limits, PLANNER_VERSION, plan};
+use crate::record::{Arrival, Failure, FileId, PlannedDispatch, TargetName};
+use crate::routing::Document;
+
+/// What making a recorded plan again shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the same, byte for byte.
+    Equal,
+    /// It is another one; in words, where.
+    Different(String),
+    /// It can't be made again; in words, why.
+    NotProvable(String),
+}
+
+/// Makes a recorded plan again from the arrival and the routing document that it names. `recorded` is whole and in order;
+/// `routing` is `None` where the document isn't known or can't be loaded.
+pub fn verify(arrival: &Arrival, routing: Option<&Document>, recorded: &[PlannedDispatch]) -> Verdict {
+    let not_provable = |text: String| Verdict::NotProvable(text);
+    let Some(first) = recorded.first() else { return not_provable("there is no plan record".to_owned()) };
+    if first.planner_version != PLANNER_VERSION {
+        let text = format!("it was made by planner version {}, this is {PLANNER_VERSION}", first.planner_version);
+        return not_provable(text);
+    }
+    let Some(routing) = routing.filter(|routing| routing.digest() == first.routing_digest) else {
+        return not_provable(format!("the routing document {} isn't there", first.routing_digest));
+    };
+    let again = plan(Inputs {
+        arrival,
+        routing,
+        version: first.version,
+        cause: &first.cause,
+        planned_at: first.planned_at,
+        limits: Limits::default(),
+    });
+    match again {
+        Ok(again) if again == recorded => Verdict::Equal,
+        Ok(again) => {
+            let differs = again.iter().zip(recorded).find(|(again, recorded)| again != recorded);
+            Verdict::Different(match differs {
+                Some((_, recorded)) => format!("the dispatch to {} is another one", recorded.target),
+                None => format!("{} dispatches are recorded, {} are planned", recorded.len(), again.len()),
+            })
+        }
+        Err(failure) => Verdict::Different(format!("it fails: {} {}", failure.code, failure.text)),
+    }
+}
+
+/// What another routing document means for a file that arrived under the old one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replanned {
+    /// The file.
+    pub file_id: FileId,
+    /// Why it would fail validation under the new document, or why it failed under the old one and doesn't any more.
+    pub validation: Option<String>,
+    /// Targets that it would go to and didn't.
+    pub gained: Vec<TargetName>,
+    /// Targets that it went to and wouldn't.
+    pub lost: Vec<TargetName>,
+    /// Targets that would get another request: other bytes, another address, other headers or another key.
+    pub changed: Vec<TargetName>,
+}
+
+/// Plans an arrival under both documents; `None` if it gets the same requests under either.
+pub fn replan(arrival: &Arrival, old: &Document, new: &Document) -> Option<Replanned> {
+    let of = |routing| {
+        let inputs = Inputs {
+            arrival,
+            routing,
+            version: arrival.version + 1,
+            cause: &arrival.cause,
+            planned_at: arrival.received_at,
+            limits: Limits::default(),
+        };
+        plan(inputs)
+    };
+    let (before, after) = (of(old), of(new));
+    let validation = match (&before, &after) {
+        (Ok(_), Err(failure)) => Some(format!("fails validation: {}", words(failure))),
+        (Err(failure), Ok(_)) => Some(format!("fails validation no more: {}", words(failure))),
+        (Err(before), Err(after)) if before.code != after.code => {
+            Some(format!("fails validation otherwise: {} → {}", words(before), words(after)))
+        }
+        _ => None,
+    };
+    let (before, after) = (by_target(before), by_target(after));
+    let missing_in = |all: &BTreeMap<TargetName, PlannedDispatch>, other: &BTreeMap<TargetName, PlannedDispatch>| {
+        all.keys().filter(|target| !other.contains_key(*target)).cloned().collect::<Vec<_>>()
+    };
+    let differs = |(target, dispatch): (&TargetName, &PlannedDispatch)| {
+        let other = before.get(target)?;
+        (other.request != dispatch.request || other.transport != dispatch.transport).then(|| target.clone())
+    };
+    let replanned = Replanned {
+        file_id: arrival.file_id.clone(),
+        validation,
+        gained: missing_in(&after, &before),
+        lost: missing_in(&before, &after),
+        changed: after.iter().filter_map(differs).collect(),
+    };
+    let is_same = replanned.validation.is_none()
+        && [&replanned.gained, &replanned.lost, &replanned.changed].iter().all(|targets| targets.is_empty());
+    (!is_same).then_some(replanned)
+}
+
+fn words(failure: &Failure) -> String {
+    format!("{} {}", failure.code, failure.text)
+}
+
+fn by_target(plan: Result<Vec<PlannedDispatch>, Failure>) -> BTreeMap<TargetName, PlannedDispatch> {
+    plan.unwrap_or_default().into_iter().map(|dispatch| (dispatch.target.clone(), dispatch)).collect()
+}

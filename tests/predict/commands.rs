@@ -1,0 +1,118 @@
+//! The commands that answer before anything is sent, as the binary runs them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+
+fn consign(args: &[&str]) -> Output {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    Command::new(env!("CARGO_BIN_EXE_consign")).args(args).current_dir(root).output().unwrap()
+}
+
+fn exit(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+const ROUTING: [&str; 2] = ["--routing", "config/routing.yaml"];
+
+fn with_routing<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    [args, &ROUTING].concat()
+}
+
+/// A command's answer as JSON, which fits the command's schema.
+fn answer(command: &str, output: &Output) -> Json {
+    let json: Json = serde_json::from_str(&text(output)).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    let schema = fs::read_to_string(format!("docs/api/output/{command}.schema.json")).unwrap();
+    let schema: Json = serde_json::from_str(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let faults: Vec<String> = validator.iter_errors(&json).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(faults.is_empty(), "{faults:?}");
+    json
+}
+
+#[test]
+fn plan_shows_every_target_with_its_reason() {
+    let output = consign(&with_routing(&["plan", "config/examples/04-one-to-many.json", "--at", "1767225600000"]));
+    assert_eq!(exit(&output), 0);
+    let shown = text(&output);
+    assert!(
+        shown.contains("to billing: `file.type in ['invoice', 'statement', 'order']`; payload announcement"),
+        "{shown}"
+    );
+    assert!(shown.contains("not to crm: `file.type == 'contact'` doesn't hold"), "{shown}");
+    let output = consign(&with_routing(&["plan", "config/examples/04-one-to-many.json", "--output", "json"]));
+    let json = answer("plan", &output);
+    assert_eq!(json["dispatches"].as_array().unwrap().len(), 3);
+    assert_eq!(json["not_chosen"].as_array().unwrap().len(), 5);
+    let output = consign(&with_routing(&["plan", "config/examples/10-validation-failure.json"]));
+    assert_eq!(exit(&output), 1);
+    assert!(text(&output).contains("fails validation: CG123"));
+    assert_eq!(exit(&consign(&["plan", "nowhere.json", "--routing", "nowhere.yaml"])), 2);
+}
+
+#[test]
+fn simulate_ends_as_the_file_does() {
+    let simulate = |example: &str, script: &str| {
+        let path = format!("config/examples/{example}.json");
+        consign(&with_routing(&["simulate", &path, "--script", script, "--output", "json"]))
+    };
+    for (example, script, code, end) in [
+        ("01-one-to-one", "billing: ok", 0, "COMPLETED"),
+        ("08-rejected-and-resubmitted", "partner: 422", 1, "FAILED"),
+        ("09-held-and-confirmed", "legacy: timeout", 5, "person"),
+    ] {
+        let output = simulate(example, script);
+        let json = answer("simulate", &output);
+        assert_eq!((exit(&output), json["end"]["what"].as_str().unwrap()), (code, end), "{example}");
+    }
+    assert_eq!(exit(&simulate("01-one-to-one", "elsewhere: ok")), 2);
+    assert_eq!(exit(&simulate("01-one-to-one", "billing: maybe")), 2);
+    let output = consign(&with_routing(&["simulate", "config/examples/01-one-to-one.json", "--output", "json"]));
+    let json = answer("simulate", &output);
+    assert_eq!((exit(&output), json["most_requests"]["billing"]["by_itself"].as_i64()), (0, Some(8)));
+}
+
+#[test]
+fn diff_ends_with_no_where_the_change_is_breaking() {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = fs::read_to_string("config/routing.yaml").unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    for sub in ["schemas", "tables"] {
+        fs::create_dir_all(folder.path().join("examples").join(sub)).unwrap();
+        for entry in fs::read_dir(format!("config/examples/{sub}")).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.path().join("examples").join(sub).join(entry.file_name())).unwrap();
+        }
+    }
+    let same = write("same.yaml", &shipped.replace("owner: team-crm", "owner: team-sales"));
+    let output = consign(&["routing", "diff", "config/routing.yaml", &same]);
+    assert_eq!(exit(&output), 0);
+    assert!(text(&output).contains("owner: team-crm → team-sales") && text(&output).ends_with("not breaking\n"));
+    let other = write("other.yaml", &shipped.replace("amount: \"=data.amount\"", "amount: \"=data.amount * 2\""));
+    let history = write(
+        "history.jsonl",
+        "{\"file_id\": \"a\", \"schema_version\": 2, \"file_type\": \"invoice\", \
+        \"name\": \"a\", \"data\": {\"account_id\": \"A-100\", \"amount\": 1}}\n{\"file_id\": \"b\", \"schema_version\": 1, \
+        \"file_type\": \"note\", \"name\": \"b\"}\n",
+    );
+    let output =
+        consign(&["routing", "diff", "config/routing.yaml", &other, "--history", &history, "--output", "json"]);
+    assert_eq!(exit(&output), 1);
+    let json = answer("routing-diff", &output);
+    assert_eq!((json["breaking"].as_bool(), json["answers"]["routing"].as_bool()), (Some(true), Some(true)));
+    assert_eq!(json["answers"]["retry_semantics"].as_bool(), Some(false));
+    assert_eq!(json["history"]["files"].as_i64(), Some(2));
+    assert_eq!(json["history"]["changed"][0]["changed"][0].as_str(), Some("billing"));
+    let faulty = write("faulty.yaml", "targets: {}");
+    assert_eq!(exit(&consign(&["routing", "diff", "config/routing.yaml", &faulty])), 2);
+}

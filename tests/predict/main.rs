@@ -1,0 +1,7 @@
+//! What is foretold of a file is what the engine does: random documents, manifests and scripts, on the in-process log.
+
+mod commands;
+mod courses;
+mod explained;
+mod generate;
+mod stage;
