@@ -9,6 +9,7 @@ instance = "node-a"
 workers = 3
 roles = ["engine"]
 stop_within = "7s"
+max_clock_skew = "3s"
 [kafka]
 bootstrap = "127.0.0.1:1,127.0.0.1:2"
 prefix = "x."
@@ -76,6 +77,7 @@ async fn every_key_reaches_what_it_is_for() {
     let connection = Connection::unasked(config(EVERY_KEY)).unwrap();
     let parts = parts(&connection).unwrap();
     assert_eq!((parts.instance.as_str(), parts.workers, parts.stop_within.as_secs()), ("node-a", 3, 7));
+    assert_eq!(parts.max_clock_skew.as_secs(), 3);
     assert_eq!(parts.retention.as_secs(), 9 * 86_400);
     assert_eq!(parts.names.prefix(), "x.");
     assert_eq!(parts.gateway, None, "an engine alone has no gateway");
