@@ -1,6 +1,7 @@
 //! Several processes of the binary on a real broker and registry; `make test` starts both.
 
 mod commands;
+mod left_alone;
 mod outage;
 mod python;
 mod refusals;

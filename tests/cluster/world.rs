@@ -17,6 +17,7 @@ use consign::record::{
 };
 use consign::verify::{Due, Options, Report, Request, check};
 use consign::view::View;
+use serde_json::{Value, json};
 
 pub const HOME_PARTITIONS: i32 = 6;
 /// Only a failing test waits for so long.
@@ -58,6 +59,15 @@ impl Process {
     /// What `/metrics` says.
     pub async fn metrics(&self) -> String {
         reqwest::get(format!("{}/metrics", self.url)).await.unwrap().text().await.unwrap()
+    }
+
+    /// Announces a file over HTTP and waits for its end; gives status and answer.
+    pub async fn submit_and_wait(&self, file_id: &str) -> (u16, Value) {
+        let manifest = json!({"file_id": file_id, "schema_version": 1, "file_type": "batch", "name": file_id,
+            "data": {"n": file_id}});
+        let reply = reqwest::Client::new().post(format!("{}/v1/files?wait=60s", self.url)).json(&manifest).send().await;
+        let reply = reply.unwrap();
+        (reply.status().as_u16(), reply.json().await.unwrap())
     }
 
     /// Runs the binary's client against this process; gives exit code and output.
@@ -134,11 +144,24 @@ impl World {
 
     /// Starts `consign run` with two workers; waits until it says where it listens.
     pub fn start(&self, instance: &str) -> Process {
+        self.launch(instance, &["--log-level", "warn"], Stdio::inherit())
+    }
+
+    /// The same, with what it logs as JSON in a file.
+    pub fn start_logging(&self, instance: &str) -> (Process, PathBuf) {
+        let path = self.folder.path().join(format!("{instance}.log"));
+        let file = std::fs::File::create(&path).unwrap();
+        (self.launch(instance, &["--log-format", "json", "--log-level", "consign=debug,info"], file.into()), path)
+    }
+
+    fn launch(&self, instance: &str, more: &[&str], log: Stdio) -> Process {
         let mut child = consign()
-            .args(["run", "--instance", instance, "--workers", "2", "--listen", "127.0.0.1:0", "--log-level", "warn"])
+            .args(["run", "--instance", instance, "--workers", "2", "--listen", "127.0.0.1:0"])
+            .args(more)
             .arg("--config")
             .arg(self.folder.path().join("consign.toml"))
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
