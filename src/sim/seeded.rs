@@ -45,6 +45,9 @@ pub fn run_seed(seed: u64, actions: usize) -> SeedReport {
         home_partitions: i32::try_from(draws.between(1, 3)).expect("small"),
         acks_partitions: i32::try_from(draws.between(1, 2)).expect("small"),
         max_batch: *draws.one_of(&[2, 7, 500]),
+        stores_survive: seed % 2 == 1,
+        // Nothing stays in memory that the store has.
+        memory_budget: if matches!(seed % 4, 1 | 2) { 0 } else { 64 * 1024 * 1024 },
         ..WorldOptions::new(SIMULATED_DOCUMENT)
     };
     let mut storm = Storm::new(World::new(options), draws);
@@ -166,6 +169,7 @@ impl Run {
         for observed in self.storm.world.observed() {
             let name = match observed {
                 Observed::Restored { .. } => "sim.restored".to_owned(),
+                Observed::StoreEmpty { reason, .. } => format!("sim.store.{}", reason.as_str()),
                 Observed::Aborted { cause } => format!("sim.aborted.{cause}"),
                 Observed::Escalated { .. } => "sim.escalated".to_owned(),
                 Observed::Duplicate { what } => format!("sim.duplicate.{what}"),
@@ -175,6 +179,9 @@ impl Run {
                 _ => continue,
             };
             *self.counts.entry(name).or_default() += 1;
+        }
+        for (harm, count) in &self.storm.world.harm {
+            self.counts.insert(format!("sim.store_{harm}"), *count);
         }
         for (name, count) in &self.storm.counts {
             self.counts.insert(format!("sim.{name}"), *count);

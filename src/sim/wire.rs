@@ -163,18 +163,22 @@ impl Log for WatchedLog {
         self.inner.reader(partitions)
     }
 
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError> {
+    fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError> {
+        self.inner.reader_from(positions)
+    }
+
+    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
         let attempts: Vec<String> = appends
             .iter()
             .filter(|a| a.topic == Topic::Attempts && a.value.is_some())
             .map(|a| String::from_utf8_lossy(&a.key).into_owned())
             .collect();
         let bytes = appends.iter().map(|a| a.key.len() + a.value.as_ref().map_or(0, Vec::len)).sum();
-        self.inner.transact(appends, positions)?;
+        let next = self.inner.transact(appends, positions)?;
         let mut wire = self.wire.lock();
         wire.confirmed.extend(attempts);
         wire.largest_transaction = wire.largest_transaction.max(bytes);
-        Ok(())
+        Ok(next)
     }
 
     fn rebuild(&mut self) -> Result<(), LogError> {

@@ -16,6 +16,7 @@ use crate::record::{
     OutcomeKind, Status, TargetName, Timestamp, Topic, TopicNames, dispatch_key, file_key, home_partition,
 };
 use crate::routing::{self, Sources, sha256_digest};
+use crate::store::{Shelves, Stores};
 use crate::transport::AckTokens;
 use crate::verify::{self, Due, Request};
 
@@ -41,6 +42,10 @@ pub struct WorldOptions {
     pub max_clock_skew_ms: Option<i64>,
     /// How long a settled file is remembered, in milliseconds.
     pub retention_ms: i64,
+    /// Whether stores outlive their processes; then a crash may harm them.
+    pub stores_survive: bool,
+    /// See [`WorkerOptions::memory_budget`].
+    pub memory_budget: usize,
 }
 
 impl WorldOptions {
@@ -55,6 +60,8 @@ impl WorldOptions {
             max_clock_skew_ms: None,
             max_batch_bytes: 4 * 1024 * 1024,
             retention_ms: 6 * 3_600_000,
+            stores_survive: false,
+            memory_budget: 256 * 1024 * 1024,
         }
     }
 }
@@ -111,6 +118,10 @@ pub struct World {
     follower: Box<dyn Reader>,
     states: BTreeMap<FileId, FileState>,
     interventions: u64,
+    /// The disks, by the identity of the worker whose they are.
+    shelves: BTreeMap<String, Shelves>,
+    /// What crashes did to stores.
+    pub(super) harm: BTreeMap<&'static str, u64>,
 }
 
 impl World {
@@ -151,6 +162,8 @@ impl World {
             follower,
             states: BTreeMap::new(),
             interventions: 0,
+            shelves: BTreeMap::new(),
+            harm: BTreeMap::new(),
             options,
         };
         let homing = Control::homing(world.options.home_partitions, ("consign", "a world begins", START));
@@ -189,6 +202,8 @@ impl World {
             max_batch: self.options.max_batch,
             max_clock_skew_ms: self.options.max_clock_skew_ms,
             max_batch_bytes: self.options.max_batch_bytes,
+            stores: self.stores_of(identity),
+            memory_budget: self.options.memory_budget,
             ..WorkerOptions::new(identity, names)
         };
         let inner = self.cluster.worker(identity).expect("the identity is no reserved one");
@@ -203,9 +218,40 @@ impl World {
         self.workers.insert(identity.to_owned(), worker)
     }
 
+    /// The disk of a worker. A process that begins beside one with the same identity is on another machine.
+    fn stores_of(&mut self, identity: &str) -> Stores {
+        if !self.options.stores_survive {
+            return Stores::Memory;
+        }
+        if self.workers.contains_key(identity) {
+            self.shelves.insert(identity.to_owned(), Shelves::default());
+        }
+        Stores::Shelves(self.shelves.entry(identity.to_owned()).or_default().clone())
+    }
+
+    /// What a crash does to the stores of a worker: often nothing, else they lose their last writes, or all, or a bit.
+    fn harm_stores(&mut self, identity: &str) {
+        let Some(shelves) = self.shelves.get(identity) else { return };
+        for partition in shelves.partitions() {
+            let crashes: u64 = self.harm.values().sum();
+            let draw = usize::try_from(crashes % 8).expect("small");
+            let harm = match draw {
+                1 => {
+                    shelves.lose(partition);
+                    "lost"
+                }
+                2 | 5 if shelves.take_back(partition, draw) > 0 => "taken_back",
+                3 if shelves.corrupt(partition, draw * 31 + usize::try_from(crashes).unwrap_or(0)) => "corrupted",
+                _ => "kept",
+            };
+            *self.harm.entry(harm).or_default() += 1;
+        }
+    }
+
     /// Kills a worker with everything that is on its wire.
     pub fn crash(&mut self, identity: &str) {
         self.workers.remove(identity);
+        self.harm_stores(identity);
         self.wire.lock().parcels.retain(|_, parcel| parcel.worker != identity);
     }
 

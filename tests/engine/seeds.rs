@@ -13,7 +13,7 @@ use consign::sim::{SeedReport, run_seed};
 const ACTIONS: usize = 500;
 
 /// What must have happened at least once over the set.
-const SEEN: [&str; 42] = [
+const SEEN: [&str; 47] = [
     "files.COMPLETED",
     "files.FAILED",
     "dispatches.HELD",
@@ -56,6 +56,11 @@ const SEEN: [&str; 42] = [
     "sim.report.contradiction",
     "sim.routing_switched",
     "sim.forgotten",
+    "sim.store.corrupt",
+    "sim.store_corrupted",
+    "sim.store_kept",
+    "sim.store_lost",
+    "sim.store_taken_back",
 ];
 
 fn run(seed: u64) -> SeedReport {
