@@ -32,6 +32,8 @@ pub struct Config {
     pub registry: Registry,
     /// The record schemas.
     pub schemas: Schemas,
+    /// The engine's local state.
+    pub store: Store,
     /// The HTTP API.
     pub gateway: GatewayConfig,
     /// Ack tokens.
@@ -101,6 +103,16 @@ pub struct Topics {
     /// How long a settled file is remembered.
     #[serde(deserialize_with = "duration")]
     pub retention: Duration,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Directory below which each process has its own; empty for memory.
+    pub dir: String,
+    /// What open files may take in memory, in MiB.
+    pub memory_budget_mib: usize,
 }
 
 /// `[registry]`

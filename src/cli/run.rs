@@ -1,7 +1,7 @@
 //! `consign run`: engine, transports and gateway on a broker.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +21,10 @@ use crate::gateway::{Access, Role as CallerRole, Token};
 use crate::log::kafka::Difference;
 use crate::metrics::Metrics;
 use crate::node::controls::read_controls;
-use crate::node::{Node, NodeParts, StartError};
+use crate::node::{Node, NodeParts, StartError, StoreParts};
 use crate::record::Confirmation;
 use crate::routing::{self, Document, Sources};
+use crate::store::Stores;
 use crate::transport::AckTokens;
 
 /// How long a process that starts waits for its broker; whoever starts both at once need not order them.
@@ -120,8 +121,12 @@ async fn start(args: &RunArgs, config: Config, globals: &Globals) -> Result<Node
     let waiting = Waiting::begin(globals.output, format!("the broker {}", config.kafka.bootstrap));
     let connection = Connection::with(config, BROKER_PATIENCE)?;
     drop(waiting);
-    connection.ask(globals.output, |connection| check(connection, args))?;
-    let parts = parts(&connection)?;
+    let cluster_id = connection.ask(globals.output, |connection| {
+        check(connection, args)?;
+        cluster_id(connection)
+    })?;
+    let mut parts = parts(&connection)?;
+    parts.store.cluster_id = cluster_id;
     Node::start(parts).await.map_err(|e| match e {
         StartError::Log(e) => connection.log_failure(&e),
         StartError::Gateway(e) => usage("CG400", format!("[gateway]: {e}")),
@@ -147,10 +152,32 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
         retention: config.topics.retention,
         max_clock_skew: config.process.max_clock_skew,
         stop_within: config.process.stop_within,
+        store: store(config),
         gateway,
         egress: outbound::egress(&config.egress).map_err(|text| usage("CG400", text))?,
         secrets: outbound::secrets(config),
         public_url: outbound::public_url(config),
+    })
+}
+
+/// Each process has a directory of its own below the configured one.
+fn store(config: &Config) -> StoreParts {
+    let stores = if config.store.dir.is_empty() {
+        Stores::Memory
+    } else {
+        Stores::Directory(Path::new(&config.store.dir).join(&config.process.instance))
+    };
+    StoreParts { stores, memory_budget: config.store.memory_budget_mib * 1024 * 1024, cluster_id: String::new() }
+}
+
+/// The id of the cluster: without it the store of another one could be taken for one of this.
+fn cluster_id(connection: &Connection) -> Result<String, Failure> {
+    if connection.config.store.dir.is_empty() {
+        return Ok(String::new());
+    }
+    connection.cluster.id().ok_or_else(|| {
+        let text = "the brokers don't say the cluster's id, by which the stores in [store] dir are known";
+        Failure::coded(Exit::Unreachable, "CG203", text)
     })
 }
 

@@ -12,9 +12,10 @@ use super::work::Deciding;
 use crate::lifecycle::{File, Judged};
 use crate::log::{Append, Headers, Record, TopicPartition};
 use crate::record::{
-    Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status, TargetName,
-    Timestamp, Topic, Wire, attempt_key, dispatch_key, history_key,
+    Bytes, Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status,
+    TargetName, Timestamp, Topic, Wire, attempt_key, dispatch_key, history_key,
 };
+use crate::store::StoreError;
 use crate::transport::Permit;
 
 /// A history record is closed once its events take this many bytes.
@@ -66,6 +67,10 @@ pub(super) struct Batch<'w> {
     pub roused: Vec<(i32, FileId)>,
     pub tombstoned: Vec<(i32, FileId)>,
     pub observed: Vec<Observed>,
+    /// Bodies of the requests that this batch planned.
+    pub bodies: BTreeMap<(FileId, TargetName), (i32, Bytes)>,
+    /// A home whose store failed: nothing of this batch may be committed.
+    pub store_failed: Option<(i32, StoreError)>,
 }
 
 impl<'w> Batch<'w> {
@@ -85,6 +90,8 @@ impl<'w> Batch<'w> {
             roused: Vec::new(),
             tombstoned: Vec::new(),
             observed: Vec::new(),
+            bodies: BTreeMap::new(),
+            store_failed: None,
         }
     }
 
@@ -264,6 +271,28 @@ impl<'w> Batch<'w> {
                 });
             }
         }
+    }
+
+    /// A dispatch's plan with the body of its request, which a file is kept without.
+    pub fn whole_plan(
+        &self,
+        home: i32,
+        id: &FileId,
+        plan: &Arc<PlannedDispatch>,
+    ) -> Result<Arc<PlannedDispatch>, StoreError> {
+        if plan.request.body.is_none() {
+            return Ok(Arc::clone(plan));
+        }
+        let body = match self.bodies.get(&(id.clone(), plan.target.clone())) {
+            Some((_, body)) => body.clone(),
+            None => self
+                .home(home)
+                .body(id, &plan.target)?
+                .ok_or_else(|| StoreError::corrupt(format!("the body of {} should be there", plan.idempotency_key)))?,
+        };
+        let mut whole = PlannedDispatch::clone(plan);
+        whole.request.body = Some(body);
+        Ok(Arc::new(whole))
     }
 
     /// Appends the tombstones of a settled file whose retention has ended.

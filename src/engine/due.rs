@@ -15,6 +15,14 @@ use crate::record::{
 impl Batch<'_> {
     /// Looks at the files of a home whose time has come, at most `max`.
     pub(super) fn wake(&mut self, home: i32, max: usize) {
+        for id in self.home(home).expired() {
+            if self.is_full_for_now(usize::MAX) {
+                return;
+            }
+            if !self.drafts.contains_key(id) {
+                self.forget(home, id);
+            }
+        }
         for id in self.home(home).woken(self.now, max) {
             if self.is_full_for_now(usize::MAX) {
                 return;
@@ -23,11 +31,7 @@ impl Batch<'_> {
             if self.drafts.contains_key(&id) {
                 continue;
             }
-            let kept = self.home(home).kept(&id).expect("a woken file is kept");
-            if kept.file.is_terminal() {
-                self.forget(home, &id);
-                continue;
-            }
+            let Some(kept) = self.home(home).kept(&id) else { continue };
             let due: Vec<DueTimer> = kept.timers().filter(|t| t.timer.due <= self.now).collect();
             for DueTimer { target, timer, after_acks } in due {
                 if self.is_full_for_now(usize::MAX) {
@@ -67,7 +71,7 @@ impl Batch<'_> {
                 if self.is_full_for_now(usize::MAX) {
                     return;
                 }
-                let kept = self.home(home).kept(id).expect("a waiting file is kept");
+                let Some(kept) = self.home(home).kept(id) else { continue };
                 let index = kept.file.index_of(&target).expect("a waiting dispatch is planned");
                 let dispatch = &kept.file.dispatches[index];
                 let since = dispatch.escalated_at.unwrap_or(paused_since.max(*waits_since));
@@ -131,11 +135,18 @@ impl Batch<'_> {
         if !file.may_authorize(index, now) {
             return true;
         }
+        let plan = Arc::clone(&file.dispatches[index].plan);
         let Some(permit) = self.worker.capacity.acquire(target) else { return false };
+        let plan = match self.whole_plan(home, id, &plan) {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.store_failed = Some((home, error));
+                return false;
+            }
+        };
         let worker_name = self.worker.options.identity.clone();
         let file = &mut self.draft(home, id).expect("just found").file;
         let attempt: Arc<DispatchAttempt> = Arc::new(file.authorize(index, now, &worker_name));
-        let plan = Arc::clone(&file.dispatches[index].plan);
         file.authorized(Arc::clone(&attempt));
         self.append(Topic::Attempts, home, attempt_key(id, target, attempt.attempt), attempt.as_ref());
         self.observe(Observed::Attempt { file_id: id.clone(), target: target.clone(), attempt: attempt.attempt });

@@ -1,9 +1,15 @@
 //! A home partition: its files, what they wait for, and when.
+//!
+//! Open files are in memory within a budget; the others, and all that have settled, are in the store only and are fetched
+//! before a batch that is about them ([`Home::fetch`], [`Home::prepare`]), so that deciding stays a plain function.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
+use super::keeping::Keeping;
 use crate::lifecycle::{DueTimer, File};
-use crate::record::{FileId, Status, TargetName, Timer, TimerKind, Timestamp};
+use crate::record::{Bytes, FileId, Status, TargetName, Timer, TimerKind, Timestamp};
+use crate::store::{PartitionStore, StoreError};
 use crate::transport::Permit;
 
 /// What tells one timer of a file from another.
@@ -25,9 +31,18 @@ pub(super) struct Kept {
     appended: BTreeSet<TimerMark>,
     /// Timers that are due and wait until earlier acks have been read.
     parked: BTreeSet<TimerMark>,
-    /// Where it stands in `wakes`.
+    /// Where it stands in `wakes` and `waiting`.
+    places: Places,
+    /// When it was last touched, in the order of touches.
+    touched: u64,
+    /// Roughly what it takes in memory.
+    bytes: usize,
+}
+
+/// Where a file stands in the orders of its home.
+#[derive(Debug, Default)]
+struct Places {
     wake: Option<Timestamp>,
-    /// Where it stands in `waiting`.
     waits_for: Vec<(TargetName, Timestamp)>,
 }
 
@@ -39,8 +54,9 @@ impl Kept {
             permits: BTreeMap::new(),
             appended: BTreeSet::new(),
             parked: BTreeSet::new(),
-            wake: None,
-            waits_for: Vec::new(),
+            places: Places::default(),
+            touched: 0,
+            bytes: 0,
         }
     }
 
@@ -51,6 +67,11 @@ impl Kept {
 
     pub fn was_appended(&self, mark: &TimerMark) -> bool {
         self.appended.contains(mark)
+    }
+
+    /// Whether the store knows all that there is to know of it.
+    fn may_sleep(&self) -> bool {
+        self.permits.is_empty() && self.appended.is_empty() && self.parked.is_empty()
     }
 
     /// Drops what belonged to a status that the file has left.
@@ -70,37 +91,102 @@ impl Kept {
 #[derive(Debug)]
 pub(super) struct Home {
     retention_ms: i64,
+    /// The store, and what is still to be written to it.
+    pub keeping: Keeping,
+    /// The files in memory: open ones, and settled ones while a batch is about them or they are still to be written.
     files: BTreeMap<FileId, Kept>,
+    /// Open files that are only in the store.
+    asleep: BTreeMap<FileId, Places>,
+    /// The files in memory in the order in which they were last touched.
+    by_touch: BTreeSet<(u64, FileId)>,
+    touches: u64,
+    /// Roughly what the files take in memory.
+    bytes: usize,
     /// When a file must be looked at again without an input.
     wakes: BTreeSet<(Timestamp, FileId)>,
     /// Files with timers that wait until earlier acks have been read, by when these fell due.
     parked: BTreeSet<(Timestamp, FileId)>,
     /// Dispatches whose next attempt may be authorized as soon as there is capacity, oldest first.
     waiting: BTreeMap<TargetName, BTreeSet<(Timestamp, FileId)>>,
+    /// Settled files in memory whose retention has ended.
+    expired: Vec<FileId>,
+    /// Settled files that were fetched for this turn.
+    visitors: BTreeSet<FileId>,
+    /// Up to where the files that wait at paused targets were fetched, to see whether they escalate.
+    paused_until: BTreeMap<TargetName, (Timestamp, FileId)>,
 }
 
 impl Home {
-    pub fn new(retention_ms: i64) -> Self {
+    pub fn new(retention_ms: i64, keeping: Keeping) -> Self {
         Self {
             retention_ms,
+            keeping,
             files: BTreeMap::new(),
+            asleep: BTreeMap::new(),
+            by_touch: BTreeSet::new(),
+            touches: 0,
+            bytes: 0,
             wakes: BTreeSet::new(),
             parked: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            expired: Vec::new(),
+            visitors: BTreeSet::new(),
+            paused_until: BTreeMap::new(),
         }
     }
 
+    /// A file that is in memory.
     pub fn kept(&self, id: &FileId) -> Option<&Kept> {
         self.files.get(id)
     }
 
-    /// Takes in a file as it is after a commit or a restore.
+    /// The body of a dispatch's request.
+    pub fn body(&self, id: &FileId, target: &TargetName) -> Result<Option<Bytes>, StoreError> {
+        self.keeping.body(id, target)
+    }
+
+    /// Takes in a file as it is after a commit or a restore, to be written to the store.
     pub fn put(&mut self, file: File, history_seq: i64, now: Timestamp) {
         let id = file.id().clone();
+        self.keeping.note_changed(&id, file.settled_at);
         self.update(&id, now, |old| match old {
             Some(kept) => Kept { file, history_seq, ..kept },
             None => Kept::new(file, history_seq),
         });
+    }
+
+    /// Takes in a file as the store has it.
+    pub fn take_in(&mut self, file: File, history_seq: i64, now: Timestamp) {
+        let id = file.id().clone();
+        self.update(&id, now, |_| Kept::new(file, history_seq));
+    }
+
+    /// Takes in the open files of the store but some, those beyond the budget only by what they wait for.
+    pub fn take_in_stored(
+        &mut self,
+        but: &BTreeSet<FileId>,
+        budget: usize,
+        now: Timestamp,
+        permit_for: &dyn Fn(&TargetName) -> Permit,
+    ) -> Result<(), StoreError> {
+        let mut stored = Vec::new();
+        self.keeping.open_ids(&mut |id| {
+            if !but.contains(&id) {
+                stored.push(id);
+            }
+        })?;
+        for id in stored {
+            let kept = self.keeping.open_file(&id)?;
+            let open: Vec<TargetName> =
+                kept.file.dispatches.iter().filter(|d| d.has_open_attempt()).map(|d| d.target().clone()).collect();
+            self.take_in(kept.file, kept.history_seq, now);
+            for target in open {
+                let permit = permit_for(&target);
+                self.keep_permit(&id, target, permit);
+            }
+            self.trim(budget);
+        }
+        Ok(())
     }
 
     /// Keeps the permit of a restored attempt until its outcome or deadline is read.
@@ -141,19 +227,26 @@ impl Home {
 
     /// Forgets a file whose records were tombstoned.
     pub fn remove(&mut self, id: &FileId) {
-        if let Some(kept) = self.files.remove(id) {
-            self.leave_places(id, &kept);
+        if let Some(kept) = self.leave_memory(id) {
+            self.leave_places(id, &kept.places);
+            self.keeping.note_forgotten(id, kept.file.settled_at);
         }
     }
 
-    /// The earliest time at which a file must be looked at.
+    /// The earliest time at which something is due.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        self.wakes.first().map(|(at, _)| *at)
+        let forget = self.keeping.first_settled().map(|at| at.plus_millis(self.retention_ms));
+        self.wakes.first().map(|(at, _)| *at).into_iter().chain(forget).min()
     }
 
     /// Files whose time has come, at most `max`.
     pub fn woken(&self, now: Timestamp, max: usize) -> Vec<FileId> {
         self.wakes.iter().take_while(|(at, _)| *at <= now).take(max).map(|(_, id)| id.clone()).collect()
+    }
+
+    /// Settled files whose retention has ended.
+    pub fn expired(&self) -> &[FileId] {
+        &self.expired
     }
 
     /// Targets that something waits for.
@@ -166,6 +259,114 @@ impl Home {
         self.waiting.get(target).into_iter().flatten()
     }
 
+    // ── between memory and the store ──────────────────────────────────────────────────────────────────────────────
+
+    /// Fetches what the next batch may be about without an input: files that are due, those whose turn may come at a
+    /// target, and those whose retention has ended.
+    pub fn prepare(
+        &mut self,
+        now: Timestamp,
+        max: usize,
+        may_send: &dyn Fn(&TargetName) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut due = self.woken(now, max);
+        if !self.asleep.is_empty() {
+            for (target, waiting) in &self.waiting {
+                if may_send(target) {
+                    due.extend(waiting.iter().take(max).map(|(_, id)| id.clone()));
+                }
+            }
+        }
+        due.iter().try_for_each(|id| self.fetch(id, now))?;
+        self.expired = self.keeping.settled_before(now.plus_millis(-self.retention_ms), max)?;
+        let expired = std::mem::take(&mut self.expired);
+        expired.iter().try_for_each(|id| self.fetch(id, now))?;
+        self.expired = expired;
+        Ok(())
+    }
+
+    /// Fetches some of the files that wait at a paused target, others each time, so that each is seen to escalate.
+    pub fn prepare_paused(&mut self, target: &TargetName, now: Timestamp, max: usize) -> Result<(), StoreError> {
+        let Some(waiting) = self.waiting.get(target).filter(|_| !self.asleep.is_empty()) else { return Ok(()) };
+        let after = self.paused_until.remove(target).map_or(Bound::Unbounded, Bound::Excluded);
+        let next: Vec<(Timestamp, FileId)> = waiting.range((after, Bound::Unbounded)).take(max).cloned().collect();
+        next.iter().try_for_each(|(_, id)| self.fetch(id, now))?;
+        if let Some(last) = next.into_iter().last() {
+            self.paused_until.insert(target.clone(), last);
+        }
+        Ok(())
+    }
+
+    /// Brings a file into memory, if there is one.
+    pub fn fetch(&mut self, id: &FileId, now: Timestamp) -> Result<(), StoreError> {
+        if self.files.contains_key(id) {
+            return Ok(());
+        }
+        let kept = if self.asleep.contains_key(id) {
+            self.keeping.open_file(id)?
+        } else if let Some(kept) = self.keeping.settled_file(id)? {
+            self.visitors.insert(id.clone());
+            kept
+        } else {
+            return Ok(());
+        };
+        if let Some(places) = self.asleep.remove(id) {
+            self.leave_places(id, &places);
+        }
+        self.take_in(kept.file, kept.history_seq, now);
+        Ok(())
+    }
+
+    /// Lets go of settled files that the store has, and of the open files that were touched longest ago beyond the
+    /// budget.
+    pub fn trim(&mut self, budget: usize) {
+        let mut leave = std::mem::take(&mut self.visitors);
+        leave.extend(self.keeping.take_written());
+        for id in leave {
+            if self.files.get(&id).is_some_and(|kept| kept.file.is_terminal()) && !self.keeping.is_to_be_written(&id) {
+                self.leave_memory(&id);
+            }
+        }
+        if self.bytes <= budget {
+            return;
+        }
+        let mut asleep = Vec::new();
+        let mut left = self.bytes;
+        for (_, id) in &self.by_touch {
+            if left <= budget {
+                break;
+            }
+            let kept = &self.files[id];
+            if kept.may_sleep() && !self.keeping.is_to_be_written(id) {
+                left -= kept.bytes;
+                asleep.push(id.clone());
+            }
+        }
+        for id in asleep {
+            if let Some(kept) = self.leave_memory(&id).filter(|kept| !kept.file.is_terminal()) {
+                self.asleep.insert(id, kept.places);
+            }
+        }
+    }
+
+    /// Begins to write what has changed, if it is time to.
+    pub fn keep(&mut self, now: Timestamp, at_once: bool) -> Result<(), StoreError> {
+        self.keeping.write(&self.files, now, at_once)
+    }
+
+    /// Writes what has changed and waits for it a while: the worker lets go of the partition.
+    pub fn close(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.keeping.finish()?;
+        self.keep(now, true)?;
+        self.keeping.finish()
+    }
+
+    pub fn into_store(self) -> PartitionStore {
+        self.keeping.into_store()
+    }
+
+    // ── places ────────────────────────────────────────────────────────────────────────────────────────────────────
+
     fn update_if_there(&mut self, id: &FileId, now: Timestamp, change: impl FnOnce(&mut Kept)) {
         if self.files.contains_key(id) {
             self.update(id, now, |kept| {
@@ -177,21 +378,33 @@ impl Home {
     }
 
     fn update(&mut self, id: &FileId, now: Timestamp, change: impl FnOnce(Option<Kept>) -> Kept) {
-        let old = self.files.remove(id);
+        let old = self.leave_memory(id);
         if let Some(old) = &old {
-            self.leave_places(id, old);
+            self.leave_places(id, &old.places);
         }
         let mut kept = change(old);
         kept.tidy();
-        self.take_places(id, &mut kept, now);
+        kept.places = self.take_places(id, &kept, now);
+        self.touches += 1;
+        kept.touched = self.touches;
+        kept.bytes = bytes_of(&kept.file);
+        self.bytes += kept.bytes;
+        self.by_touch.insert((kept.touched, id.clone()));
         self.files.insert(id.clone(), kept);
     }
 
-    fn leave_places(&mut self, id: &FileId, kept: &Kept) {
-        if let Some(at) = kept.wake {
+    fn leave_memory(&mut self, id: &FileId) -> Option<Kept> {
+        let kept = self.files.remove(id)?;
+        self.by_touch.remove(&(kept.touched, id.clone()));
+        self.bytes -= kept.bytes;
+        Some(kept)
+    }
+
+    fn leave_places(&mut self, id: &FileId, places: &Places) {
+        if let Some(at) = places.wake {
             self.wakes.remove(&(at, id.clone()));
         }
-        for (target, since) in &kept.waits_for {
+        for (target, since) in &places.waits_for {
             if let Some(queue) = self.waiting.get_mut(target) {
                 queue.remove(&(*since, id.clone()));
                 if queue.is_empty() {
@@ -201,16 +414,27 @@ impl Home {
         }
     }
 
-    fn take_places(&mut self, id: &FileId, kept: &mut Kept, now: Timestamp) {
-        kept.waits_for = waits_of(&kept.file, now);
-        for (target, since) in &kept.waits_for {
+    fn take_places(&mut self, id: &FileId, kept: &Kept, now: Timestamp) -> Places {
+        let places = Places { wake: wake_of(kept, now), waits_for: waits_of(&kept.file, now) };
+        for (target, since) in &places.waits_for {
             self.waiting.entry(target.clone()).or_default().insert((*since, id.clone()));
         }
-        kept.wake = wake_of(kept, now, self.retention_ms);
-        if let Some(at) = kept.wake {
+        if let Some(at) = places.wake {
             self.wakes.insert((at, id.clone()));
         }
+        places
     }
+}
+
+/// Roughly what a file takes in memory.
+fn bytes_of(file: &File) -> usize {
+    let data = file.arrival.manifest.data.as_ref().map_or(0, String::len);
+    let attributes: usize = file.arrival.manifest.attributes.iter().map(|(k, v)| 48 + k.len() + v.len()).sum();
+    let planned = |d: &crate::lifecycle::Dispatch| {
+        let headers: usize = d.plan.request.headers.iter().map(|(k, v)| 48 + k.len() + v.len()).sum();
+        2_048 + headers + d.plan.request.destination.len()
+    };
+    1_536 + data + attributes + file.dispatches.iter().map(planned).sum::<usize>()
 }
 
 /// Dispatches whose next attempt is due, and since when.
@@ -227,10 +451,10 @@ fn waits_of(file: &File, now: Timestamp) -> Vec<(TargetName, Timestamp)> {
         .collect()
 }
 
-fn wake_of(kept: &Kept, now: Timestamp, retention_ms: i64) -> Option<Timestamp> {
+fn wake_of(kept: &Kept, now: Timestamp) -> Option<Timestamp> {
     let file = &kept.file;
-    if let Some(settled_at) = file.settled_at {
-        return Some(settled_at.plus_millis(retention_ms));
+    if file.is_terminal() {
+        return None;
     }
     let backoffs = file
         .dispatches

@@ -241,10 +241,14 @@ impl Batch<'_> {
         });
         let now = self.now;
         match planned {
-            Ok(plan) => {
-                for dispatch in &plan {
+            Ok(mut plan) => {
+                for dispatch in &mut plan {
                     let key = dispatch_key(&id, &dispatch.target);
-                    self.append(Topic::Plans, how.home, key, dispatch);
+                    self.append(Topic::Plans, how.home, key, &*dispatch);
+                    // An empty body in its place says that there is one to be fetched.
+                    if let Some(body) = dispatch.request.body.as_mut().map(std::mem::take) {
+                        self.bodies.insert((id.clone(), dispatch.target.clone()), (how.home, body));
+                    }
                 }
                 self.begin(how.home, file).file.planned(plan.into_iter().map(Arc::new).collect());
             }

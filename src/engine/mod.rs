@@ -9,9 +9,11 @@
 mod batch;
 mod clock;
 mod due;
+mod fetch;
 mod gate;
 mod home;
 mod intake;
+mod keeping;
 mod observed;
 mod places;
 mod reports;
@@ -26,6 +28,7 @@ pub use observed::Observed;
 pub use worker::Worker;
 
 use crate::record::TopicNames;
+use crate::store::Stores;
 
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
@@ -45,10 +48,17 @@ pub struct WorkerOptions {
     /// A batch takes nothing further once its own records take this many bytes: a transaction is that long, and what its
     /// last record brings along.
     pub max_batch_bytes: usize,
+    /// Where home partitions keep what they know.
+    pub stores: Stores,
+    /// What the open files of this worker may take in memory, roughly, in bytes; others are only in the store.
+    pub memory_budget: usize,
+    /// The id of the cluster that the log is on; empty where it has none.
+    pub cluster_id: String,
 }
 
 impl WorkerOptions {
-    /// The defaults: 30 days of retention, 7 days of deadline, 500 in a batch, of 4 MiB.
+    /// The defaults: 30 days of retention, 7 days of deadline, 500 in a batch, of 4 MiB, stores in memory,
+    /// 256 MiB of open files.
     pub fn new(identity: impl Into<String>, names: TopicNames) -> Self {
         const DAY_MS: i64 = 86_400_000;
         Self {
@@ -59,6 +69,9 @@ impl WorkerOptions {
             max_clock_skew_ms: None,
             max_batch: 500,
             max_batch_bytes: 4 * 1024 * 1024,
+            stores: Stores::default(),
+            memory_budget: 256 * 1024 * 1024,
+            cluster_id: String::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::log::TopicPartition;
 use crate::record::{Action, FileId, HeldBecause, Judgement, OutcomeKind, Reporter, State, Status, TargetName};
+use crate::store::Reason;
 
 /// One thing that a committed transaction (or a restore) did.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,24 @@ pub enum Observed {
         records: u64,
         /// How long it took, in milliseconds.
         took_ms: i64,
+    },
+    /// A home partition begins with an empty store: all of it is read from the log.
+    StoreEmpty {
+        /// The partition.
+        partition: i32,
+        /// Why.
+        reason: Reason,
+        /// The cause in words.
+        text: String,
+    },
+    /// A store failed while its partition was at work.
+    StoreFailed {
+        /// The partition.
+        partition: i32,
+        /// How.
+        reason: Reason,
+        /// The cause in words.
+        text: String,
     },
     /// A file entered a state.
     FileState {

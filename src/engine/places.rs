@@ -1,18 +1,24 @@
 //! Which partitions are this worker's, and how a home partition comes to work.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Unwell;
 use super::home::Home;
+use super::keeping::Keeping;
 use super::observed::Observed;
-use super::restore::{Restore, RestoreError};
+use super::restore::{Restore, RestoreError, Restored};
 use super::worker::{Place, Worker};
 use crate::log::{AssignmentChange, Ends, Isolation, LogError, Position, TopicPartition};
 use crate::record::{FileId, Timestamp, Topic};
+use crate::store::{Busy, Identity, PartitionStore, Reason, Unusable};
+
+/// How long another worker may take to let go of a store, in milliseconds.
+const STORE_BUSY_MS: i64 = 30_000;
 
 impl Worker {
-    pub(super) fn reassign(&mut self, change: AssignmentChange) {
+    pub(super) fn reassign(&mut self, change: AssignmentChange, now: Timestamp) {
         match change {
             AssignmentChange::Assigned(partitions) => self.assigned.extend(partitions),
             AssignmentChange::Revoked(partitions) => {
@@ -23,10 +29,24 @@ impl Worker {
                     self.stalled.remove(&partition);
                     self.broken.remove(&partition);
                     if Topic::HOME_INPUTS.contains(&partition.topic) {
-                        self.places.remove(&partition.partition);
+                        self.leave(partition.partition, now);
                     }
                 }
             }
+        }
+    }
+
+    /// Lets go of a home, with its store as it stands on the log.
+    pub(super) fn leave(&mut self, partition: i32, now: Timestamp) {
+        self.stores_lost.remove(&partition);
+        self.stores_busy.remove(&partition);
+        if let Some(Place::Running(mut home)) = self.places.remove(&partition)
+            && let Err(error) = home.close(now)
+        {
+            // What isn't written is read from the log again, by whoever owns the partition next.
+            let (reason, text) = (error.reason, error.text);
+            (self.observe)(&Observed::StoreFailed { partition, reason, text });
+            home.into_store().abandon();
         }
     }
 
@@ -119,11 +139,15 @@ impl Worker {
                     self.unwell.push(Unwell::new("CG208", text));
                     Place::Assigned
                 }
+                Err(RestoreError::Store(unusable)) => {
+                    self.stores_lost.insert(partition, unusable);
+                    Place::Assigned
+                }
             };
             self.places.insert(partition, place);
         }
         let codec = Arc::clone(&self.codec);
-        let mut at_goal = Vec::new();
+        let (mut at_goal, mut lost) = (Vec::new(), Vec::new());
         for (partition, place) in &mut self.places {
             let Place::Restoring(restore) = place else { continue };
             match restore.step(&codec, self.options.max_batch, wait) {
@@ -132,7 +156,11 @@ impl Worker {
                 Err(RestoreError::Refused(code, text)) => *place = Place::Refused(code, text),
                 Err(RestoreError::Log(error)) => return Err(error),
                 Err(RestoreError::Wait(text)) => self.unwell.push(Unwell::new("CG208", text)),
+                Err(RestoreError::Store(unusable)) => lost.push((*partition, unusable)),
             }
+        }
+        for (partition, unusable) in lost {
+            self.lose_store(partition, unusable);
         }
         at_goal.into_iter().try_for_each(|partition| self.finish_restore(partition, now))
     }
@@ -148,13 +176,65 @@ impl Worker {
         let input_ends = self.log.ends(&inputs, Isolation::ReadUncommitted)?;
         let engine_ends = self.log.ends(&restored, Isolation::ReadUncommitted)?;
         let positions = starting_positions(&inputs, &committed, &input_ends, &engine_ends)?;
-        let reader = self.log.reader(&restored)?;
+        let store = self.open_store(partition, now)?;
+        let from = begin_at(&store, &restored, &engine_ends).map_err(RestoreError::Store)?;
+        let reader = self.log.reader_from(&from)?;
         for (tp, committed) in inputs.iter().zip(&committed) {
             if committed.is_none() {
                 self.uncommitted.insert(*tp);
             }
         }
-        Ok(Restore::new(positions, reader, now))
+        let goal = restored.iter().zip(&engine_ends).map(|(tp, ends)| (tp.topic, ends.high)).collect();
+        Ok(Restore::new(positions, reader, store, goal, self.options.default_deadline_ms, now))
+    }
+
+    /// Opens the store of a partition, or an empty one in its place.
+    fn open_store(&mut self, partition: i32, now: Timestamp) -> Result<PartitionStore, RestoreError> {
+        let identity = Identity {
+            cluster_id: self.options.cluster_id.clone(),
+            prefix: self.options.names.prefix().to_owned(),
+            home_partitions: self.home_partitions(),
+            founded_at: self.controls.founded_at().expect("nothing is restored before `controls` is read"),
+            partition,
+        };
+        let unusable = self.stores_lost.get(&partition).cloned();
+        let opened = match unusable {
+            Some(unusable) => self.options.stores.begin_anew(&identity, unusable),
+            None => match self.options.stores.open(&identity, now) {
+                Ok(opened) => opened,
+                Err(Busy) => {
+                    let since = *self.stores_busy.entry(partition).or_insert(now);
+                    if now.millis_since(since) < STORE_BUSY_MS {
+                        return Err(RestoreError::Wait(format!("another worker has the store of {partition} open")));
+                    }
+                    let text = "another process has it open";
+                    self.options.stores.begin_anew(&identity, Unusable::new(Reason::Failed, text))
+                }
+            },
+        };
+        self.stores_busy.remove(&partition);
+        // A disk that fails is left alone until the partition is assigned anew.
+        self.stores_lost.retain(|lost, unusable| *lost != partition || unusable.reason == Reason::Failed);
+        if let Some(why) = opened.why_empty {
+            (self.observe)(&Observed::StoreEmpty { partition, reason: why.reason, text: why.text });
+        }
+        Ok(opened.store)
+    }
+
+    /// Leaves the store of a partition, whose work begins again without it.
+    pub(super) fn lose_store(&mut self, partition: i32, unusable: Unusable) {
+        if let Some(Place::Running(home)) = self.places.insert(partition, Place::Assigned) {
+            home.into_store().abandon();
+        }
+        let inputs = Topic::HOME_INPUTS.map(|topic| TopicPartition { topic, partition });
+        for tp in &inputs {
+            self.positions.remove(tp);
+        }
+        if let Err(error) = self.log.pause(&inputs) {
+            // Then they are delivered for nothing until the restore has ended.
+            self.unwell.push(Unwell::new("CG214", error.to_string()));
+        }
+        self.stores_lost.insert(partition, unusable);
     }
 
     fn finish_restore(&mut self, partition: i32, now: Timestamp) -> Result<(), LogError> {
@@ -163,19 +243,9 @@ impl Worker {
         };
         let positions = restore.positions.clone();
         let (records, took_ms) = (restore.records, now.millis_since(restore.begun_at));
-        match restore.finish(self.options.default_deadline_ms) {
-            Ok(files) => {
-                let mut home = Home::new(self.options.retention_ms);
-                for (file, history_seq) in files {
-                    let open: Vec<_> =
-                        file.dispatches.iter().filter(|d| d.has_open_attempt()).map(|d| d.target().clone()).collect();
-                    let id: FileId = file.id().clone();
-                    home.put(file, history_seq, now);
-                    for target in open {
-                        let permit = self.capacity.acquire_over(&target);
-                        home.keep_permit(&id, target, permit);
-                    }
-                }
+        let home = restore.finish().and_then(|restored| self.home_of(restored, now));
+        match home {
+            Ok(home) => {
                 self.log.start(&positions)?;
                 self.positions.extend(positions);
                 self.places.insert(partition, Place::Running(Box::new(home)));
@@ -183,10 +253,67 @@ impl Worker {
             }
             Err(RestoreError::Refused(code, text)) => drop(self.places.insert(partition, Place::Refused(code, text))),
             Err(RestoreError::Log(error)) => return Err(error),
+            Err(RestoreError::Store(unusable)) => self.lose_store(partition, unusable),
             Err(RestoreError::Wait(text)) => unreachable!("folding waits for nothing: {text}"),
         }
         Ok(())
     }
+
+    /// The home as its store and the log have it, with a permit for every open attempt.
+    fn home_of(&self, restored: Restored, now: Timestamp) -> Result<Home, RestoreError> {
+        let Restored { store, covers, changed, forgotten } = restored;
+        let newer: BTreeSet<FileId> =
+            changed.iter().map(|(file, ..)| file.id()).chain(forgotten.iter().map(|(id, _)| id)).cloned().collect();
+        let budget = self.budget_of_a_home();
+        let mut home = Home::new(self.options.retention_ms, Keeping::new(store, covers)?);
+        home.take_in_stored(&newer, budget, now, &|target| self.capacity.acquire_over(target))?;
+        for (id, settled_at) in forgotten {
+            home.keeping.note_forgotten(&id, settled_at);
+        }
+        for (file, history_seq, bodies) in changed {
+            let id = file.id().clone();
+            let open: Vec<_> =
+                file.dispatches.iter().filter(|d| d.has_open_attempt()).map(|d| d.target().clone()).collect();
+            if !file.is_terminal() {
+                bodies.into_iter().for_each(|(target, body)| home.keeping.note_body(&id, &target, body));
+            }
+            home.put(file, history_seq, now);
+            for target in open {
+                let permit = self.capacity.acquire_over(&target);
+                home.keep_permit(&id, target, permit);
+            }
+        }
+        Ok(home)
+    }
+
+    /// What the files of one home may take in memory, in bytes.
+    pub(super) fn budget_of_a_home(&self) -> usize {
+        let homes = self.places.values().filter(|p| matches!(p, Place::Running(_) | Place::Restoring(_))).count();
+        self.options.memory_budget / homes.max(1)
+    }
+}
+
+/// Where the engine's topics are read from: where the store leaves off, or their beginnings.
+fn begin_at(
+    store: &PartitionStore,
+    restored: &[TopicPartition],
+    engine_ends: &[Ends],
+) -> Result<Vec<Position>, Unusable> {
+    let known = store.covers().map(|covers| &covers.positions);
+    let begin = |(tp, ends): (&TopicPartition, &Ends)| {
+        let Some(known) = known else { return Ok((*tp, ends.low)) };
+        let at = known.get(&tp.topic).copied().unwrap_or(0);
+        if at > ends.high {
+            let text = format!("it knows {tp} up to {at}, which ends at {}", ends.high);
+            return Err(Unusable::new(Reason::BeyondLog, text));
+        }
+        if at < ends.low {
+            let text = format!("it knows {tp} up to {at}, which begins at {}", ends.low);
+            return Err(Unusable::new(Reason::TooOld, text));
+        }
+        Ok((*tp, at))
+    };
+    restored.iter().zip(engine_ends).map(begin).collect()
 }
 
 /// Where the inputs of a home go on.

@@ -1,36 +1,68 @@
-//! A home partition from its compacted topics: read to their ends, then folded.
+//! A home partition from its compacted topics: what its store doesn't know yet is read to the end, then folded.
+//!
+//! Without a usable store everything is read. Then a file that has settled is folded as soon as its records are together,
+//! and goes to the store, so that memory holds little more than what is open.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::lifecycle::{File, Folded, fold};
+use crate::lifecycle::{File, Folded, fold, fold_on};
 use crate::log::{LogError, Position, Reader, Record};
 use crate::record::{
-    Arrival, Codec, DecodeError, DispatchAttempt, FileHistory, FileState, PlannedDispatch, Timestamp, Topic,
-    file_id_of_key,
+    Arrival, Bytes, Codec, DecodeError, DispatchAttempt, FileHistory, FileId, FileState, PlannedDispatch, State,
+    TargetName, Timestamp, Topic, file_id_of_key,
 };
+use crate::store::{Changes, Covers, PartitionStore, Put, StoreError};
+
+/// Settled files that are written to the store at once while it is rebuilt.
+const SETTLED_AT_ONCE: usize = 2_000;
+
+/// Settled files that may wait for the store before reading goes on.
+const SETTLED_AT_MOST: usize = 20_000;
 
 /// A restore under way.
 pub(super) struct Restore {
     /// Where the inputs go on afterwards, read stably before the ends of the engine's topics were taken.
     pub positions: Vec<Position>,
-    reader: Box<dyn Reader>,
-    by_file: BTreeMap<String, Records>,
-    /// A record that couldn't be decoded because the registry is away, and those after it.
-    pending: Vec<Record>,
     pub records: u64,
     pub begun_at: Timestamp,
+    reader: Box<dyn Reader>,
+    store: PartitionStore,
+    /// Up to where the store will know.
+    covers: Covers,
+    default_deadline_ms: i64,
+    /// Whether the store knew where to begin.
+    resumes: bool,
+    by_file: BTreeMap<String, Records>,
+    /// Folded while the store is rebuilt, and still to be written.
+    settled: Vec<(File, i64)>,
+    /// A record that couldn't be decoded because the registry is away, and those after it.
+    pending: Vec<Record>,
 }
 
+/// What was read of one file.
 #[derive(Default)]
 struct Records {
     folded: Folded,
     /// Attempts are keyed by target and number on the topic; the fold wants them by version.
     attempts: BTreeMap<(String, i32), Arc<DispatchAttempt>>,
     plan: BTreeMap<String, Arc<PlannedDispatch>>,
+    bodies: BTreeMap<TargetName, Bytes>,
     state: Option<FileState>,
+    /// Something of it was tombstoned: what the store has of it is gone.
+    was_forgotten: bool,
+}
+
+/// A home partition, up to date.
+pub(super) struct Restored {
+    pub store: PartitionStore,
+    pub covers: Covers,
+    /// Files that the store doesn't have, or has as they were: with the number of the newest history record, and bodies.
+    pub changed: Vec<(File, i64, BTreeMap<TargetName, Bytes>)>,
+    /// Files that the store has and that are no more.
+    pub forgotten: Vec<(FileId, Option<Timestamp>)>,
 }
 
 /// Why a home can't be restored.
@@ -41,6 +73,8 @@ pub(super) enum RestoreError {
     Log(LogError),
     /// The topics hold what this engine can't have written or can't read: a person must look.
     Refused(&'static str, String),
+    /// The store fails, or doesn't fit what is on the log: begin without it.
+    Store(crate::store::Unusable),
 }
 
 impl From<LogError> for RestoreError {
@@ -52,24 +86,70 @@ impl From<LogError> for RestoreError {
     }
 }
 
+impl From<StoreError> for RestoreError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(crate::store::Unusable::new(error.reason, error.text))
+    }
+}
+
 impl Restore {
-    pub fn new(positions: Vec<Position>, reader: Box<dyn Reader>, begun_at: Timestamp) -> Self {
-        Self { positions, reader, by_file: BTreeMap::new(), pending: Vec::new(), records: 0, begun_at }
+    /// `goal` is where the reader's goal lies.
+    pub fn new(
+        positions: Vec<Position>,
+        reader: Box<dyn Reader>,
+        store: PartitionStore,
+        goal: BTreeMap<Topic, i64>,
+        default_deadline_ms: i64,
+        begun_at: Timestamp,
+    ) -> Self {
+        Self {
+            positions,
+            records: 0,
+            begun_at,
+            reader,
+            resumes: store.covers().is_some(),
+            store,
+            default_deadline_ms,
+            covers: Covers { positions: goal, until: begun_at },
+            by_file: BTreeMap::new(),
+            settled: Vec::new(),
+            pending: Vec::new(),
+        }
     }
 
     /// Reads on, waiting for records at most so long; true once everything up to the goal is there.
     pub fn step(&mut self, codec: &Codec, max: usize, wait: Duration) -> Result<bool, RestoreError> {
+        let is_writing = self.store.is_writing()?;
+        if !is_writing && self.settled.len() >= SETTLED_AT_ONCE {
+            self.write_settled()?;
+        }
+        if is_writing && self.settled.len() >= SETTLED_AT_MOST {
+            return Ok(false);
+        }
         if self.pending.is_empty() {
             self.pending = self.reader.poll(max, wait)?;
             self.pending.reverse();
         }
         while let Some(record) = self.pending.last() {
             let place = || format!("{} at offset {}", record.at, record.offset);
-            unbroken(place, || take_in(&mut self.by_file, codec, record))?;
+            let id = unbroken(place, || take_in(&mut self.by_file, codec, record))?;
             self.pending.pop();
             self.records += 1;
+            if !self.resumes {
+                self.fold_if_settled(&id);
+            }
         }
-        Ok(self.reader.at_goal())
+        if !self.reader.at_goal() {
+            return Ok(false);
+        }
+        if self.store.is_writing()? {
+            return Ok(false);
+        }
+        if !self.settled.is_empty() {
+            self.write_settled()?;
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Records read and records to the goal.
@@ -77,13 +157,42 @@ impl Restore {
         self.reader.progress()
     }
 
-    /// Folds every file; gives each with the number of its newest history record.
-    pub fn finish(self, default_deadline_ms: i64) -> Result<Vec<(File, i64)>, RestoreError> {
-        self.by_file
-            .into_iter()
-            .filter(|(_, records)| !records.is_empty())
-            .map(|(id, records)| unbroken(|| id.clone(), || records.fold(&id, default_deadline_ms)))
-            .collect()
+    /// Folds every file that isn't in the store as it is on the log.
+    pub fn finish(self) -> Result<Restored, RestoreError> {
+        let Self { store, covers, by_file, default_deadline_ms, .. } = self;
+        let (mut changed, mut forgotten) = (Vec::new(), Vec::new());
+        for (id, records) in by_file {
+            let stored = store.file(&FileId::trusted(&id))?;
+            let stored = match stored {
+                Some(stored) if records.was_forgotten => {
+                    forgotten.push((FileId::trusted(&id), stored.file.settled_at));
+                    None
+                }
+                stored => stored,
+            };
+            if !records.is_empty() {
+                changed.push(unbroken(|| id.clone(), || records.fold(&id, stored, default_deadline_ms))?);
+            }
+        }
+        Ok(Restored { store, covers, changed, forgotten })
+    }
+
+    /// Folds a file that has settled, once its records are together. If they don't fit yet, the rest is still to come.
+    fn fold_if_settled(&mut self, id: &str) {
+        if !self.by_file.get(id).is_some_and(Records::is_whole) {
+            return;
+        }
+        let Some(records) = self.by_file.remove(id) else { return };
+        match records.fold_whole(self.default_deadline_ms) {
+            Ok(folded) => self.settled.push(folded),
+            Err(records) => drop(self.by_file.insert(id.to_owned(), *records)),
+        }
+    }
+
+    fn write_settled(&mut self) -> Result<(), StoreError> {
+        let settled = std::mem::take(&mut self.settled);
+        let put = settled.iter().map(|(file, history_seq)| Put { file, history_seq: *history_seq, bodies: Vec::new() });
+        self.store.apply(Changes { put: put.collect(), ..Changes::default() })
     }
 }
 
@@ -95,7 +204,8 @@ fn unbroken<T>(place: impl Fn() -> String, work: impl FnOnce() -> Result<T, Rest
     })
 }
 
-fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Record) -> Result<(), RestoreError> {
+/// Takes in a record; gives the file that it is about.
+fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Record) -> Result<String, RestoreError> {
     let unreadable = |text: String| {
         let place = format!("{} at offset {}", record.at, record.offset);
         RestoreError::Refused("CG204", format!("{place}: {text}"))
@@ -106,10 +216,15 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
         DecodeError::RegistryAway(text) => RestoreError::Wait(text),
         DecodeError::Poison(text) => unreadable(text),
     };
-    let records = by_file.entry(file_id_of_key(key).to_owned()).or_default();
+    let id = file_id_of_key(key);
+    if !by_file.contains_key(id) {
+        by_file.insert(id.to_owned(), Records::default());
+    }
+    let records = by_file.get_mut(id).expect("just inserted");
     let mut parts = key.splitn(3, '/').skip(1);
     let (second, third) = (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default());
     let value = record.value.as_deref();
+    records.was_forgotten |= value.is_none();
     match record.at.topic {
         Topic::Arrivals => {
             records.folded.arrival =
@@ -117,8 +232,17 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
         }
         Topic::FileState => records.state = value.map(|v| codec.decode(v)).transpose().map_err(decoding)?,
         Topic::Plans => match value {
-            Some(value) => drop(records.plan.insert(second, Arc::new(codec.decode(value).map_err(decoding)?))),
-            None => drop(records.plan.remove(&second)),
+            Some(value) => {
+                let mut planned: PlannedDispatch = codec.decode(value).map_err(decoding)?;
+                if let Some(body) = planned.request.body.as_mut().map(std::mem::take) {
+                    records.bodies.insert(planned.target.clone(), body);
+                }
+                records.plan.insert(second, Arc::new(planned));
+            }
+            None => {
+                records.plan.remove(&second);
+                records.bodies.remove(second.as_str());
+            }
         },
         Topic::Attempts => {
             let number = third.parse().map_err(|_| unreadable("the key names no attempt".into()))?;
@@ -142,7 +266,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
         }
         other => unreachable!("{} is not restored from", other.base_name()),
     }
-    Ok(())
+    Ok(id.to_owned())
 }
 
 impl Records {
@@ -154,13 +278,67 @@ impl Records {
             && self.folded.history.is_empty()
     }
 
-    fn fold(mut self, id: &str, default_deadline_ms: i64) -> Result<(File, i64), RestoreError> {
-        let refused = |text: String| RestoreError::Refused("CG205", text);
-        self.folded.plan = self.plan.into_values().map(|p| (p.ordinal, p)).collect();
-        self.folded.attempts = self.attempts.into_values().map(|a| (a.version, a)).collect();
-        let history_seq = self.folded.history.keys().next_back().copied().unwrap_or(0);
-        let file = fold(&self.folded, default_deadline_ms).map_err(|e| refused(format!("{id}: {e}")))?;
-        let state = self.state.ok_or_else(|| refused(format!("{id}: there is no file-state")))?;
+    /// Whether it has settled and as many events are there as its file-state counts.
+    fn is_whole(&self) -> bool {
+        let Some(state) = self.state.as_ref().filter(|s| matches!(s.state, State::Completed | State::Failed)) else {
+            return false;
+        };
+        let events: usize = self.folded.history.values().map(|h| h.events.len()).sum();
+        let known = usize::from(!self.plan.is_empty()) + self.attempts.len() + events;
+        !self.was_forgotten && self.folded.arrival.is_some() && i64::try_from(1 + known).ok() == Some(state.version)
+    }
+
+    /// Folds a settled file whose records may be of two files that had its id, one after the other.
+    fn fold_whole(mut self, default_deadline_ms: i64) -> Result<(File, i64), Box<Self>> {
+        self.sort();
+        let state = self.state.as_ref().expect("it is whole");
+        match fold(&self.folded, default_deadline_ms) {
+            Ok(file) if is_of(&file, state) => Ok((file, self.history_seq())),
+            _ => Err(Box::new(self)),
+        }
+    }
+
+    fn sort(&mut self) {
+        self.folded.plan = self.plan.values().map(|p| (p.ordinal, Arc::clone(p))).collect();
+        self.folded.attempts = self.attempts.values().map(|a| (a.version, Arc::clone(a))).collect();
+    }
+
+    fn history_seq(&self) -> i64 {
+        self.folded.history.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// Folds it, from where the store has it.
+    fn fold(
+        mut self,
+        id: &str,
+        stored: Option<crate::store::Kept>,
+        default_deadline_ms: i64,
+    ) -> Result<(File, i64, BTreeMap<TargetName, Bytes>), RestoreError> {
+        self.sort();
+        let is_stored = stored.is_some();
+        let refused = |text: String| {
+            if is_stored {
+                let text = format!("CG205: {text}");
+                RestoreError::Store(crate::store::Unusable::new(crate::store::Reason::ContradictsLog, text))
+            } else {
+                RestoreError::Refused("CG205", text)
+            }
+        };
+        let (file, history_seq) = match stored {
+            Some(stored) => {
+                let history_seq = self.history_seq().max(stored.history_seq);
+                (fold_on(stored.file, stored.history_seq, &self.folded), history_seq)
+            }
+            None => (fold(&self.folded, default_deadline_ms), self.history_seq()),
+        };
+        let file = file.map_err(|e| refused(format!("{id}: {e}")))?;
+        let Some(state) = self.state else {
+            // After a file has settled, its file-state isn't written any more.
+            if is_stored && file.is_terminal() {
+                return Ok((file, history_seq, BTreeMap::new()));
+            }
+            return Err(refused(format!("{id}: there is no file-state")));
+        };
         let newest = if file.is_terminal() { state.version <= file.version } else { state.version == file.version };
         if state.state != file.state || !newest {
             return Err(refused(format!(
@@ -168,6 +346,14 @@ impl Records {
                 state.state, state.version, file.state, file.version
             )));
         }
-        Ok((file, history_seq))
+        Ok((file, history_seq, self.bodies))
     }
+}
+
+/// Whether a file-state is that of the file, and not of another one that had its id before or after.
+fn is_of(file: &File, state: &FileState) -> bool {
+    let times = (file.arrival.received_at, file.validated_at, file.distributing_at, file.settled_at);
+    file.state == state.state
+        && file.version == state.version
+        && times == (state.received_at, state.validated_at, state.distributing_at, state.settled_at)
 }

@@ -10,7 +10,8 @@ use super::observed::Observed;
 use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Stalled, Worker};
 use super::{Stop, Unwell};
 use crate::log::{Append, LogError, Position, Record, TopicPartition};
-use crate::record::{Control, FileId, Timestamp, Topic};
+use crate::record::{Bytes, Control, FileId, TargetName, Timestamp, Topic};
+use crate::store::StoreError;
 use crate::transport::Dispatch;
 
 /// How long an input waits before the registry is asked again, in milliseconds.
@@ -40,6 +41,9 @@ struct Decided {
     stalled: BTreeMap<TopicPartition, (&'static str, String)>,
     /// Some of the records are left for the next batch.
     cut_short: bool,
+    bodies: BTreeMap<(FileId, TargetName), (i32, Bytes)>,
+    /// A home whose store failed.
+    store_failed: Option<(i32, StoreError)>,
     /// Some of what is due is.
     more_is_due: bool,
 }
@@ -63,13 +67,18 @@ impl Worker {
             self.count_failure(current, now);
             return Err(LogError::Aborted("an invariant broke while a record was folded".into()));
         };
+        if let Some(failed) = decided.store_failed.take() {
+            self.stores_failed(vec![failed]);
+            return Err(LogError::Aborted("a store failed while a batch was decided".into()));
+        }
         self.add_positions(&mut decided, records, now)?;
         if !decided.appends.is_empty() || !decided.positions.is_empty() {
             let positions: Vec<Position> = decided.positions.iter().map(|(tp, at)| (*tp, *at)).collect();
             assert!(!positions.is_empty(), "every transaction commits the position of an owned partition");
             let appends = std::mem::take(&mut decided.appends);
             let records = appends.len();
-            self.log.transact(appends, &positions)?;
+            let next = self.log.transact(appends, &positions)?;
+            self.note_committed(&next, now);
             (self.observe)(&Observed::Committed { records });
         }
         self.act(decided, now)
@@ -129,6 +138,8 @@ impl Worker {
             observed: batch.observed,
             controls: batch.controls,
             more_is_due: batch.is_cut,
+            bodies: batch.bodies,
+            store_failed: batch.store_failed,
             stalled,
             cut_short,
         }
@@ -201,6 +212,9 @@ impl Worker {
         }
         if now >= self.next_pause_scan {
             self.next_pause_scan = now.plus_millis(PAUSE_SCAN_MS);
+        }
+        for ((id, target), (home, body)) in decided.bodies {
+            self.running_home_mut(home).keeping.note_body(&id, &target, body);
         }
         for draft in decided.drafts.into_values() {
             let seq = draft.history_seq();

@@ -14,6 +14,7 @@ use super::{Stop, Unwell, WorkerOptions};
 use crate::log::{Log, LogError, Reader, Record, TopicPartition};
 use crate::record::{Codec, Control, Controls, DecodeError, Timestamp, Topic};
 use crate::routing::{self, Document, Sources};
+use crate::store::Unusable;
 use crate::transport::{AckTokens, Capacity, Transport};
 
 /// Times that one record may break an invariant before its partition is left alone.
@@ -92,6 +93,10 @@ pub struct Worker {
     pub(super) turns: usize,
     /// Whether the last batch was full before all that was due was in it.
     pub(super) more_is_due: bool,
+    /// Stores that can't be used, until their partitions begin without them.
+    pub(super) stores_lost: BTreeMap<i32, Unusable>,
+    /// Stores that another worker has open, since when.
+    pub(super) stores_busy: BTreeMap<i32, Timestamp>,
     pub(super) unwell: Vec<Unwell>,
     /// Whether the inputs must be read again from their last commit.
     pub(super) rewind: bool,
@@ -138,6 +143,8 @@ impl Worker {
             next_idle_commit: Timestamp(0),
             turns: 0,
             more_is_due: false,
+            stores_lost: BTreeMap::new(),
+            stores_busy: BTreeMap::new(),
             unwell: Vec::new(),
             rewind: false,
             rebuild_is_due: false,
@@ -191,6 +198,14 @@ impl Worker {
         self.log.silence()
     }
 
+    /// Lets go of the homes, once their stores have what the last commits changed. Not after a panic: what is in memory
+    /// then may be half of a change.
+    pub fn leave_homes(&mut self, now: Timestamp) {
+        for partition in self.running() {
+            self.leave(partition, now);
+        }
+    }
+
     /// Leaves the group. The transport is the caller's to stop.
     pub fn close(&mut self) {
         self.log.close();
@@ -223,8 +238,9 @@ impl Worker {
         let ready = self.read_controls()?;
         let patience = if ready { self.patience(wait, clock()) } else { wait.min(NOT_READY_WAIT) };
         let batch = self.log.poll(self.options.max_batch, patience)?;
+        let now = clock();
         for change in batch.changes {
-            self.reassign(change);
+            self.reassign(change, now);
         }
         if !ready {
             // What was read meanwhile is read again.
@@ -232,18 +248,21 @@ impl Worker {
             self.unwell.push(Unwell::new("CG207", "`controls` isn't read to its end, or names no routing document"));
             return Ok(());
         }
-        let now = clock();
+        // Before homes come to work: what was polled of their inputs until then is handed out again.
+        let mut records: Vec<Record> = batch.records.into_iter().filter(|r| self.is_wanted(r)).collect();
         self.start_what_is_assigned()?;
         self.restore_step(now, wait.min(RESTORE_WAIT))?;
         self.resume_stalled(now)?;
         self.check_clock(clock)?;
         if !self.clock.is_trusted() {
             // What was read meanwhile is read again.
-            self.rewind |= !batch.records.is_empty();
+            self.rewind |= !records.is_empty();
             return Ok(());
         }
-        let records: Vec<Record> = batch.records.into_iter().filter(|r| self.is_wanted(r)).collect();
-        self.work(&records, now)
+        self.fetch(&mut records, now);
+        self.work(&records, now)?;
+        self.keep(now);
+        Ok(())
     }
 
     pub(super) fn read_controls(&mut self) -> Result<bool, LogError> {

@@ -47,22 +47,46 @@ pub fn fold_each(
     let Some(arrival) = &records.arrival else {
         return wrong("there are records but no arrival".into());
     };
-    let id = &arrival.file_id;
-    let mut file = File::arrived(Arc::clone(arrival), provisional_deadline(arrival, provisional_deadline_ms));
-    check_plan(records, id)?;
+    let file = File::arrived(Arc::clone(arrival), provisional_deadline(arrival, provisional_deadline_ms));
     see(&file);
-    let mut steps: BTreeMap<i64, Step<'_>> = records.attempts.iter().map(|(v, a)| (*v, Step::Attempt(a))).collect();
-    for (expected_seq, (seq, record)) in (1..).zip(&records.history) {
+    go_on(file, 0, i64::MIN, records, see)
+}
+
+/// Goes on from a file as it was when it had so many history records, by the records that are newer. Those that it
+/// knows already may be among them.
+pub fn fold_on(file: File, history_seq: i64, records: &Folded) -> Result<File, FoldError> {
+    let known = file.version;
+    go_on(file, history_seq, known, records, &mut |_| ())
+}
+
+/// Folds what is newer than the version that is known.
+fn go_on(
+    mut file: File,
+    history_seq: i64,
+    known: i64,
+    records: &Folded,
+    see: &mut dyn FnMut(&File),
+) -> Result<File, FoldError> {
+    let wrong = |text: String| Err(FoldError(text));
+    let id = file.id().clone();
+    let is_news = |version: i64| version > known;
+    let mut plan: Option<Vec<_>> = Some(records.plan.values().cloned().collect());
+    plan = plan.filter(|plan| plan.first().is_some_and(|first| is_news(first.version)));
+    if plan.is_some() {
+        check_plan(records, &id)?;
+    }
+    let attempts = records.attempts.iter().filter(|(version, _)| is_news(**version));
+    let mut steps: BTreeMap<i64, Step<'_>> = attempts.map(|(v, a)| (*v, Step::Attempt(a))).collect();
+    for (expected_seq, (seq, record)) in (history_seq + 1..).zip(records.history.range(history_seq + 1..)) {
         if *seq != expected_seq {
             return wrong(format!("{id}: history {expected_seq} is missing"));
         }
-        for event in &record.events {
+        for event in record.events.iter().filter(|event| is_news(event.version)) {
             if steps.insert(event.version, Step::Event(event)).is_some() {
                 return wrong(format!("{id}: two events have version {}", event.version));
             }
         }
     }
-    let mut plan = Some(records.plan.values().cloned().collect::<Vec<_>>()).filter(|plan| !plan.is_empty());
     for (version, step) in steps {
         if plan.as_ref().is_some_and(|plan| plan[0].version < version) {
             take_plan(&mut file, plan.take().expect("checked"))?;

@@ -25,7 +25,7 @@ mod tests;
 pub use backoff::backoff_ms;
 pub use file::{Dispatch, File, Spent};
 pub(crate) use fold::provisional_deadline;
-pub use fold::{FoldError, Folded, fold, fold_each};
+pub use fold::{FoldError, Folded, fold, fold_each, fold_on};
 pub use next::DueTimer;
 
 use crate::record::{FileId, Judgement, TargetName, Timestamp};

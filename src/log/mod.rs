@@ -180,10 +180,14 @@ pub trait Log: Send {
     /// moment (read uncommitted) as its goal.
     fn reader(&mut self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError>;
 
+    /// The same, from these positions on. Each lies within what its partition holds.
+    fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError>;
+
     /// One transaction: all of `appends` and the group's `positions` become visible, or nothing does.
     ///
-    /// `positions` is never empty: an empty list would not fence.
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError>;
+    /// `positions` is never empty: an empty list would not fence. Gives for each partition that was appended to the
+    /// offset behind the last of these records.
+    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError>;
 
     /// Ends this connection's producer and consumer and begins new ones under the same identity. Every partition is
     /// assigned anew by a later poll.

@@ -124,6 +124,7 @@ metrics! {
     input_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Offsets between the committed position and the last stable offset, all of the group; a control marker counts as one.";
     last_stable_offset_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Offsets between the last stable offset and the log's end, all of the group: an open transaction holds them back.";
     restore_records_total: IntCounterVec [] NO_BUCKETS, "Records read to restore partitions.";
+    store_rebuilds_total: IntCounterVec ["reason"] NO_BUCKETS, "Partitions read from the beginning, by what was wrong with their store.";
     restore_seconds: HistogramVec [] RESTORE, "From the assignment of a partition to its first new record.";
     duplicates_total: IntCounterVec ["what"] NO_BUCKETS, "Exact repeats that changed nothing: manifest, outcome, intervention.";
     reports_late_total: IntCounterVec ["target", "judgement"] NO_BUCKETS, "Reports after the decision, by late or contradiction.";
@@ -228,6 +229,11 @@ impl Metrics {
     pub fn restored(&self, records: u64, took: Duration) {
         self.restore_records_total.with_label_values::<&str>(&[]).inc_by(records);
         self.restore_seconds.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
+    }
+
+    /// A partition is read from the beginning, because its store can't be used.
+    pub fn store_rebuilt(&self, reason: &str) {
+        self.store_rebuilds_total.with_label_values(&[reason]).inc();
     }
 
     /// A request was answered. `route` is a pattern, never a path.

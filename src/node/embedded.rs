@@ -88,6 +88,7 @@ impl Shared {
             retention: Duration::from_secs(30 * 86_400),
             max_clock_skew: Duration::from_secs(2),
             stop_within: Duration::from_secs(15),
+            store: super::StoreParts::default(),
             gateway: Some((([127, 0, 0, 1], port).into(), Access::Loopback)),
             egress: self.egress.clone(),
             secrets: self.secrets.clone(),

@@ -18,6 +18,7 @@ use crate::log::{Cluster, LogError};
 use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
 use crate::routing::{self, Sources};
+use crate::store::Stores;
 use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, Secrets};
 use crate::view::View;
 
@@ -34,6 +35,24 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// How long a connection to a target may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the engine of a process keeps its local state.
+#[derive(Debug, Clone)]
+pub struct StoreParts {
+    /// The stores of its home partitions.
+    pub stores: Stores,
+    /// What open files may take in memory, all workers together, in bytes.
+    pub memory_budget: usize,
+    /// The id of the cluster; empty where it has none.
+    pub cluster_id: String,
+}
+
+impl Default for StoreParts {
+    /// In memory.
+    fn default() -> Self {
+        Self { stores: Stores::Memory, memory_budget: 256 * 1024 * 1024, cluster_id: String::new() }
+    }
+}
 
 /// What a process is made of.
 pub struct NodeParts {
@@ -59,6 +78,8 @@ pub struct NodeParts {
     pub max_clock_skew: Duration,
     /// How long a stop may take. Requests on the wire have all of it but 5 s, which reports have to reach the log.
     pub stop_within: Duration,
+    /// Where the engine keeps its local state.
+    pub store: StoreParts,
     /// Where the HTTP API listens and who may call it; `None` for no gateway.
     pub gateway: Option<(SocketAddr, Access)>,
     /// Where requests may go.
@@ -232,6 +253,9 @@ impl Node {
         let identity = format!("{}-{number}", parts.instance);
         let log = parts.cluster.worker(&identity)?;
         let mut options = WorkerOptions::new(&identity, parts.names.clone());
+        options.stores = parts.store.stores.clone();
+        options.memory_budget = parts.store.memory_budget / parts.workers.max(1);
+        options.cluster_id.clone_from(&parts.store.cluster_id);
         options.retention_ms = i64::try_from(parts.retention.as_millis()).unwrap_or(i64::MAX);
         options.max_clock_skew_ms = i64::try_from(parts.max_clock_skew.as_millis()).ok();
         let (metrics, name) = (Arc::clone(&parts.metrics), identity.clone());

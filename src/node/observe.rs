@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::engine::{Observed, Unwell};
 use crate::metrics::Metrics;
 use crate::record::{Judgement, State, Status};
+use crate::store::Reason;
 
 fn millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
@@ -21,6 +22,7 @@ fn count(metrics: &Metrics, worker: &str, observed: &Observed) {
         Observed::Committed { .. } => metrics.transaction_committed(),
         Observed::Aborted { cause } => metrics.transaction_aborted(cause),
         Observed::Restored { records, took_ms, .. } => metrics.restored(*records, millis(*took_ms)),
+        Observed::StoreEmpty { reason, .. } => metrics.store_rebuilt(reason.as_str()),
         Observed::FileState { state, took_ms, .. } => {
             if let (State::Completed | State::Failed, Some(took_ms)) = (state, took_ms) {
                 metrics.file_settled(*state, millis(*took_ms));
@@ -42,7 +44,10 @@ fn count(metrics: &Metrics, worker: &str, observed: &Observed) {
         Observed::DeadLetter { reason, .. } => metrics.dead_lettered(reason),
         Observed::Forwarded { topic } => metrics.forwarded(topic),
         Observed::ClockMeasured { offset_ms, .. } => metrics.clock_offset(worker, *offset_ms),
-        Observed::Dispatch { .. } | Observed::Forgotten { .. } | Observed::Paused { .. } => {}
+        Observed::StoreFailed { .. }
+        | Observed::Dispatch { .. }
+        | Observed::Forgotten { .. }
+        | Observed::Paused { .. } => {}
     }
 }
 
@@ -82,6 +87,18 @@ fn log(observed: &Observed) {
             tracing::info!(partition, records, took_ms, "home partition restored");
         }
         Observed::ClockMeasured { offset_ms, within_ms } => tracing::debug!(offset_ms, within_ms, "clock measured"),
+        Observed::StoreEmpty { partition, reason: Reason::Empty, text } => {
+            tracing::info!(partition, "the partition is read from the beginning: {text}");
+        }
+        Observed::StoreEmpty { partition, reason: Reason::Failed, text } => {
+            tracing::error!(partition, code = "CG221", "the partition goes on in memory: {text}");
+        }
+        Observed::StoreEmpty { partition, reason, text } => {
+            tracing::warn!(partition, code = "CG220", reason = reason.as_str(), "the store is rebuilt: {text}");
+        }
+        Observed::StoreFailed { partition, reason, text } => {
+            tracing::warn!(partition, reason = reason.as_str(), "the store failed: {text}");
+        }
         Observed::Forgotten { file_id } => tracing::debug!(%file_id, "retention ended"),
         Observed::Committed { .. } | Observed::Duplicate { .. } | Observed::Forwarded { .. } => {}
     }

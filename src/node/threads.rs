@@ -65,8 +65,11 @@ pub(super) fn run_worker(
     clock: Clock,
 ) -> std::io::Result<JoinHandle<()>> {
     let run = move || {
-        let turns =
-            catch_unwind(AssertUnwindSafe(|| turn_until_stopped(&common, number, &identity, &mut worker, &clock)));
+        let turns = catch_unwind(AssertUnwindSafe(|| {
+            let stop = turn_until_stopped(&common, number, &identity, &mut worker, &clock);
+            worker.leave_homes(clock());
+            stop
+        }));
         let stop = turns.unwrap_or_else(|panic| {
             Some(Stop::Broken { identity: identity.clone(), text: text_of(panic.as_ref()).to_owned() })
         });

@@ -73,6 +73,11 @@ impl Controls {
         self.control(HOME_PARTITIONS)?.home_partitions
     }
 
+    /// When that number was written: the age of the topics.
+    pub fn founded_at(&self) -> Option<Timestamp> {
+        Some(self.control(HOME_PARTITIONS)?.at)
+    }
+
     /// The pauses of a target that are in force, the engine's first.
     pub fn pauses(&self, target: &TargetName) -> Vec<Pause<'_>> {
         let resumed_at = self.resumed_at(target);

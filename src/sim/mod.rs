@@ -6,6 +6,7 @@
 //! [`crate::verify`] judge what is left on the log.
 //!
 //! - `world`, `hands`, `process`: the world, what people and targets do in it, and its processes.
+//! - `disks`: what the stores of the workers stand on.
 //! - `wire`, `watched`, `points`, `faults`: the ports under watch, and what may happen at each call.
 //! - `seeded`, `storm`, `story`: runs that a seed decides, and how one is told.
 //! - `crash_points`: every commit of a script, met by every blow.
@@ -13,6 +14,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod crash_points;
+mod disks;
 mod document;
 mod draws;
 mod faults;

@@ -75,6 +75,7 @@ impl World {
     /// Kills a worker with everything that is on its wire.
     pub fn crash(&mut self, identity: &str) {
         self.workers.remove(identity);
+        self.harm_stores(identity);
         if let Some(number) = self.processes.get(identity).copied() {
             self.forget_parcels(number);
         }
@@ -157,10 +158,14 @@ impl World {
                 }
             }
             Stepped::Stopped(stop) => {
+                self.harm_stores(&identity);
                 self.stops.push((identity, stop));
                 self.forget_parcels(number);
             }
-            Stepped::Killed => self.forget_parcels(number),
+            Stepped::Killed => {
+                self.harm_stores(&identity);
+                self.forget_parcels(number);
+            }
             Stepped::Panicked(payload) => resume_unwind(payload),
         }
     }

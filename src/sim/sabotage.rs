@@ -222,7 +222,7 @@ impl Saboteur {
         wire: &Wire,
         mut appends: Vec<Append>,
         positions: &[Position],
-    ) -> Result<(), LogError> {
+    ) -> Result<Vec<Position>, LogError> {
         self.change(&mut appends);
         match self.which {
             Sabotage::SendBeforeCommit => {

@@ -87,6 +87,9 @@ pub fn run_seed(seed: u64, options: &SeedOptions) -> SeedReport {
         max_batch: *draws.one_of(&[3, 20, 500]),
         retention_ms: *draws.one_of(&[20, 60, 360]) * 60_000,
         sabotage: options.sabotage,
+        stores_survive: seed % 2 == 1,
+        // Nothing stays in memory that the store has.
+        memory_budget: if matches!(seed % 4, 1 | 2) { 0 } else { 64 * 1024 * 1024 },
         ..WorldOptions::new(SIMULATED_DOCUMENT)
     };
     let extras = draws.below(4);
@@ -247,6 +250,7 @@ impl Run {
         for observed in self.storm.world.observed() {
             let name = match observed {
                 Observed::Restored { .. } => "sim.restored".to_owned(),
+                Observed::StoreEmpty { reason, .. } => format!("sim.store.{}", reason.as_str()),
                 Observed::Aborted { cause } => format!("sim.aborted.{cause}"),
                 Observed::Escalated { .. } => "sim.escalated".to_owned(),
                 Observed::Duplicate { what } => format!("sim.duplicate.{what}"),
@@ -258,6 +262,9 @@ impl Run {
                 _ => continue,
             };
             *self.counts.entry(name).or_default() += 1;
+        }
+        for (harm, count) in &self.storm.world.harm {
+            self.counts.insert(format!("sim.store_{harm}"), *count);
         }
         for (name, count) in &self.storm.counts {
             self.counts.insert(format!("sim.{name}"), *count);

@@ -30,21 +30,31 @@ impl WatchedLog {
         done
     }
 
-    fn commit(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError> {
+    fn commit(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
         let attempts: Vec<String> = appends
             .iter()
             .filter(|a| a.topic == Topic::Attempts && a.value.is_some())
             .map(|a| String::from_utf8_lossy(&a.key).into_owned())
             .collect();
         let bytes = appends.iter().map(|a| a.key.len() + a.value.as_ref().map_or(0, Vec::len)).sum();
-        match &self.saboteur {
+        let next = match &self.saboteur {
             Some(saboteur) => saboteur.transact(self.inner.as_mut(), &self.wire, appends, positions)?,
             None => self.inner.transact(appends, positions)?,
-        }
+        };
         let mut wire = self.wire.lock();
         wire.confirmed.extend(attempts);
         wire.largest_transaction = wire.largest_transaction.max(bytes);
-        Ok(())
+        Ok(next)
+    }
+}
+
+impl WatchedLog {
+    fn watch(&self, partitions: &[TopicPartition], inner: Box<dyn Reader>) -> Box<dyn Reader> {
+        let inner = match &self.saboteur {
+            Some(saboteur) => saboteur.reader(partitions, inner),
+            None => inner,
+        };
+        Box::new(WatchedReader { inner, aimed: self.aimed.clone(), identity: self.identity.clone() })
     }
 }
 
@@ -86,16 +96,19 @@ impl Log for WatchedLog {
     fn reader(&mut self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError> {
         self.at(Point::Reader, |log| {
             let inner = log.inner.reader(partitions)?;
-            let inner = match &log.saboteur {
-                Some(saboteur) => saboteur.reader(partitions, inner),
-                None => inner,
-            };
-            let identity = log.identity.clone();
-            Ok(Box::new(WatchedReader { inner, aimed: log.aimed.clone(), identity }) as Box<dyn Reader>)
+            Ok(log.watch(partitions, inner))
         })
     }
 
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError> {
+    fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError> {
+        self.at(Point::Reader, |log| {
+            let inner = log.inner.reader_from(positions)?;
+            let partitions: Vec<TopicPartition> = positions.iter().map(|(tp, _)| *tp).collect();
+            Ok(log.watch(&partitions, inner))
+        })
+    }
+
+    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
         self.aimed.commit_begins(&self.identity, &self.codec, &appends);
         self.at(Point::Transact, |log| log.commit(appends, positions))
     }

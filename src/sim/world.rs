@@ -17,6 +17,7 @@ use crate::log::{Cluster, Reader, Record};
 use crate::record::{
     Codec, Control, FileId, FileManifest, FileState, Status, Timestamp, Topic, TopicNames, home_partition,
 };
+use crate::store::Shelves;
 use crate::transport::AckTokens;
 use crate::verify::{self, Due};
 
@@ -44,6 +45,10 @@ pub struct WorldOptions {
     pub retention_ms: i64,
     /// A fault that is planted in what the workers see and do, to show that the checker finds it.
     pub sabotage: Option<Sabotage>,
+    /// Whether stores outlive their processes; then a crash may harm them.
+    pub stores_survive: bool,
+    /// See [`WorkerOptions::memory_budget`].
+    pub memory_budget: usize,
 }
 
 impl WorldOptions {
@@ -59,6 +64,8 @@ impl WorldOptions {
             max_batch_bytes: 4 * 1024 * 1024,
             retention_ms: 6 * 3_600_000,
             sabotage: None,
+            stores_survive: false,
+            memory_budget: 256 * 1024 * 1024,
         }
     }
 }
@@ -128,6 +135,10 @@ pub struct World {
     /// Whether committed offsets were lost and repaired, so that inputs were read again.
     pub(super) inputs_were_reread: bool,
     pub(super) saboteur: Option<Saboteur>,
+    /// The disks, by the identity of the worker whose they are.
+    pub(super) shelves: BTreeMap<String, Shelves>,
+    /// What crashes did to stores.
+    pub(super) harm: BTreeMap<&'static str, u64>,
 }
 
 impl World {
@@ -176,6 +187,8 @@ impl World {
             others: Vec::new(),
             inputs_were_reread: false,
             saboteur,
+            shelves: BTreeMap::new(),
+            harm: BTreeMap::new(),
             options,
         };
         let homing = Control::homing(world.options.home_partitions, ("consign", "a world begins", START));
@@ -209,6 +222,8 @@ impl World {
             max_batch: self.options.max_batch,
             max_clock_skew_ms: self.options.max_clock_skew_ms,
             max_batch_bytes: self.options.max_batch_bytes,
+            stores: self.stores_of(identity),
+            memory_budget: self.options.memory_budget,
             ..WorkerOptions::new(identity, names)
         };
         self.started += 1;

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -56,7 +57,9 @@ pub(super) struct Disk {
     database: Database,
     writes: SyncSender<Ops>,
     done: Receiver<Result<(), StoreError>>,
+    writer: Option<JoinHandle<()>>,
     is_writing: bool,
+    is_abandoned: bool,
 }
 
 impl std::fmt::Debug for Disk {
@@ -95,7 +98,15 @@ impl Disk {
         };
         let spawned = std::thread::Builder::new().name("store-writer".into()).spawn(writer);
         match spawned {
-            Ok(_) => Ok(Self { keyspace, database, writes, done, is_writing: false }),
+            Ok(writer) => Ok(Self {
+                keyspace,
+                database,
+                writes,
+                done,
+                writer: Some(writer),
+                is_writing: false,
+                is_abandoned: false,
+            }),
             Err(e) => Err(OpenError::Failed(StoreError::failed(e.to_string()))),
         }
     }
@@ -146,6 +157,10 @@ impl Disk {
         Ok(())
     }
 
+    pub(super) fn abandon(&mut self) {
+        self.is_abandoned = true;
+    }
+
     fn note(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         self.is_writing = false;
         written
@@ -157,9 +172,12 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let (writes, _) = sync_channel(0);
         drop(std::mem::replace(&mut self.writes, writes));
-        let _ = self.done.recv_timeout(FINISH);
-        // The sender of `done` goes with the writer's thread.
-        let _ = self.done.recv_timeout(FINISH);
+        let hangs = self.is_writing && (self.is_abandoned || self.done.recv_timeout(FINISH).is_err());
+        if let Some(writer) = self.writer.take().filter(|_| !hangs)
+            && writer.join().is_err()
+        {
+            tracing::error!("a store's writer panicked");
+        }
         tracing::trace!(journals = self.database.journal_count(), "a store is closed");
     }
 }

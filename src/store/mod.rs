@@ -139,11 +139,11 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    fn corrupt(text: impl Into<String>) -> Self {
+    pub(crate) fn corrupt(text: impl Into<String>) -> Self {
         Self { reason: Reason::Corrupt, text: text.into() }
     }
 
-    fn failed(text: impl Into<String>) -> Self {
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
         Self { reason: Reason::Failed, text: text.into() }
     }
 }

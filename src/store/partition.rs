@@ -40,8 +40,8 @@ pub struct Put<'a> {
 /// What one write changes. First files are forgotten, then others put.
 #[derive(Debug, Default)]
 pub struct Changes<'a> {
-    /// Settled files whose records were tombstoned, with the time of their settlement.
-    pub forgotten: Vec<(&'a FileId, Timestamp)>,
+    /// Files whose records were tombstoned, with the time of their settlement as it stands in the store, if it does.
+    pub forgotten: Vec<(&'a FileId, Option<Timestamp>)>,
     /// Files to be written.
     pub put: Vec<Put<'a>>,
     /// Up to where the store knows with this write; none while it is being rebuilt.
@@ -123,8 +123,13 @@ impl PartitionStore {
         }
         self.written += 1;
         for (id, settled_at) in changes.forgotten {
-            ops.insert(by_id(SETTLED, id), None);
-            ops.insert(by_time(settled_at, id.as_str()), None);
+            match settled_at {
+                Some(settled_at) => {
+                    ops.insert(by_id(SETTLED, id), None);
+                    ops.insert(by_time(settled_at, id.as_str()), None);
+                }
+                None => self.forget_open(id, &mut ops)?,
+            }
         }
         for Put { file, history_seq, bodies } in changes.put {
             let id = file.id();
@@ -146,6 +151,17 @@ impl PartitionStore {
         ops.insert(COVERS.to_vec(), changes.covers.as_ref().map(|covers| encode(&(covers, self.written))));
         self.covers = changes.covers;
         self.shelf.write(ops)
+    }
+
+    fn forget_open(&self, id: &FileId, ops: &mut Ops) -> Result<(), StoreError> {
+        ops.insert(by_id(OPEN, id), None);
+        let (mut from, mut until) = (by_id(BODY, id), by_id(BODY, id));
+        from.push(b'/');
+        until.push(b'/' + 1);
+        self.shelf.visit(&from, &until, &mut |key, _| {
+            ops.insert(key.to_vec(), None);
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     /// Whether the last write is still under way; an error once it failed.
@@ -188,6 +204,20 @@ impl PartitionStore {
             visit(decode_file(value)?, value.len());
             Ok(ControlFlow::Continue(()))
         })
+    }
+
+    /// Visits the ids of all open files in order.
+    pub fn open_ids(&self, visit: &mut dyn FnMut(FileId)) -> Result<(), StoreError> {
+        self.shelf.visit(&[OPEN], &[OPEN + 1], &mut |key, _| {
+            let id = std::str::from_utf8(&key[1..]).map_err(|_| StoreError::corrupt("a key is no text"))?;
+            visit(FileId::trusted(id));
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// Lets go of the medium without waiting for a write that is under way.
+    pub fn abandon(mut self) {
+        self.shelf.abandon();
     }
 
     /// Files that settled at `from` or later and before `before`, earliest first, at most `max`.

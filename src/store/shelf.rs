@@ -65,6 +65,13 @@ impl Shelf {
         }
     }
 
+    /// Whoever drops it won't wait for the last write.
+    pub(super) fn abandon(&mut self) {
+        if let Self::Disk(disk) = self {
+            disk.abandon();
+        }
+    }
+
     /// Waits a few seconds for the last write.
     pub(super) fn finish(&mut self) -> Result<(), StoreError> {
         match self {

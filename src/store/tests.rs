@@ -75,7 +75,7 @@ fn fill(store: &mut PartitionStore, writes: usize, body_bytes: usize) -> Vec<Mod
         let mut changes = Changes { covers: Some(covers(i64::try_from(number).expect("small"))), ..Changes::default() };
         if let Some((settled_at, id)) = &forgotten {
             model.files.remove(id);
-            changes.forgotten.push((id, *settled_at));
+            changes.forgotten.push((id, Some(*settled_at)));
         }
         if let Some(old) = &old {
             model.files.insert(old.id().clone(), old.clone());

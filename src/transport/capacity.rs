@@ -40,6 +40,11 @@ impl Capacity {
         })
     }
 
+    /// Whether a permit would be given.
+    pub fn has_room(&self, target: &TargetName) -> bool {
+        self.acquire(target).is_some()
+    }
+
     /// A permit for a request that is on the wire already, whatever the limit: for attempts that were restored.
     pub fn acquire_over(&self, target: &TargetName) -> Permit {
         *self.lock().taken.entry(target.clone()).or_default() += 1;

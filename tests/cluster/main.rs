@@ -7,6 +7,7 @@ mod python;
 mod refusals;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod store;
 mod takeover;
 mod too_long;
 mod verify;

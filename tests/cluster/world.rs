@@ -129,7 +129,8 @@ impl World {
         let acks = AckLog { appender: Arc::clone(&appender), codec: Arc::clone(&codec) };
         let receivers = Receivers::start(&handle, behaviours(), Some(acks)).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("consign.toml"), configuration(&servers, &names)).unwrap();
+        let store = format!("[store]\ndir = \"{}\"\n", folder.path().join("state").display());
+        std::fs::write(folder.path().join("consign.toml"), configuration(&servers, &names) + &store).unwrap();
         std::fs::write(folder.path().join("routing.yaml"), routing(&receivers)).unwrap();
         let config = folder.path().join("consign.toml");
         for arguments in [["schemas", "register"], ["topics", "apply"], ["topics", "check"], ["schemas", "check"]] {
@@ -168,6 +169,11 @@ impl World {
         let said = lines.next().expect("`run` says where it listens").unwrap();
         let url = said.split_once("http").map(|(_, rest)| format!("http{rest}")).expect("an address");
         Process { child, url }
+    }
+
+    /// Where the process of that name keeps its local state.
+    pub fn state_of(&self, instance: &str) -> PathBuf {
+        self.folder.path().join("state").join(instance)
     }
 
     /// Announces a file, as a producer in any language would: keyed by its id, at home.

@@ -11,7 +11,7 @@ use consign::log::{
     TopicPartition,
 };
 use consign::node::embedded::{Shared, in_process};
-use consign::node::{Node, NodeParts};
+use consign::node::{Node, NodeParts, StoreParts};
 use consign::record::Topic;
 use consign::transport::{AckTokens, Egress, Secrets, wall_clock};
 
@@ -89,7 +89,11 @@ impl Log for TroubledLog {
         self.inner.reader(partitions)
     }
 
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError> {
+    fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError> {
+        self.inner.reader_from(positions)
+    }
+
+    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
         self.inner.transact(appends, positions)
     }
 
@@ -151,6 +155,7 @@ async fn process(stop_within: Duration) -> (Node, Troubled) {
         retention: Duration::from_hours(24),
         max_clock_skew: Duration::from_secs(2),
         stop_within,
+        store: StoreParts::default(),
         gateway: None,
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),

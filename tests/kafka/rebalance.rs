@@ -39,7 +39,7 @@ fn copy(bed: &Bed, identity: &str, copied: &AtomicUsize, stop: &AtomicBool, held
         let next: BTreeMap<TopicPartition, i64> = batch.records.iter().map(|r| (r.at, r.offset + 1)).collect();
         let next: Vec<Position> = next.into_iter().collect();
         match worker.transact(appends.collect(), &next) {
-            Ok(()) => {
+            Ok(_) => {
                 copied.fetch_add(batch.records.len(), Ordering::Relaxed);
             }
             Err(LogError::Aborted(_)) => {

@@ -27,6 +27,9 @@ user = "ann"
 password_env = "PATH"
 [schemas]
 write_version = 1
+[store]
+dir = "state"
+memory_budget_mib = 3
 [gateway]
 listen = "127.0.0.1:4"
 public_url = "https://consign.example"
@@ -79,6 +82,8 @@ async fn every_key_reaches_what_it_is_for() {
     assert_eq!((parts.instance.as_str(), parts.workers, parts.stop_within.as_secs()), ("node-a", 3, 7));
     assert_eq!((parts.retention.as_secs(), parts.max_clock_skew.as_secs()), (9 * 86_400, 3));
     assert_eq!(parts.names.prefix(), "x.");
+    assert!(matches!(&parts.store.stores, Stores::Directory(dir) if dir.as_path() == Path::new("state/node-a")));
+    assert_eq!(parts.store.memory_budget, 3 * 1024 * 1024);
     assert_eq!(parts.gateway, None, "an engine alone has no gateway");
     assert_eq!(parts.public_url.as_deref(), Some("https://consign.example"));
     assert_eq!(parts.secrets.directory.as_deref(), Some(std::path::Path::new("/run/secrets")));

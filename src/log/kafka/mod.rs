@@ -85,6 +85,11 @@ impl KafkaCluster {
         &self.options
     }
 
+    /// The id of the cluster, where it says one within a few seconds.
+    pub fn id(&self) -> Option<String> {
+        self.probe.consumer.client().fetch_cluster_id(client::REQUEST)
+    }
+
     /// Where the offsets of these partitions begin and end, open transactions included.
     pub fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<Ends>, LogError> {
         self.probe.ends(partitions)

@@ -1,6 +1,7 @@
 //! A transactional producer driven from one thread, and the triage of what can go wrong with a transaction.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -8,11 +9,12 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 
 use super::KafkaOptions;
 use super::client::{check_size, is_refusal, log_error, log_line, owned_headers, producer_settings, triage};
-use crate::log::{Append, LogError};
+use crate::log::{Append, LogError, Position, TopicPartition};
 use crate::record::TopicNames;
 
 /// How long one attempt at a transactional request may take; it is repeated while the transaction may live.
@@ -20,10 +22,22 @@ const STEP: Duration = Duration::from_secs(5);
 /// The shortest wait between two looks at the deliveries.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Keeps the first delivery that failed since it was asked.
+/// Keeps, since it was asked, the first delivery that failed, and where each partition goes on.
 #[derive(Default)]
 struct Deliveries {
-    first_failure: Mutex<Option<KafkaError>>,
+    since: Mutex<Delivered>,
+}
+
+#[derive(Default)]
+struct Delivered {
+    first_failure: Option<KafkaError>,
+    next_by_topic: BTreeMap<String, BTreeMap<i32, i64>>,
+}
+
+impl Deliveries {
+    fn lock(&self) -> MutexGuard<'_, Delivered> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ClientContext for Deliveries {
@@ -40,9 +54,18 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert_with(|| error.clone());
+        let mut since = self.lock();
+        match result {
+            Err((error, _)) => drop(since.first_failure.get_or_insert_with(|| error.clone())),
+            Ok(message) if message.offset() < 0 => {}
+            Ok(message) => {
+                if !since.next_by_topic.contains_key(message.topic()) {
+                    since.next_by_topic.insert(message.topic().to_owned(), BTreeMap::new());
+                }
+                let next_by_partition = since.next_by_topic.get_mut(message.topic()).expect("just inserted");
+                let next = next_by_partition.entry(message.partition()).or_default();
+                *next = (*next).max(message.offset() + 1);
+            }
         }
     }
 }
@@ -71,14 +94,15 @@ impl Transactions {
         Ok(this)
     }
 
-    /// One transaction. `offsets`, where given, are sent with the group metadata of this moment.
+    /// One transaction. `offsets`, where given, are sent with the group metadata of this moment. Gives where each
+    /// partition that was appended to goes on.
     ///
     /// Errors say what became of it: `Aborted` and `Fatal` leave nothing behind, `Undecided` and `ProducerFenced` may.
     pub(super) fn transact(
         &self,
         appends: &[Append],
         offsets: Option<(&TopicPartitionList, &dyn Fn() -> Option<ConsumerGroupMetadata>)>,
-    ) -> Result<(), LogError> {
+    ) -> Result<Vec<Position>, LogError> {
         appends.iter().try_for_each(check_size)?;
         let deadline = Instant::now() + self.timeout;
         self.producer.begin_transaction().map_err(|e| match self.judge(&e) {
@@ -92,7 +116,8 @@ impl Transactions {
         committed.or_else(|error| match self.judge(&error) {
             Verdict::Silent(text) => Err(LogError::Undecided(text)),
             _ => self.abort(&error),
-        })
+        })?;
+        Ok(self.take_delivered())
     }
 
     fn fill(
@@ -141,7 +166,8 @@ impl Transactions {
                 return Err(KafkaError::MessageProduction(Code::MessageTimedOut));
             }
         }
-        self.take_failure().map_or(Ok(()), Err)
+        let failure = self.producer.context().lock().first_failure.take();
+        failure.map_or(Ok(()), Err)
     }
 
     /// Makes sure that nothing of the transaction becomes visible, and says so; or says that this isn't sure.
@@ -183,7 +209,15 @@ impl Transactions {
     }
 
     fn take_failure(&self) -> Option<KafkaError> {
-        self.producer.context().first_failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        std::mem::take(&mut *self.producer.context().lock()).first_failure
+    }
+
+    fn take_delivered(&self) -> Vec<Position> {
+        let delivered = std::mem::take(&mut *self.producer.context().lock());
+        let by_topic = delivered.next_by_topic.iter().filter_map(|(name, next)| Some((self.names.topic(name)?, next)));
+        by_topic
+            .flat_map(|(topic, next)| next.iter().map(move |(p, at)| (TopicPartition { topic, partition: *p }, *at)))
+            .collect()
     }
 
     fn judge(&self, error: &KafkaError) -> Verdict {

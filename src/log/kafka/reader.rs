@@ -10,7 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{Tracing, plain_consumer, record, triage};
 use super::contact::Contact;
 use super::{KafkaOptions, Probe};
-use crate::log::{LogError, Reader, Record, TopicPartition};
+use crate::log::{LogError, Position, Reader, Record, TopicPartition};
 use crate::record::TopicNames;
 
 /// How long nothing may come before the reader asks whether what it waits for was deleted meanwhile.
@@ -27,10 +27,17 @@ pub(super) struct KafkaReader {
 }
 
 struct Goal {
+    /// Where the reader began.
     low: i64,
     /// The end when the reader was created.
     end: i64,
     position: i64,
+}
+
+impl Goal {
+    fn new(begin: i64, end: i64) -> Self {
+        Self { low: begin, end, position: begin }
+    }
 }
 
 impl KafkaReader {
@@ -39,26 +46,42 @@ impl KafkaReader {
         probe: &Arc<Probe>,
         partitions: &[TopicPartition],
     ) -> Result<Self, LogError> {
+        let ends = probe.ends(partitions)?;
+        let begin = partitions.iter().zip(&ends).map(|(at, ends)| (*at, Goal::new(ends.low, ends.high)));
+        Self::open_towards(options, probe, begin.collect())
+    }
+
+    /// From these positions on.
+    pub(super) fn open_at(
+        options: &KafkaOptions,
+        probe: &Arc<Probe>,
+        positions: &[Position],
+    ) -> Result<Self, LogError> {
+        let partitions: Vec<TopicPartition> = positions.iter().map(|(at, _)| *at).collect();
+        let ends = probe.ends(&partitions)?;
+        let begin = positions.iter().zip(&ends).map(|((at, position), ends)| (*at, Goal::new(*position, ends.high)));
+        Self::open_towards(options, probe, begin.collect())
+    }
+
+    fn open_towards(
+        options: &KafkaOptions,
+        probe: &Arc<Probe>,
+        goals: BTreeMap<TopicPartition, Goal>,
+    ) -> Result<Self, LogError> {
         // Only what is deleted while it is being read can be out of range, and then the rest is to be read.
         let consumer = plain_consumer(options, "read_committed", "earliest")?;
-        let ends = probe.ends(partitions)?;
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for (at, ends) in partitions.iter().zip(&ends) {
-            list.add_partition_offset(&options.names.name(at.topic), at.partition, Offset::Offset(ends.low))
+        let mut list = TopicPartitionList::with_capacity(goals.len());
+        for (at, goal) in &goals {
+            list.add_partition_offset(&options.names.name(at.topic), at.partition, Offset::Offset(goal.position))
                 .map_err(|e| triage(&e))?;
         }
         // With the topics known the first fetch leaves at once, and not after the next refresh of metadata.
-        if let Some(at) = partitions.first() {
+        if let Some(at) = goals.keys().next() {
             consumer
                 .fetch_metadata(Some(&options.names.name(at.topic)), super::client::REQUEST)
                 .map_err(|e| triage(&e))?;
         }
         consumer.assign(&list).map_err(|e| triage(&e))?;
-        let goals = partitions
-            .iter()
-            .zip(ends)
-            .map(|(at, ends)| (*at, Goal { low: ends.low, end: ends.high, position: ends.low }))
-            .collect();
         Ok(Self {
             consumer,
             probe: Arc::clone(probe),

@@ -311,17 +311,21 @@ impl Log for KafkaLog {
         Ok(Box::new(KafkaReader::open(&self.options, &self.probe, partitions)?))
     }
 
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError> {
+    fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError> {
+        Ok(Box::new(KafkaReader::open_at(&self.options, &self.probe, positions)?))
+    }
+
+    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
         assert!(!positions.is_empty(), "a transaction without positions would not fence");
         let list = position_list(&self.options.names, positions)?;
         let clients = self.clients()?;
         let group = || clients.consumer().group_metadata();
-        clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {
+        let next = clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {
             // The consumer knows better than the producer who it is that has the identity.
             self.excuse(clients.fatal().unwrap_or(error))
         })?;
         self.contact.heard();
-        Ok(())
+        Ok(next)
     }
 
     fn silence(&self) -> Duration {

@@ -121,7 +121,7 @@ impl MemoryCluster {
     pub fn transact_as(&self, transactional_id: &str, appends: Vec<Append>) -> Result<(), LogError> {
         self.shared.change(|state| {
             let producer = state.begin_producer(transactional_id);
-            state.transact(&producer, appends, &[], Ok(()))
+            state.transact(&producer, appends, &[], Ok(())).map(drop)
         })
     }
 
@@ -311,7 +311,7 @@ impl Cluster for MemoryCluster {
         if let Some(stray) = appends.iter().find(|append| append.topic != Topic::Controls) {
             return Err(LogError::Fatal(format!("a change of controls appends to {}", stray.topic.base_name())));
         }
-        self.shared.change(|state| state.transact(&producer, appends, &[], Ok(())))
+        self.shared.change(|state| state.transact(&producer, appends, &[], Ok(()))).map(drop)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::partition::Partition;
 use super::state::{Shared, State};
-use crate::log::{Isolation, LogError, Position, Reader, Record, TopicPartition};
+use crate::log::{Ends, Isolation, LogError, Position, Reader, Record, TopicPartition};
 
 /// What happens where a position is outside of what the partition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,16 +99,26 @@ impl MemoryReader {
             state.check_read(None)?;
             state.ends(partitions, Isolation::ReadUncommitted)?
         };
-        let ends: BTreeMap<_, _> = partitions.iter().copied().zip(ends).collect();
-        let starts: Vec<Position> = ends.iter().map(|(at, ends)| (*at, ends.low)).collect();
+        let starts: Vec<Position> = partitions.iter().zip(&ends).map(|(at, ends)| (*at, ends.low)).collect();
+        Ok(Self::towards(shared, starts, &ends))
+    }
+
+    /// From these positions on.
+    pub(super) fn from(shared: Arc<Shared>, starts: &[Position]) -> Result<Self, LogError> {
+        let partitions: Vec<TopicPartition> = starts.iter().map(|(at, _)| *at).collect();
+        let ends = {
+            let mut state = shared.lock();
+            state.check_read(None)?;
+            state.ends(&partitions, Isolation::ReadUncommitted)?
+        };
+        Ok(Self::towards(shared, starts.to_vec(), &ends))
+    }
+
+    fn towards(shared: Arc<Shared>, starts: Vec<Position>, ends: &[Ends]) -> Self {
         let mut cursor = Cursor::default();
         cursor.set(&starts);
-        Ok(Self {
-            shared,
-            cursor,
-            start: starts.into_iter().collect(),
-            goal: ends.iter().map(|(at, ends)| (*at, ends.high)).collect(),
-        })
+        let goal = starts.iter().zip(ends).map(|((at, _), ends)| (*at, ends.high)).collect();
+        Self { shared, cursor, start: starts.into_iter().collect(), goal }
     }
 }
 

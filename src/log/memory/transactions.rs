@@ -121,7 +121,7 @@ impl State {
         appends: Vec<Append>,
         positions: &[Position],
         may_commit: Result<(), String>,
-    ) -> Result<(), LogError> {
+    ) -> Result<Vec<Position>, LogError> {
         let places = appends.iter().map(|append| self.place(append)).collect::<Result<Vec<_>, _>>()?;
         let transactional_id = producer.transactional_id.as_str();
         let fault = self.fault(FaultPoint::Transact { transactional_id, appends: &appends, positions });
@@ -133,7 +133,7 @@ impl State {
         }
         // A client can't begin a transaction before the markers of its last one have landed: it waits for them.
         self.finish_transactions_of(transactional_id);
-        let number = self.write_transaction(transactional_id, appends, &places, positions)?;
+        let (number, next) = self.write_transaction(transactional_id, appends, &places, positions)?;
         if let Err(why) = may_commit {
             self.end_transaction(number, false, false);
             return Err(LogError::Aborted(why));
@@ -147,7 +147,7 @@ impl State {
             Fault::Commit { reply_lost, late_markers } => {
                 self.end_transaction(number, true, late_markers);
                 let undecided = || LogError::Undecided(format!("transaction {number} of {transactional_id}"));
-                if reply_lost { Err(undecided()) } else { Ok(()) }
+                if reply_lost { Err(undecided()) } else { Ok(next) }
             }
             Fault::Away => unreachable!("answered before anything was written"),
         }
@@ -159,12 +159,14 @@ impl State {
         appends: Vec<Append>,
         places: &[TopicPartition],
         positions: &[Position],
-    ) -> Result<TransactionNumber, LogError> {
+    ) -> Result<(TransactionNumber, Vec<Position>), LogError> {
         let number = self.transactions.next_number();
         let mut targets: BTreeSet<MarkerTarget> = places.iter().copied().map(MarkerTarget::Partition).collect();
+        let mut next: BTreeMap<TopicPartition, i64> = BTreeMap::new();
         for (append, at) in appends.into_iter().zip(places) {
             let content = self.content(append);
-            self.partition_mut(*at)?.append(content, Some(number));
+            let offset = self.partition_mut(*at)?.append(content, Some(number));
+            next.insert(*at, offset + 1);
         }
         if !positions.is_empty() {
             targets.insert(MarkerTarget::GroupOffsets);
@@ -176,7 +178,7 @@ impl State {
             positions: positions.iter().copied().collect(),
         };
         self.transactions.running.insert(number, running);
-        Ok(number)
+        Ok((number, next.into_iter().collect()))
     }
 
     /// Decides a transaction's end and, unless its markers are late, lands them.

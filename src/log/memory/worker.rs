@@ -128,7 +128,12 @@ impl Log for Worker {
         Ok(Box::new(MemoryReader::new(Arc::clone(&self.shared), partitions)?))
     }
 
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<(), LogError> {
+    fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError> {
+        self.check(&self.shared.lock())?;
+        Ok(Box::new(MemoryReader::from(Arc::clone(&self.shared), positions)?))
+    }
+
+    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
         if positions.is_empty() {
             return Err(LogError::Fatal("a transaction without positions fences nobody".to_owned()));
         }

@@ -85,7 +85,7 @@ impl Copier {
         };
         let appends = records.into_iter().map(copied).collect();
         match self.log.transact(appends, &positions.into_iter().collect::<Vec<_>>()) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(LogError::Aborted(_) | LogError::Away(_)) => {
                 self.log.pause(&self.held).unwrap();
                 self.to_start.clone_from(&self.held);

@@ -38,7 +38,7 @@ fn a_log_that_is_away_does_nothing() {
     cluster.faults(Box::new(|_| Fault::Away));
     let plan = append(Topic::Plans, 0, "a", "1");
     let calls = [
-        worker.transact(vec![plan.clone()], &[(manifests(), 1)]),
+        worker.transact(vec![plan.clone()], &[(manifests(), 1)]).map(|_| ()),
         worker.poll(1, FOREVER).map(|_| ()),
         worker.committed(&[manifests()]).map(|_| ()),
         worker.ends(&[manifests()], Isolation::ReadCommitted).map(|_| ()),

@@ -1,0 +1,240 @@
+//! What a home keeps in its store: written behind, together with the place on the log that it stands for.
+//!
+//! Everything that a commit changed is noted and written some seconds later, once for all commits in between. What is
+//! lost by a crash before that is read from the log again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::home::Kept;
+use crate::record::{Bytes, FileId, TargetName, Timestamp, Topic};
+use crate::store::{Changes, Covers, PartitionStore, Put, StoreError};
+
+/// How long a change may wait to be written, in milliseconds.
+const WRITE_EVERY_MS: i64 = 2_000;
+
+/// Changed files that are written at once.
+const CHANGED_AT_MOST: usize = 4_096;
+
+/// Bodies in memory, in bytes, that are written at once.
+const BODIES_AT_MOST: usize = 16 * 1024 * 1024;
+
+/// How long a write may take before the disk counts as failed, in milliseconds.
+const WRITE_WITHIN_MS: i64 = 60_000;
+
+/// How much the store may lag behind in time while nothing changes, in milliseconds.
+const AGE_EVERY_MS: i64 = 3_600_000;
+
+/// Changes that aren't in the store, or not yet for sure.
+#[derive(Debug, Default)]
+struct Unwritten {
+    changed: BTreeSet<FileId>,
+    /// With the times of their settlement, as the store has it. One that is also in `changed` is a new file under the same id.
+    forgotten: BTreeMap<FileId, Option<Timestamp>>,
+    bodies: BTreeMap<FileId, BTreeMap<TargetName, Bytes>>,
+    body_bytes: usize,
+    /// When the first of the changed files settled that has.
+    first_settled: Option<Timestamp>,
+}
+
+/// A store with what is still to be written to it.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    store: PartitionStore,
+    covers: Covers,
+    next: Unwritten,
+    /// What is being written, and since when.
+    writing: Option<(Unwritten, Timestamp)>,
+    /// What was written since somebody asked.
+    written: BTreeSet<FileId>,
+    written_at: Timestamp,
+    /// No file settled before this that isn't forgotten.
+    settled_from: Timestamp,
+    /// When the first file settled that isn't forgotten.
+    first_settled: Option<Timestamp>,
+}
+
+impl Keeping {
+    /// `covers` is what the files will stand for once the changes so far are noted.
+    pub fn new(store: PartitionStore, covers: Covers) -> Result<Self, StoreError> {
+        let first_settled = store.first_settled(Timestamp(i64::MIN))?;
+        Ok(Self {
+            store,
+            covers,
+            next: Unwritten::default(),
+            writing: None,
+            written: BTreeSet::new(),
+            // What a restore found is written at once.
+            written_at: Timestamp(i64::MIN / 2),
+            settled_from: Timestamp(i64::MIN),
+            first_settled,
+        })
+    }
+
+    // ── after a commit ────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub fn note_changed(&mut self, id: &FileId, settled_at: Option<Timestamp>) {
+        self.next.changed.insert(id.clone());
+        if let Some(at) = settled_at {
+            let bodies = self.next.bodies.remove(id);
+            self.next.body_bytes -= bodies.map_or(0, |b| b.values().map(|b| b.0.len()).sum());
+            self.next.first_settled = earlier(self.next.first_settled, Some(at));
+            self.first_settled = earlier(self.first_settled, Some(at));
+            self.settled_from = self.settled_from.min(at);
+        }
+    }
+
+    pub fn note_forgotten(&mut self, id: &FileId, settled_at: Option<Timestamp>) {
+        self.next.changed.remove(id);
+        self.next.forgotten.insert(id.clone(), settled_at);
+    }
+
+    pub fn note_body(&mut self, id: &FileId, target: &TargetName, body: Bytes) {
+        self.next.body_bytes += body.0.len();
+        self.next.bodies.entry(id.clone()).or_default().insert(target.clone(), body);
+    }
+
+    /// A commit succeeded: this worker still owns the partition, and its records stand before these positions.
+    pub fn note_committed(&mut self, next: impl Iterator<Item = (Topic, i64)>, now: Timestamp) {
+        for (topic, at) in next {
+            let known = self.covers.positions.entry(topic).or_insert(at);
+            *known = (*known).max(at);
+        }
+        self.covers.until = self.covers.until.max(now);
+    }
+
+    // ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// An open file that isn't in memory.
+    pub fn open_file(&self, id: &FileId) -> Result<crate::store::Kept, StoreError> {
+        self.store.open_file(id)?.ok_or_else(|| StoreError::corrupt(format!("{id} should be there")))
+    }
+
+    /// The ids of all open files in the store.
+    pub fn open_ids(&self, visit: &mut dyn FnMut(FileId)) -> Result<(), StoreError> {
+        self.store.open_ids(visit)
+    }
+
+    /// A settled file that isn't in memory, unless it is forgotten.
+    pub fn settled_file(&self, id: &FileId) -> Result<Option<crate::store::Kept>, StoreError> {
+        if self.unwritten().any(|u| u.forgotten.contains_key(id)) {
+            return Ok(None);
+        }
+        self.store.settled_file(id)
+    }
+
+    pub fn body(&self, id: &FileId, target: &TargetName) -> Result<Option<Bytes>, StoreError> {
+        let unwritten = self.unwritten().find_map(|u| u.bodies.get(id)?.get(target));
+        unwritten.map_or_else(|| self.store.body(id, target), |body| Ok(Some(body.clone())))
+    }
+
+    /// Whether a file has changes that the store doesn't have for sure.
+    pub fn is_to_be_written(&self, id: &FileId) -> bool {
+        self.unwritten().any(|u| u.changed.contains(id))
+    }
+
+    /// When the first file settled that isn't forgotten; perhaps a little too early.
+    pub fn first_settled(&self) -> Option<Timestamp> {
+        self.first_settled
+    }
+
+    /// Files that settled before `before` and aren't forgotten, at most `max`, among them none that is still to be
+    /// written.
+    pub fn settled_before(&mut self, before: Timestamp, max: usize) -> Result<Vec<FileId>, StoreError> {
+        if self.first_settled.is_none_or(|first| first >= before) {
+            return Ok(Vec::new());
+        }
+        let pending: usize = self.unwritten().map(|u| u.forgotten.len()).sum();
+        let found = self.store.settled(self.settled_from, before, max + pending)?;
+        let is_live = |id: &FileId| !self.unwritten().any(|u| u.forgotten.contains_key(id) || u.changed.contains(id));
+        let live: Vec<(Timestamp, FileId)> = found.into_iter().filter(|(_, id)| is_live(id)).take(max).collect();
+        if live.is_empty() {
+            let stored = self.store.settled(self.settled_from, Timestamp(i64::MAX), 1 + pending)?;
+            let stored = stored.into_iter().find(|(_, id)| is_live(id)).map(|(at, _)| at);
+            self.first_settled = self.unwritten().map(|u| u.first_settled).fold(stored, earlier);
+        }
+        Ok(live.into_iter().map(|(_, id)| id).collect())
+    }
+
+    fn unwritten(&self) -> impl Iterator<Item = &Unwritten> {
+        [&self.next].into_iter().chain(self.writing.as_ref().map(|(writing, _)| writing))
+    }
+
+    // ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Learns whether the write that is under way has ended.
+    pub fn look(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let Some((_, since)) = &self.writing else { return Ok(()) };
+        if self.store.is_writing()? {
+            if now.millis_since(*since) > WRITE_WITHIN_MS {
+                return Err(StoreError::failed("a write doesn't come to its end"));
+            }
+            return Ok(());
+        }
+        self.note_written();
+        Ok(())
+    }
+
+    fn note_written(&mut self) {
+        let Some((written, _)) = self.writing.take() else { return };
+        self.written.extend(written.changed);
+        if let Some(last) = written.forgotten.values().flatten().max() {
+            // Files are forgotten in the order of their settlement, but those that were still to be written; and some
+            // that settled at that very time may be left.
+            let left = earlier(written.first_settled, self.next.first_settled).unwrap_or(*last);
+            self.settled_from = self.settled_from.max((*last).min(left));
+        }
+    }
+
+    /// The files that were written since the last time.
+    pub fn take_written(&mut self) -> BTreeSet<FileId> {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Begins a write if one is due, or `at_once`, unless one is under way.
+    pub fn write(&mut self, files: &BTreeMap<FileId, Kept>, now: Timestamp, at_once: bool) -> Result<(), StoreError> {
+        self.look(now)?;
+        let stored = self.store.covers();
+        let is_behind = stored.is_none_or(|stored| self.covers.until.millis_since(stored.until) > AGE_EVERY_MS);
+        let is_changed = stored.is_none_or(|stored| stored.positions != self.covers.positions)
+            || !(self.next.changed.is_empty() && self.next.forgotten.is_empty());
+        let is_due = at_once
+            || now.millis_since(self.written_at) >= WRITE_EVERY_MS
+            || self.next.changed.len() + self.next.forgotten.len() >= CHANGED_AT_MOST
+            || self.next.body_bytes >= BODIES_AT_MOST;
+        if self.writing.is_some() || !is_due || !(is_changed || is_behind) {
+            return Ok(());
+        }
+        let next = std::mem::take(&mut self.next);
+        let put = next.changed.iter().map(|id| {
+            let kept = files.get(id).expect("what is still to be written is in memory");
+            let bodies = next.bodies.get(id).into_iter().flatten().collect();
+            Put { file: &kept.file, history_seq: kept.history_seq, bodies }
+        });
+        self.store.apply(Changes {
+            forgotten: next.forgotten.iter().map(|(id, at)| (id, *at)).collect(),
+            put: put.collect(),
+            covers: Some(self.covers.clone()),
+        })?;
+        self.writing = Some((next, now));
+        self.written_at = now;
+        if !self.store.is_writing()? {
+            self.note_written();
+        }
+        Ok(())
+    }
+
+    /// Waits a while for the write that is under way.
+    pub fn finish(&mut self) -> Result<(), StoreError> {
+        self.store.finish()?;
+        self.note_written();
+        Ok(())
+    }
+
+    pub fn into_store(self) -> PartitionStore {
+        self.store
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
