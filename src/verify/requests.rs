@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::collect::FileRecords;
-use super::{Checker, Due, Request};
+use super::{Checker, Due, Options, Request};
 use crate::record::{FileId, OnUnknown, PlannedDispatch, file_id_of_key};
 use crate::routing::sha256_digest;
 
@@ -18,7 +18,7 @@ impl Checker {
                 Some((file, plan)) => {
                     // A file that was forgotten and came again has requests of its earlier life in the journal.
                     let (earlier, of_this_life): (Vec<Request>, Vec<Request>) =
-                        requests.iter().cloned().partition(|r| is_of_earlier_life(file, r));
+                        requests.iter().cloned().partition(|r| is_of_earlier_life(file, r, &self.options));
                     for request in &of_this_life {
                         self.check_request(&id, file, &plan.value, plan.timestamp.0, request);
                     }
@@ -89,7 +89,12 @@ impl Checker {
     }
 }
 
-/// Whether a request was received before its file, which was forgotten once, arrived again.
-fn is_of_earlier_life(file: &FileRecords, request: &Request) -> bool {
-    file.forgotten && file.arrival.as_ref().is_some_and(|arrival| request.received_at < arrival.timestamp)
+/// Whether a request was received before its file, which was forgotten once, arrived again. Compaction may have removed
+/// what says that it was forgotten: then its age says so.
+fn is_of_earlier_life(file: &FileRecords, request: &Request, options: &Options) -> bool {
+    let remembered_ms = options.retention_ms - options.max_clock_skew_ms;
+    file.arrival.as_ref().is_some_and(|arrival| {
+        let before_ms = arrival.timestamp.millis_since(request.received_at);
+        before_ms > 0 && (file.forgotten || before_ms >= remembered_ms)
+    })
 }
