@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Audit, AuditError, AuditOptions};
 use crate::log::{Append, Headers, LogError, TopicPartition};
-use crate::record::{Action, FileState, OutcomeKind, State, Topic};
+use crate::record::{Action, Codec, FileState, OutcomeKind, State, Topic};
 use crate::sim::{Answer, SIMULATED_DOCUMENT, World, WorldOptions, manifest};
 use crate::verify::Report;
 
@@ -41,6 +41,10 @@ fn eventful() -> World {
 }
 
 fn audit(world: &World) -> Result<Report, AuditError> {
+    audit_with(world, Arc::clone(&world.codec))
+}
+
+fn audit_with(world: &World, codec: Arc<Codec>) -> Result<Report, AuditError> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let known = world.verify_options(true);
     let options = AuditOptions {
@@ -54,12 +58,7 @@ fn audit(world: &World) -> Result<Report, AuditError> {
         let positions: BTreeMap<_, _> = world.cluster.committed_positions();
         Ok::<_, LogError>(partitions.iter().map(|tp| positions.get(tp).copied()).collect())
     };
-    let mut audit = Audit {
-        cluster: &world.cluster,
-        committed: &committed,
-        codec: Arc::clone(&world.codec),
-        progress: &mut |_| (),
-    };
+    let mut audit = Audit { cluster: &world.cluster, committed: &committed, codec, progress: &mut |_| () };
     audit.run(&options, world.journal())
 }
 
@@ -139,6 +138,9 @@ fn a_registry_that_is_away_is_no_difference_but_a_failure() {
         headers: Headers::new(),
     };
     world.cluster.append_now(append).unwrap();
+    let codec = Arc::new(Codec::new(Arc::new(world.registry.clone())));
+    codec.prepare().unwrap();
     world.registry.set_away(true);
-    assert!(matches!(audit(&world), Err(AuditError::RegistryAway(_))));
+    let result = audit_with(&world, codec);
+    assert!(matches!(result, Err(AuditError::RegistryAway(_))), "{result:?}");
 }

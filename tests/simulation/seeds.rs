@@ -19,7 +19,7 @@ const SEEDS: u64 = 120;
 const ENOUGH: usize = 100;
 
 /// What must have happened at least once over the set, beside every fault.
-const SEEN: [&str; 45] = [
+const SEEN: [&str; 50] = [
     "files.COMPLETED",
     "files.FAILED",
     "dispatches.SUCCEEDED",
@@ -65,6 +65,11 @@ const SEEN: [&str; 45] = [
     "sim.retry.applied",
     "sim.retry.refused",
     "sim.resubmit.applied",
+    "sim.store.corrupt",
+    "sim.store_corrupted",
+    "sim.store_kept",
+    "sim.store_lost",
+    "sim.store_taken_back",
 ];
 
 fn run(seed: u64, options: &SeedOptions) -> SeedReport {
