@@ -14,11 +14,17 @@ mod examples;
 mod expressions;
 #[path = "planning/failures.rs"]
 mod failures;
+#[path = "planning/golden.rs"]
+mod golden;
+#[path = "planning/hostile.rs"]
+mod hostile;
 #[path = "planning/mutations.rs"]
 mod mutations;
 #[path = "planning/pages.rs"]
 mod pages;
 #[path = "planning/refusals.rs"]
 mod refusals;
+#[path = "planning/schema.rs"]
+mod schema;
 #[path = "planning/support.rs"]
 mod support;

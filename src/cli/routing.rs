@@ -22,6 +22,9 @@ pub enum RoutingCommand {
     Check(CheckArgs),
     /// Say what a change means, and whether it is BREAKING.
     Diff(DiffArgs),
+    /// Print the JSON Schema of a routing document, for editors.
+    #[command(after_help = "Examples:\n  consign routing schema > routing.schema.json")]
+    Schema,
     /// Bring a routing document into force for files that arrive from now on.
     Apply(ApplyArgs),
 }
@@ -87,6 +90,13 @@ pub fn run(command: RoutingCommand, globals: &Globals) -> Exit {
     let done = match command {
         RoutingCommand::Check(args) => check(&args, globals),
         RoutingCommand::Diff(args) => diff::run(&args, globals),
+        RoutingCommand::Schema => {
+            let schema = routing::json_schema();
+            print(globals.output, &schema, || {
+                format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default())
+            });
+            Ok(Exit::Ok)
+        }
         RoutingCommand::Apply(args) => apply(&args, globals),
     };
     done.unwrap_or_else(|failure| failure.tell(globals.output))

@@ -14,7 +14,7 @@ mod render;
 use serde_json::Value as Json;
 
 use crate::record::{Arrival, Bytes, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, dispatch_key};
-use crate::routing::{Document, Target, canonical_json, code, sha256_digest};
+use crate::routing::{Document, Format, Target, canonical_json, code, sha256_digest};
 
 pub use again::{Replanned, Verdict, replan, verify};
 pub use consider::{Considered, Why, consider};
@@ -113,7 +113,7 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, b
             method: Some(http.method.clone()),
             headers: http.headers.clone(),
             key: None,
-            content_type: http.content_type.clone(),
+            content_type: content_type(choice, routing),
             body: Some(body),
             body_of_file: None,
             auth: http.auth.clone(),
@@ -133,6 +133,14 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, b
         file_deadline: file_deadline(arrival, routing),
         owner: owner.clone(),
         planned_at: inputs.planned_at,
+    }
+}
+
+/// The media type of a body: a form's own, else what the target says.
+fn content_type(choice: &choose::Chosen<'_>, routing: &Document) -> String {
+    match render::format(choice.payload, routing) {
+        Format::Form => "application/x-www-form-urlencoded".to_owned(),
+        Format::Json => choice.definition.http.content_type.clone(),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use reqwest::Url;
 use serde_json::Value as Json;
 
 use super::choose::Chosen;
 use super::{Inputs, failure};
 use crate::record::{Bytes, Failure};
-use crate::routing::{Content, Document, Evaluator, canonical_json, code};
+use crate::routing::{Content, Document, Evaluator, Format, canonical_json, code};
 
 /// The body for each chosen target. A payload that several targets get is rendered once.
 pub(super) fn bodies(
@@ -34,13 +35,43 @@ fn body(payload: &str, inputs: Inputs<'_>, environment: &Evaluator) -> Result<By
     if let Some(schema) = schema {
         schema.check(&json).map_err(|why| failure(code::PAYLOAD_SCHEMA, format!("the payload `{payload}` {why}")))?;
     }
-    let text = canonical_json(&json);
+    let text = match format(payload, inputs.routing) {
+        Format::Json => canonical_json(&json),
+        Format::Form => form(&json).map_err(|why| failure(code::PAYLOAD, format!("the payload `{payload}`: {why}")))?,
+    };
     let limit = inputs.limits.body_bytes;
     if text.len() > limit {
         let text = format!("the payload `{payload}` has {} bytes, more than {limit}", text.len());
         return Err(failure(code::PLAN_SIZE, text));
     }
     Ok(Bytes::from(text.into_bytes()))
+}
+
+/// How a payload becomes bytes.
+pub(super) fn format(payload: &str, routing: &Document) -> Format {
+    routing.payload(payload).map(|payload| payload.format).unwrap_or_default()
+}
+
+/// An object of texts, numbers and booleans, or of lists of them, as a form: keys in order, the items of a list one by one
+/// under its key.
+fn form(json: &Json) -> Result<String, String> {
+    let Json::Object(fields) = json else { return Err("a form is an object".to_owned()) };
+    let sorted: BTreeMap<&String, &Json> = fields.iter().collect();
+    let mut url = Url::parse("form:").expect("a legal URL");
+    {
+        let mut pairs = url.query_pairs_mut();
+        for (key, field) in sorted {
+            let values = if let Json::Array(items) = field { items.as_slice() } else { std::slice::from_ref(field) };
+            for value in values {
+                match value {
+                    Json::String(text) => pairs.append_pair(key, text),
+                    Json::Number(_) | Json::Bool(_) => pairs.append_pair(key, &value.to_string()),
+                    _ => return Err(format!("a form has no place for what stands at `/{key}`")),
+                };
+            }
+        }
+    }
+    Ok(url.query().unwrap_or_default().to_owned())
 }
 
 /// A payload's JSON. One that derives from another is that other one, less what `remove` names, with what `set` names; the

@@ -63,6 +63,9 @@ pub const OUTLASTS_DEADLINE: &str = "CG131";
 /// Warning: delivery alone counts as success.
 pub const CONFIRMED_BY_TRANSPORT: &str = "CG132";
 
+/// Warning: a route that can never match, or that names a file type which doesn't exist.
+pub const NEVER_MATCHES: &str = "CG133";
+
 /// Every code, in order: errors at load, validation failures of a file, warnings at load.
 pub const ALL: &[&str] = &[
     SYNTAX,
@@ -95,4 +98,5 @@ pub const ALL: &[&str] = &[
     UNUSED,
     OUTLASTS_DEADLINE,
     CONFIRMED_BY_TRANSPORT,
+    NEVER_MATCHES,
 ];

@@ -35,10 +35,31 @@ pub(crate) struct FileType {
     pub(crate) deadline_ms: Option<i64>,
 }
 
+/// How a rendered body becomes bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Format {
+    /// Compact JSON with sorted keys.
+    #[default]
+    Json,
+    /// `application/x-www-form-urlencoded`, by sorted keys.
+    Form,
+}
+
+impl Format {
+    /// Its name in documents.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Form => "form",
+        }
+    }
+}
+
 /// A request body to be rendered.
 #[derive(Debug)]
 pub(crate) struct Payload {
     pub(crate) content: Content,
+    pub(crate) format: Format,
     /// What the rendered body must fit.
     pub(crate) schema: Option<Arc<Schema>>,
 }

@@ -45,6 +45,7 @@ mod diagnostic;
 pub mod diff;
 mod document;
 mod expression;
+mod json_schema;
 mod node;
 mod read;
 mod schema;
@@ -54,13 +55,14 @@ mod template;
 
 pub use canonical::{canonical_json, sha256_digest};
 pub use diagnostic::Diagnostic;
-pub(crate) use document::{Content, FileType, Route};
+pub(crate) use document::{Content, FileType, Format, Route};
 pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Target, TargetSummary};
 pub(crate) use expression::{Evaluator, Expression, shown};
 pub use expression::{MAX_ITEMS, MAX_SEARCHED_BYTES, MAX_SOURCE, MAX_SUM_BYTES, Response, Rule, response_rule};
+pub use json_schema::json_schema;
 pub use read::{MAX_DOCUMENT_BYTES, load};
 pub use schema::Schema;
-pub use sources::{Sources, named_files};
+pub use sources::{Sources, document_json, named_files};
 pub use table::Table;
 
 /// A document that may be put in force.

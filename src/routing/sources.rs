@@ -50,6 +50,13 @@ pub fn named_files(document: &str) -> Vec<String> {
     names
 }
 
+/// The document as JSON, as its JSON Schema sees it; `None` for a text that is no YAML of one document.
+pub fn document_json(document: &str) -> Option<serde_json::Value> {
+    let mut report = Report::new("");
+    let root = node::parse(document, &mut report)?;
+    report.is_clean().then(|| root.to_json())
+}
+
 /// Whether a document may name a file so: a relative path that stays beside the document.
 pub(super) fn is_file_name(name: &str) -> bool {
     !name.is_empty()

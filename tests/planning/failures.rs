@@ -189,3 +189,65 @@ fn a_document_and_its_rules_are_shared_between_threads() {
     let thread = std::thread::Builder::new().stack_size(1024 * 1024).spawn(evaluate).unwrap();
     assert_eq!(thread.join().unwrap(), Ok(true));
 }
+
+/// A document whose one payload is sent as a form.
+fn form_document(body: &str) -> consign::routing::Document {
+    document(&format!(
+        "
+file_types: {{any: {{}}}}
+payloads: {{p: {{format: form, body: {body}}}, q: {{from: p, set: {{/b: 2}}}}}}
+targets:
+  a: {{owner: o, http: {{url: 'http://a.invalid', headers: {{content-type: text/plain}}}}, confirmed_by: {{response: status == 200}}}}
+  b: {{owner: o, http: {{url: 'http://b.invalid'}}, confirmed_by: {{response: status == 200}}}}
+routes: [{{to: a, payload: p}}, {{to: b, payload: q}}]
+"
+    ))
+}
+
+#[test]
+fn a_form_is_escaped_by_position_and_in_order() {
+    let document =
+        form_document("{z: '=data.text', 'a b': [1, 2.5, true], c: '=has(data.no) ? data.no : omit()', d: x}");
+    let data = r#"{"text": "Zürich & Söhne = 100% + \u0000 ?#"}"#;
+    let plan = plan_of(&arrival(manifest("any", data, &[])), &document).unwrap();
+    let request = &plan[0].request;
+    assert_eq!(request.content_type, "application/x-www-form-urlencoded");
+    assert_eq!(
+        body_text(&plan[0]),
+        "a+b=1&a+b=2.5&a+b=true&d=x&z=Z%C3%BCrich+%26+S%C3%B6hne+%3D+100%25+%2B+%00+%3F%23"
+    );
+    // A payload that derives from a form says for itself what it is sent as.
+    assert_eq!(plan[1].request.content_type, "application/json");
+    assert!(body_text(&plan[1]).starts_with("{\"a b\":[1,2.5,true],\"b\":2"));
+}
+
+#[test]
+fn what_has_no_place_in_a_form_fails_validation() {
+    for body in ["'=data'", "{a: {b: 1}}", "{a: '=null'}", "{a: [[1]]}", "[1]"] {
+        let document = form_document(body);
+        let failure = plan_of(&arrival(manifest("any", "[1]", &[])), &document).unwrap_err();
+        assert_eq!(failure.code, "CG129", "{body}: {}", failure.text);
+    }
+}
+
+#[test]
+fn a_file_goes_to_a_thousand_targets_and_no_further_than_its_state_bears() {
+    let wide = |targets: usize| {
+        let names: Vec<String> = (0..targets).map(|n| format!("target-{n:04}")).collect();
+        let all = |line: &dyn Fn(&str) -> String| names.iter().map(|name| line(name)).collect::<String>();
+        let targets = all(&|name| {
+            format!(
+                "  {name}: {{owner: team-{name}, http: {{url: 'http://{name}.invalid'}}, confirmed_by: {{response: status == 200}}}}\n"
+            )
+        });
+        let routes = all(&|name| format!("  - {{to: {name}, payload: p}}\n"));
+        let document = document(&format!(
+            "file_types: {{any: {{}}}}\npayloads: {{p: {{body: {{id: '=file.id'}}}}}}\ntargets:\n{targets}routes:\n{routes}"
+        ));
+        plan_of(&arrival(manifest("any", "{}", &[])), &document)
+    };
+    let plan = wide(1_000).unwrap();
+    assert_eq!((plan.len(), plan[999].ordinal, plan[999].of), (1_000, 999, 1_000));
+    assert!(plan.iter().skip(1).all(|dispatch| dispatch.expected_targets.is_none()));
+    assert_eq!(wide(3_000).unwrap_err().code, code::PLAN_SIZE);
+}

@@ -68,6 +68,7 @@ const STRUCTURE: &[Case] = &[
     ("to: a, ", "", code::MISSING_KEY, 13, "`to` is missing"),
     (", payload: one}", "}", code::MISSING_KEY, 13, "`payload` is missing"),
     ("from: one, ", "", code::MISSING_KEY, 7, "either `body` or `from`"),
+    ("schema: one.json}", "format: xml}", code::ILLEGAL_VALUE, 6, "none of json and form"),
     ("deadline: 2d", "deadline: soon", code::ILLEGAL_VALUE, 2, "a duration stands here"),
     ("deadline: 2d", "deadline: 0s", code::ILLEGAL_VALUE, 2, "from 1ms"),
     ("deadline: 2d", "deadline: 20y", code::ILLEGAL_VALUE, 2, "ten years"),
@@ -261,6 +262,9 @@ fn what_is_risky_is_warned_about() {
             4,
             "no expression reads the table",
         ),
+        ("file.type == 'invoice'", "file.type == 'invoise'", code::NEVER_MATCHES, 13, "`a` can never match"),
+        ("file.type == 'invoice'", "file.type in ['invoice', 'x']", code::NEVER_MATCHES, 13, "the file type `x`"),
+        ("file.type == 'invoice'", "data.x == 1 && false", code::NEVER_MATCHES, 13, "`a` can never match"),
         ("deadline: 2d", "deadline: 10m", code::OUTLASTS_DEADLINE, 10, "longer than a file of type `invoice`"),
     ] {
         let mut document = edited(from, to);

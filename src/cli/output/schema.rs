@@ -38,6 +38,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("routing-check", "RoutingChecked"),
         ("routing-apply", "RoutingApplied"),
         ("routing-diff", "RoutingDiff"),
+        ("routing-schema", "RoutingSchema"),
         ("plan", "Foreseen"),
         ("simulate", "Simulated"),
         ("explain", "Explanation"),

@@ -105,6 +105,8 @@ pub(super) fn compare(
         (_, None) => changes.add(place, routing, format!("{what} has no schema any more")),
         _ => changes.add(place, routing, format!("{what}: its schema is another")),
     }
+    let formats = (&old.payload.format, &new.payload.format);
+    changes.value(place, routing, &format!("{what} format"), formats, |format| format.as_str().to_owned());
     if old.is_same(new) {
         changes.value(place, &[], &format!("{what} is called"), names, Clone::clone);
         return;

@@ -20,7 +20,7 @@ pub const MAX_SEARCHED_BYTES: usize = 64 * 1024 * 1024;
 const ITEMS: &str = "@items";
 const SUM: &str = "@sum";
 const CONTAINS: &str = "@contains";
-const MEMBER: &str = "@member";
+pub(super) const MEMBER: &str = "@member";
 
 /// What the evaluation under way has cost.
 #[derive(Debug, Default)]

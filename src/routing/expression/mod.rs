@@ -9,9 +9,10 @@ mod check;
 mod cost;
 mod response;
 mod split;
+mod types;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -102,6 +103,11 @@ impl Expression {
         });
         let tables = Arc::clone(&self.tables);
         compiled.ok().map(|tree| Self { source: source.into(), tree: Arc::new(tree), tables })
+    }
+
+    /// The names that `file.type` must be one of for it to hold; `None` where its form doesn't tell.
+    pub(super) fn file_types(&self) -> Option<BTreeSet<String>> {
+        types::file_types(&self.tree)
     }
 
     /// The tables that it reads, by name.

@@ -6,7 +6,7 @@ use super::fields::{self, Fields};
 use super::{Entry, Loader};
 use crate::routing::code;
 use crate::routing::diagnostic::suggestion;
-use crate::routing::document::{Content, Payload};
+use crate::routing::document::{Content, Format, Payload};
 use crate::routing::node::Node;
 use crate::routing::template::{Pointer, Template};
 
@@ -26,10 +26,11 @@ impl Loader<'_> {
     }
 
     fn payload(&mut self, node: &Node) -> Option<Payload> {
-        let legal = ["body", "from", "remove", "set", "schema", "description"];
+        let legal = ["body", "from", "remove", "set", "format", "schema", "description"];
         let fields = Fields::read(node, &legal, &[], &mut self.report)?;
         fields.text("description", &mut self.report);
         let schema = self.schema(fields);
+        let format = self.format(fields);
         let content = match (fields.get("body"), fields.get("from")) {
             (Some(body), None) => {
                 for key in ["remove", "set"] {
@@ -53,7 +54,19 @@ impl Loader<'_> {
                 return None;
             }
         };
-        Some(Payload { content, schema })
+        Some(Payload { content, format, schema })
+    }
+
+    fn format(&mut self, fields: Fields<'_>) -> Format {
+        match fields.text("format", &mut self.report) {
+            None | Some("json") => Format::Json,
+            Some("form") => Format::Form,
+            Some(word) => {
+                let at = fields.get("format").map_or(fields.at(), |node| node.at);
+                self.report.error(code::ILLEGAL_VALUE, at, format!("`{word}` is none of json and form"));
+                Format::Json
+            }
+        }
     }
 
     fn removals(&mut self, fields: Fields<'_>) -> Vec<Pointer> {

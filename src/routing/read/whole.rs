@@ -9,7 +9,8 @@ use super::targets::Targets;
 use crate::record::Retry;
 use crate::routing::code;
 use crate::routing::document::{Content, DEFAULT_DEADLINE_MS, FileType, Payload, Route};
-use crate::routing::node::{Entry, Node};
+use crate::routing::expression::Expression;
+use crate::routing::node::{At, Entry, Kind, Node};
 
 impl Loader<'_> {
     pub(super) fn check_whole(
@@ -32,11 +33,30 @@ impl Loader<'_> {
                 self.warn_of_late_retries(entry, &target.policy.retry, file_types);
             }
         }
+        self.warn_of_idle_routes(sections, file_types, routes);
         for entry in entries("tables") {
             let is_used =
                 ['\'', '"'].iter().any(|quote| self.expressions.contains(&format!("{quote}{}{quote}", entry.key)));
             if !is_used {
                 self.report.warning(code::UNUSED, entry.at, format!("no expression reads the table `{}`", entry.key));
+            }
+        }
+    }
+
+    /// Routes whose condition holds for no file type, and those that name a type which isn't there.
+    fn warn_of_idle_routes(&mut self, sections: Fields<'_>, file_types: &BTreeMap<String, FileType>, routes: &[Route]) {
+        let Some(Node { kind: Kind::List(items), .. }) = sections.get("routes") else { return };
+        for route in routes {
+            let Some(types) = route.when.as_ref().and_then(Expression::file_types) else { continue };
+            let of_route = |item: &&Node| item.field("to").and_then(Node::as_text) == Some(route.to.as_str());
+            let at = items.iter().find(of_route).and_then(|item| item.field("when")).map_or(At::START, |node| node.at);
+            let unknown: Vec<&String> = types.iter().filter(|name| !file_types.contains_key(*name)).collect();
+            if unknown.len() == types.len() {
+                let text = format!("the route to `{}` can never match: it is for no file type that there is", route.to);
+                self.report.warning(code::NEVER_MATCHES, at, text);
+            } else if let Some(name) = unknown.first() {
+                let text = format!("the route to `{}` names the file type `{name}`, which there isn't", route.to);
+                self.report.warning(code::NEVER_MATCHES, at, text);
             }
         }
     }

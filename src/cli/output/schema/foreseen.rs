@@ -17,6 +17,7 @@ pub(super) fn define(definitions: &mut Definitions) {
     let text = json!({"type": "string"});
     let integer = json!({"type": "integer"});
     let boolean = json!({"type": "boolean"});
+    add(definitions, "RoutingSchema", json!({"type": "object", "required": ["$schema", "properties", "$defs"]}));
     define_diff(definitions, &text, &integer, &boolean);
     define_plan(definitions, &text);
     define_course(definitions, &text, &integer);

@@ -1,0 +1,214 @@
+//! The JSON Schema of a routing document, for editors. What it accepts may still be refused: names, expressions and what only the
+//! whole shows are for loading to say. What loads, it accepts.
+
+use serde_json::{Map, Value as Json, json};
+
+/// The schema: draft 2020-12.
+pub fn json_schema() -> Json {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "consign routing document",
+        "description": "Which file goes to which targets, as what, and what holds for it there: docs/routing.md",
+        "type": "object",
+        "properties": {
+            "file_types": named(&reference("file_type"), "What a file may be."),
+            "tables": named(&reference("file"), "CSV files for lookup('name', key); the first column is the key."),
+            "payloads": named(&reference("payload"), "Request bodies."),
+            "target_defaults": object(policy(), &[]),
+            "targets": named(&reference("target"), "Who receives."),
+            "routes": {"type": "array", "items": reference("route"), "description": "One route for each target."},
+        },
+        "required": ["file_types", "targets", "routes"],
+        "additionalProperties": false,
+        "$defs": definitions(),
+    })
+}
+
+fn reference(name: &str) -> Json {
+    json!({"$ref": format!("#/$defs/{name}")})
+}
+
+fn or_null(schema: &Json) -> Json {
+    json!({"anyOf": [schema, {"type": "null"}]})
+}
+
+/// A mapping of names. A key without a value is as good as absent.
+fn named(value: &Json, description: &str) -> Json {
+    json!({"type": ["object", "null"], "additionalProperties": value, "description": description})
+}
+
+/// A mapping of these keys, each of which may be without a value where it isn't required.
+fn object(fields: Vec<(&str, Json)>, required: &[&str]) -> Json {
+    let properties: Map<String, Json> = fields
+        .into_iter()
+        .map(|(key, schema)| (key.to_owned(), if required.contains(&key) { schema } else { or_null(&schema) }))
+        .collect();
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+fn one_of(words: &[&str]) -> Json {
+    json!({"enum": words})
+}
+
+fn integer(least: i64, most: i64) -> Json {
+    json!({"type": "integer", "minimum": least, "maximum": most})
+}
+
+fn list(items: &Json) -> Json {
+    json!({"type": "array", "items": items})
+}
+
+fn text() -> Json {
+    json!({"type": "string"})
+}
+
+fn definitions() -> Json {
+    let duration = json!({"type": "string", "pattern": "[0-9]", "description": "such as 500ms, 30s, 10m, 2h, 7d"});
+    let file = json!({"type": "string", "pattern": "^[A-Za-z0-9._/-]+$", "description": "a file beside the document"});
+    let expression = json!({"type": "string", "description": "a CEL expression, without ="});
+    let secret =
+        json!({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$", "description": "a secret's name"});
+    let file_type =
+        object(vec![("schema", reference("file")), ("deadline", reference("duration")), ("description", text())], &[]);
+    let payload = object(
+        vec![
+            ("body", json!(true)),
+            ("from", text()),
+            ("remove", list(&json!({"type": "string", "pattern": "^/"}))),
+            ("set", json!({"type": "object", "propertyNames": {"pattern": "^/"}})),
+            ("format", one_of(&["json", "form"])),
+            ("schema", reference("file")),
+            ("description", text()),
+        ],
+        &[],
+    );
+    let choice = object(vec![("when", reference("expression")), ("use", text())], &["use"]);
+    let route = object(
+        vec![
+            ("to", text()),
+            ("when", reference("expression")),
+            ("after", list(&text())),
+            ("payload", json!({"anyOf": [text(), {"type": "array", "items": choice, "minItems": 1}]})),
+        ],
+        &["to", "payload"],
+    );
+    json!({
+        "duration": duration,
+        "file": file,
+        "expression": expression,
+        "secret": secret,
+        "file_type": file_type,
+        "payload": payload,
+        "route": route,
+        "target": target(),
+        "http": object(http(true), &["url"]),
+        "webhook": webhook(),
+        "confirmed_by": confirmed_by(),
+        "auth": auth(),
+        "tls": object(vec![("certificate", reference("secret")), ("key", reference("secret")), ("ca", reference("secret"))], &[]),
+    })
+}
+
+fn target() -> Json {
+    let mut fields = vec![
+        ("owner", text()),
+        ("description", text()),
+        ("http", reference("http")),
+        ("webhook", reference("webhook")),
+        ("confirmed_by", reference("confirmed_by")),
+    ];
+    fields.extend(policy());
+    object(fields, &["owner", "confirmed_by"])
+}
+
+fn http(with_method: bool) -> Vec<(&'static str, Json)> {
+    let mut fields = vec![
+        ("url", json!({"type": "string", "pattern": "^https?:"})),
+        ("headers", json!({"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 32})),
+        ("auth", reference("auth")),
+        ("tls", reference("tls")),
+    ];
+    if with_method {
+        fields.push(("method", one_of(&["POST", "PUT", "PATCH"])));
+    }
+    fields
+}
+
+fn webhook() -> Json {
+    let mut fields = http(false);
+    fields.push(("sign_with", json!({"anyOf": [reference("secret"), list(&reference("secret"))]})));
+    object(fields, &["url", "sign_with"])
+}
+
+fn auth() -> Json {
+    let secret = || reference("secret");
+    let basic = object(vec![("user", text()), ("password", secret())], &["user", "password"]);
+    let oauth2 = object(
+        vec![
+            ("token_url", text()),
+            ("client_id", text()),
+            ("client_secret", secret()),
+            ("scope", text()),
+            ("audience", text()),
+        ],
+        &["token_url", "client_id", "client_secret"],
+    );
+    object(vec![("bearer", secret()), ("basic", basic), ("oauth2", oauth2)], &[])
+}
+
+fn confirmed_by() -> Json {
+    let rule = || reference("expression");
+    let rules = object(
+        vec![("succeeded", rule()), ("duplicate", rule()), ("rejected", rule()), ("retryable", rule())],
+        &["succeeded"],
+    );
+    let timed = object(
+        vec![
+            ("within", reference("duration")),
+            ("limit", reference("duration")),
+            ("token", json!({"type": "boolean"})),
+        ],
+        &["within"],
+    );
+    let timed = json!({"anyOf": [reference("duration"), timed]});
+    let statuses = list(&integer(300, 599));
+    let full = object(
+        vec![
+            ("response", json!({"anyOf": [rule(), rules]})),
+            ("acks", timed.clone()),
+            ("callback", timed),
+            ("transport", json!({"const": true})),
+            ("rejected", rule()),
+            ("retryable", rule()),
+            ("rejected_status", statuses.clone()),
+            ("not_processed", statuses),
+        ],
+        &[],
+    );
+    json!({"anyOf": [{"const": "transport"}, full]})
+}
+
+fn policy() -> Vec<(&'static str, Json)> {
+    let duration = || reference("duration");
+    let retry = vec![
+        ("attempts", integer(1, 1_000)),
+        ("operator_attempts", integer(0, 1_000)),
+        ("refusals", integer(1, 1_000)),
+        ("schedule", json!({"type": "array", "items": duration(), "minItems": 1, "maxItems": 64})),
+        ("jitter", integer(0, 100)),
+        ("give_up_after", duration()),
+        ("retry_after_max", duration()),
+    ];
+    let timeouts = vec![("send_within", duration()), ("request", duration()), ("max_clock_skew", duration())];
+    vec![
+        ("on_unknown", one_of(&["hold", "retry"])),
+        ("on_overdue", one_of(&["hold", "retry", "fail"])),
+        ("on_exhausted", one_of(&["hold", "fail"])),
+        ("on_failed", one_of(&["settle", "cancel"])),
+        ("retry", object(retry, &[])),
+        ("timeouts", object(timeouts, &[])),
+        ("escalation", object(vec![("first", duration()), ("max", duration())], &[])),
+        ("operator_confirm", json!({"type": "boolean"})),
+        ("concurrency", integer(1, 10_000)),
+    ]
+}
