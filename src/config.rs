@@ -42,6 +42,8 @@ pub struct Config {
     pub egress: EgressConfig,
     /// Where secrets are.
     pub secrets: SecretsConfig,
+    /// `[clusters.NAME]`: client settings of other Kafka clusters, by the name that a target uses.
+    pub clusters: BTreeMap<String, BTreeMap<String, String>>,
     /// Logs.
     pub log: LogConfig,
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::config::{Config, EgressConfig};
-use crate::record::TargetName;
+use crate::record::{TargetName, Topic, TopicNames};
 use crate::routing::Document;
-use crate::transport::{Allowance, Egress, Secrets};
+use crate::transport::{Allowance, Egress, KafkaTargets, Secrets};
 
 /// Where requests may go.
 pub(super) fn egress(config: &EgressConfig) -> Result<Egress, String> {
@@ -45,6 +45,14 @@ pub(super) fn secrets(config: &Config) -> Secrets {
 /// The gateway's address as targets reach it, if the configuration says so.
 pub(super) fn public_url(config: &Config) -> Option<String> {
     Some(&config.gateway.public_url).filter(|url| !url.is_empty()).cloned()
+}
+
+/// Where records of Kafka targets may go: the log's cluster but for consign's own topics, and the clusters by name.
+pub(super) fn kafka(config: &Config, names: &TopicNames) -> KafkaTargets {
+    let mut own = config.kafka.client.clone();
+    own.insert("bootstrap.servers".into(), config.kafka.bootstrap.clone());
+    let closed = Topic::ALL.into_iter().map(|topic| names.name(topic)).collect();
+    KafkaTargets::new(Some(own), config.clusters.clone(), closed)
 }
 
 /// Says which secrets of a routing document can't be read. Their targets wait; the others don't.

@@ -136,7 +136,7 @@ impl Batch<'_> {
             return true;
         }
         let plan = Arc::clone(&file.dispatches[index].plan);
-        let Some(permit) = self.worker.capacity.acquire(target) else { return false };
+        let Some(permit) = self.worker.capacity.acquire(target, self.now) else { return false };
         let plan = match self.whole_plan(home, id, &plan) {
             Ok(plan) => plan,
             Err(error) => {

@@ -16,7 +16,7 @@ impl Worker {
             Vec::new()
         };
         let (controls, capacity) = (&self.controls, &self.capacity);
-        let may_send = |target: &TargetName| !controls.is_paused(target) && capacity.has_room(target);
+        let may_send = |target: &TargetName| !controls.is_paused(target) && capacity.has_room(target, now);
         let max = self.options.max_batch;
         let mut failed = Vec::new();
         for (partition, place) in &mut self.places {

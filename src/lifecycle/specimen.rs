@@ -81,6 +81,7 @@ pub fn planned(file_id: &str, target: &str) -> PlannedDispatch {
             auth: None,
             tls: None,
             sign_with: None,
+            cluster: None,
         },
         after: Vec::new(),
         confirmed_by: ConfirmedBy {

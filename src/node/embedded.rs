@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::record::registry::LocalRegistry;
 use crate::record::{Codec, TopicNames};
 use crate::routing::Sources;
-use crate::transport::{AckTokens, Clock, Egress, Secrets};
+use crate::transport::{AckTokens, Clock, Egress, KafkaTargets, Secrets};
 
 /// Home partitions of the in-process log.
 const HOME_PARTITIONS: i32 = 4;
@@ -37,6 +37,8 @@ pub struct Shared {
     pub egress: Egress,
     /// The secrets that plans name.
     pub secrets: Secrets,
+    /// Where records of Kafka targets may go.
+    pub kafka: KafkaTargets,
 }
 
 /// Why the embedded product can't start.
@@ -61,6 +63,7 @@ pub fn in_process(tokens: Arc<AckTokens>, clock: Clock) -> Result<(Shared, Memor
         clock,
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
+        kafka: KafkaTargets::default(),
     };
     let said = Said { actor: "consign", reason: "an in-process log begins", at: (shared.clock)() };
     fix_home_partitions(shared.cluster.as_ref(), &shared.codec, HOME_PARTITIONS, said).map_err(StartError::from)?;
@@ -93,6 +96,7 @@ impl Shared {
             egress: self.egress.clone(),
             secrets: self.secrets.clone(),
             public_url: None,
+            kafka: self.kafka.clone(),
         })
         .await
     }

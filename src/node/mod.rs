@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
 use crate::routing::{self, Sources};
 use crate::store::Stores;
-use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, Secrets};
+use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, KafkaTargets, Secrets};
 use crate::view::View;
 
 mod callbacks;
@@ -88,6 +88,8 @@ pub struct NodeParts {
     pub secrets: Secrets,
     /// The HTTP API's address as targets reach it, for callbacks; `None` for where it listens.
     pub public_url: Option<String>,
+    /// Where records of Kafka targets may go.
+    pub kafka: KafkaTargets,
 }
 
 /// Why a process can't start.
@@ -143,6 +145,7 @@ impl Node {
                 egress: parts.egress.clone(),
                 secrets: parts.secrets.clone(),
                 callback_base,
+                kafka: parts.kafka.clone(),
             },
             &parts.instance,
         );

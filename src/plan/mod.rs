@@ -13,7 +13,9 @@ mod render;
 
 use serde_json::Value as Json;
 
-use crate::record::{Arrival, Bytes, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, dispatch_key};
+use crate::record::{
+    Arrival, Bytes, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, TransportKind, dispatch_key,
+};
 use crate::routing::{Document, Format, Target, canonical_json, code, sha256_digest};
 
 pub use again::{Replanned, Verdict, replan, verify};
@@ -77,7 +79,8 @@ pub fn plan(inputs: Inputs<'_>) -> Result<Vec<PlannedDispatch>, Failure> {
     let mut dispatches = Vec::with_capacity(chosen.len());
     for (ordinal, (choice, body)) in chosen.iter().zip(bodies).enumerate() {
         let after = choice.after.iter().filter(|name| targets.contains(name)).cloned().collect();
-        let place = Place { ordinal, targets: &targets, after };
+        let key = render::key(choice, inputs.arrival.file_id.as_str(), &environment)?;
+        let place = Place { ordinal, targets: &targets, after, key };
         dispatches.push(dispatch(inputs, choice, place, body));
     }
     seal(inputs, dispatches)
@@ -88,11 +91,13 @@ struct Place<'a> {
     ordinal: usize,
     targets: &'a [TargetName],
     after: Vec<TargetName>,
+    /// The record's key, for a Kafka target.
+    key: Option<String>,
 }
 
 fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, body: Bytes) -> PlannedDispatch {
     let Inputs { arrival, routing, .. } = inputs;
-    let Target { owner, http, policy } = choice.definition;
+    let Target { owner, http, policy, key: _ } = choice.definition;
     PlannedDispatch {
         file_id: arrival.file_id.clone(),
         target: choice.target.clone(),
@@ -110,15 +115,16 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, b
         transport: http.transport,
         request: Request {
             destination: http.url.clone(),
-            method: Some(http.method.clone()),
+            method: (http.transport != TransportKind::Kafka).then(|| http.method.clone()),
             headers: http.headers.clone(),
-            key: None,
+            key: place.key,
             content_type: content_type(choice, routing),
             body: Some(body),
             body_of_file: None,
             auth: http.auth.clone(),
             tls: http.tls.clone(),
             sign_with: http.sign_with.clone(),
+            cluster: http.cluster.clone(),
         },
         after: place.after,
         confirmed_by: policy.confirmed_by.clone(),

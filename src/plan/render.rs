@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::choose::Chosen;
 use super::{Inputs, failure};
-use crate::record::{Bytes, Failure};
+use crate::record::{Bytes, Failure, TransportKind};
 use crate::routing::{Content, Document, Evaluator, Format, canonical_json, code};
 
 /// The body for each chosen target. A payload that several targets get is rendered once.
@@ -27,6 +27,27 @@ pub(super) fn bodies(
         bodies.push(body);
     }
     Ok(bodies)
+}
+
+/// Longest key of a record, in bytes.
+const MAX_KEY: usize = 1024;
+
+/// The key of a Kafka target's record: what its expression gives, else the `file_id`.
+pub(super) fn key(chosen: &Chosen<'_>, file_id: &str, environment: &Evaluator) -> Result<Option<String>, Failure> {
+    if chosen.definition.http.transport != TransportKind::Kafka {
+        return Ok(None);
+    }
+    let Some(template) = &chosen.definition.key else { return Ok(Some(file_id.to_owned())) };
+    let failed = |why: String| failure(code::EVALUATION, format!("the key for `{}`: {why}", chosen.target));
+    let key = match template.render(environment).map_err(failed)? {
+        Some(Json::String(text)) => text,
+        Some(Json::Number(number)) => number.to_string(),
+        _ => return Err(failed("it is neither a text nor a number".into())),
+    };
+    if key.is_empty() || key.len() > MAX_KEY {
+        return Err(failed(format!("it has {} bytes, not 1 to {MAX_KEY}", key.len())));
+    }
+    Ok(Some(key))
 }
 
 fn body(payload: &str, inputs: Inputs<'_>, environment: &Evaluator) -> Result<Bytes, Failure> {

@@ -3,7 +3,9 @@ use reqwest::Client;
 use super::*;
 use crate::record::TokenCheck;
 use crate::transport::testing::{RecordingAppender, attempt, codec, confirmed_by, plan, soon};
-use crate::transport::{AckTokens, Answer, Capacity, Dispatch, Egress, HttpParts, HttpTransport, Secrets, Transport};
+use crate::transport::{
+    AckTokens, Answer, Capacity, Dispatch, Egress, HttpParts, HttpTransport, KafkaTargets, Secrets, Transport,
+};
 
 /// Receivers with an appender that remembers what they confirm.
 struct Rig {
@@ -118,6 +120,7 @@ async fn the_transport_and_a_late_confirmation_fit_together() {
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
         callback_base: None,
+        kafka: KafkaTargets::default(),
     };
     let mut transport = HttpTransport::new(Handle::current(), parts, "w");
     let mut plan = plan(&rig.receivers.url("a"));
@@ -128,7 +131,7 @@ async fn the_transport_and_a_late_confirmation_fit_together() {
             plan: Arc::clone(&plan),
             attempt: Arc::new(attempt(&plan, number)),
             home: 0,
-            permit: Capacity::default().acquire(&plan.target).expect("capacity"),
+            permit: Capacity::default().acquire(&plan.target, Timestamp(0)).expect("capacity"),
         });
         let reports = outcomes.outcomes(usize::try_from(number).expect("small")).await;
         assert_eq!(reports.last().expect("a report").kind, kind);

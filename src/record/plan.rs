@@ -112,6 +112,9 @@ pub struct Request {
     /// Names of the secrets that sign it, by Standard Webhooks.
     #[serde(default)]
     pub sign_with: Option<Vec<String>>,
+    /// The Kafka cluster by its name in the runtime configuration; null for that of the log.
+    #[serde(default)]
+    pub cluster: Option<String>,
 }
 
 text_enum! {

@@ -89,14 +89,16 @@ pub struct Target {
     pub http: Http,
     /// What holds for its dispatches.
     pub policy: Policy,
+    /// The key of its records, for a Kafka target; none for the `file_id`.
+    pub(crate) key: Option<Template>,
 }
 
-/// Where requests go over HTTP.
+/// Where requests go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {
     /// HTTP as it is, or signed webhooks.
     pub transport: TransportKind,
-    /// The URL, normalised.
+    /// The URL, normalised, or the topic.
     pub url: String,
     /// POST, PUT or PATCH.
     pub method: String,
@@ -110,6 +112,8 @@ pub struct Http {
     pub tls: Option<Tls>,
     /// Names of the secrets that sign requests.
     pub sign_with: Option<Vec<String>>,
+    /// The Kafka cluster, for a Kafka target; none for that of the log.
+    pub cluster: Option<String>,
 }
 
 impl Http {

@@ -1,21 +1,26 @@
-//! Capacity: how many requests may be on the wire to a target at once.
+//! Capacity: how many requests may be on the wire to a target at once, and whether any may go out at this moment.
 //!
 //! Capacity is an input of the engine. A dispatch without it stays as it is, spends nothing and shows nothing in
-//! file-state. A permit is given back by being dropped, so that an aborted transaction returns what it took.
+//! file-state. A permit is given back by being dropped, so that an aborted transaction returns what it took. What became
+//! of a request is said to its permit, which tells the target's [`Breaker`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::record::TargetName;
+use super::breaker::{Breaker, Heard};
+use crate::record::{TargetName, Timestamp};
 
 /// Requests that may be on the wire to one target where its capacity is not set.
 const DEFAULT_CONCURRENCY: usize = 32;
 
 #[derive(Debug, Default)]
-struct Shared {
-    limits: BTreeMap<TargetName, usize>,
-    taken: BTreeMap<TargetName, usize>,
+struct Place {
+    limit: Option<usize>,
+    taken: usize,
+    breaker: Breaker,
 }
+
+type Shared = BTreeMap<TargetName, Place>;
 
 /// The capacity of one worker.
 #[derive(Debug, Clone, Default)]
@@ -26,38 +31,41 @@ pub struct Capacity {
 impl Capacity {
     /// Sets how many requests may be on the wire to a target; permits that are out stay out.
     pub fn limit(&self, target: &TargetName, concurrency: usize) {
-        self.lock().limits.insert(target.clone(), concurrency.max(1));
+        self.lock().entry(target.clone()).or_default().limit = Some(concurrency.max(1));
     }
 
-    /// A permit for one request, or `None` while all are out.
-    pub fn acquire(&self, target: &TargetName) -> Option<Permit> {
+    /// A permit for one request, or `None` while all are out, the target's breaker is open, or it asked to be left alone.
+    pub fn acquire(&self, target: &TargetName, now: Timestamp) -> Option<Permit> {
         let mut shared = self.lock();
-        let limit = shared.limits.get(target).copied().unwrap_or(DEFAULT_CONCURRENCY);
-        let taken = shared.taken.entry(target.clone()).or_default();
-        (*taken < limit).then(|| {
-            *taken += 1;
-            self.permit(target)
-        })
+        let place = shared.entry(target.clone()).or_default();
+        if place.taken >= place.limit.unwrap_or(DEFAULT_CONCURRENCY) {
+            return None;
+        }
+        let is_probe = place.breaker.lets_through(now)?;
+        place.taken += 1;
+        Some(self.permit(target, is_probe, now))
     }
 
     /// Whether a permit would be given.
-    pub fn has_room(&self, target: &TargetName) -> bool {
-        self.acquire(target).is_some()
+    pub fn has_room(&self, target: &TargetName, now: Timestamp) -> bool {
+        self.lock().get(target).is_none_or(|place| {
+            place.taken < place.limit.unwrap_or(DEFAULT_CONCURRENCY) && place.breaker.would_let_through(now)
+        })
     }
 
     /// A permit for a request that is on the wire already, whatever the limit: for attempts that were restored.
     pub fn acquire_over(&self, target: &TargetName) -> Permit {
-        *self.lock().taken.entry(target.clone()).or_default() += 1;
-        self.permit(target)
+        self.lock().entry(target.clone()).or_default().taken += 1;
+        self.permit(target, false, Timestamp(0))
     }
 
     /// Requests on the wire to a target.
     pub fn taken(&self, target: &TargetName) -> usize {
-        self.lock().taken.get(target).copied().unwrap_or(0)
+        self.lock().get(target).map_or(0, |place| place.taken)
     }
 
-    fn permit(&self, target: &TargetName) -> Permit {
-        Permit { shared: Arc::clone(&self.shared), target: target.clone() }
+    fn permit(&self, target: &TargetName, is_probe: bool, since: Timestamp) -> Permit {
+        Permit { shared: Arc::clone(&self.shared), target: target.clone(), is_probe, since }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
@@ -70,14 +78,37 @@ impl Capacity {
 pub struct Permit {
     shared: Arc<Mutex<Shared>>,
     target: TargetName,
+    /// Whether the target's breaker waits for this one.
+    is_probe: bool,
+    since: Timestamp,
+}
+
+impl Permit {
+    /// Gives the permit back with what the request said about its target.
+    pub fn ended(mut self, heard: Heard, now: Timestamp) {
+        let was_probe = std::mem::take(&mut self.is_probe);
+        let Ok(mut shared) = self.shared.lock() else { return };
+        let Some(place) = shared.get_mut(&self.target) else { return };
+        if place.breaker.hear(heard, was_probe, now) {
+            let target = &self.target;
+            if place.breaker.is_open() {
+                tracing::warn!(%target, "the breaker opened: dispatches wait, one request at a time asks how the target is");
+            } else {
+                tracing::info!(%target, "the breaker closed");
+            }
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Ok(mut shared) = self.shared.lock() {
-            let taken = shared.taken.get_mut(&self.target).expect("a permit was counted");
-            assert!(*taken > 0, "a permit was given back twice");
-            *taken -= 1;
+            let place = shared.get_mut(&self.target).expect("a permit was counted");
+            assert!(place.taken > 0, "a permit was given back twice");
+            place.taken -= 1;
+            if self.is_probe {
+                place.breaker.hear(Heard::Nothing, true, self.since);
+            }
         }
     }
 }
@@ -86,16 +117,18 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(0);
+
     #[test]
     fn a_permit_is_given_back_by_being_dropped() {
         let capacity = Capacity::default();
         let target = TargetName::trusted("a");
         capacity.limit(&target, 1);
-        let permit = capacity.acquire(&target);
+        let permit = capacity.acquire(&target, NOW);
         assert!(permit.is_some());
-        assert!(capacity.acquire(&target).is_none());
+        assert!(capacity.acquire(&target, NOW).is_none());
         drop(permit);
-        assert!(capacity.acquire(&target).is_some());
+        assert!(capacity.acquire(&target, NOW).is_some());
     }
 
     #[test]
@@ -105,8 +138,27 @@ mod tests {
         capacity.limit(&target, 1);
         let restored = [capacity.acquire_over(&target), capacity.acquire_over(&target)];
         assert_eq!(capacity.taken(&target), 2);
-        assert!(capacity.acquire(&target).is_none());
+        assert!(capacity.acquire(&target, NOW).is_none());
         drop(restored);
-        assert!(capacity.acquire(&target).is_some());
+        assert!(capacity.acquire(&target, NOW).is_some());
+    }
+
+    #[test]
+    fn a_dead_target_takes_no_permits_and_the_others_theirs() {
+        let capacity = Capacity::default();
+        let (dead, live) = (TargetName::trusted("dead"), TargetName::trusted("live"));
+        for _ in 0..10 {
+            capacity.acquire(&dead, NOW).expect("capacity").ended(Heard::Failed, NOW);
+        }
+        // Whatever waits for it, nothing of the live one's capacity is taken.
+        let waiting = (0..10_000).filter(|_| capacity.acquire(&dead, Timestamp(29_999)).is_some()).count();
+        assert_eq!((waiting, capacity.taken(&dead)), (0, 0));
+        let taken: Vec<Permit> = (0..100).filter_map(|_| capacity.acquire(&live, NOW)).collect();
+        assert_eq!(taken.len(), DEFAULT_CONCURRENCY);
+        let probes = (0..100).filter_map(|_| capacity.acquire(&dead, Timestamp(30_000))).collect::<Vec<_>>();
+        assert_eq!(probes.len(), 1);
+        // As when its transaction was aborted: the next one may ask.
+        drop(probes);
+        assert!(capacity.acquire(&dead, Timestamp(30_000)).is_some());
     }
 }

@@ -86,6 +86,11 @@ pub enum Exchange {
         /// The cause in words.
         detail: String,
     },
+    /// The log of another system has the record.
+    Delivered {
+        /// Where.
+        detail: String,
+    },
     /// The target answered.
     Answer(Answer),
 }
@@ -124,6 +129,14 @@ pub fn classify(
             Verdict { refusal: true, ..without_answer(OutcomeKind::Retryable, code, detail) }
         }
         Exchange::Lost { code, detail } => without_answer(OutcomeKind::Unknown, code, detail),
+        Exchange::Delivered { detail } => {
+            let kind = match confirmed_by.by {
+                Confirmation::Transport => OutcomeKind::Succeeded,
+                Confirmation::Acks | Confirmation::Callback => OutcomeKind::Accepted,
+                Confirmation::Response => OutcomeKind::Unknown,
+            };
+            without_answer(kind, "delivered", detail)
+        }
         Exchange::Answer(answer) => of_answer(confirmed_by, answer, now, rule),
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use crate::record::{DispatchAttempt, PlannedDispatch};
 
 mod ack_token;
+mod breaker;
 mod callback;
 mod capacity;
 mod classify;
 mod egress;
 mod hex;
 mod http;
+mod kafka;
 mod report;
 mod secrets;
 pub mod sign;
@@ -19,6 +21,7 @@ pub mod sign;
 pub(crate) mod testing;
 
 pub use ack_token::{AckKeyError, AckTokens};
+pub use breaker::{Breaker, Heard};
 pub use callback::CALLBACKS;
 use callback::callback_url;
 pub use capacity::{Capacity, Permit};
@@ -26,6 +29,7 @@ pub use classify::{Answer, Exchange, Rule, Verdict, classify};
 pub use egress::{Allowance, Egress, Lookup, Refused};
 pub(crate) use hex::hex;
 pub use http::{Clock, HttpParts, HttpTransport, MAX_ANSWER_BYTES, wall_clock};
+pub use kafka::{ClientSettings, KafkaTargets};
 pub(crate) use report::Reports;
 pub use secrets::{Secret, SecretError, Secrets, Values, is_secret_name};
 

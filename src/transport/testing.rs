@@ -127,6 +127,7 @@ pub(crate) fn plan(url: &str) -> PlannedDispatch {
             auth: None,
             tls: None,
             sign_with: None,
+            cluster: None,
         },
         after: Vec::new(),
         confirmed_by: ConfirmedBy { succeeded: Some("ok".into()), ..confirmed_by(Confirmation::Response) },

@@ -160,6 +160,7 @@ async fn process(stop_within: Duration) -> (Node, Troubled) {
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
         public_url: None,
+        kafka: consign::transport::KafkaTargets::default(),
     };
     let node = Node::start(parts).await.unwrap();
     node.ready(Duration::from_secs(30)).await.unwrap();

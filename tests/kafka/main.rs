@@ -10,4 +10,6 @@ mod python;
 mod reading;
 mod rebalance;
 mod schemas;
+mod targets;
 mod transactions;
+mod webhooks;

@@ -101,7 +101,7 @@ impl Loader<'_> {
         entries.iter().filter(|entry| self.is_name(&entry.key, entry.at)).collect()
     }
 
-    fn is_name(&mut self, name: &str, at: At) -> bool {
+    pub(super) fn is_name(&mut self, name: &str, at: At) -> bool {
         let is_legal =
             (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
         if !is_legal {

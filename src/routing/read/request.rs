@@ -1,4 +1,4 @@
-//! `http` and `webhook`: where a target's requests go.
+//! `http`, `webhook` and `kafka`: where a target's requests go.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,7 @@ use crate::routing::node::{At, Node};
 
 const METHODS: [&str; 3] = ["POST", "PUT", "PATCH"];
 const MAX_URL: usize = 2048;
+const MAX_TOPIC: usize = 249;
 const MAX_HEADERS: usize = 32;
 const MAX_HEADER_VALUE: usize = 4096;
 
@@ -60,7 +61,38 @@ impl Loader<'_> {
         let auth = fields.get("auth").and_then(|node| self.auth(node));
         let tls = fields.get("tls").and_then(|node| self.tls(node));
         let transport = TransportKind::Http;
-        Some(Http { transport, url, method, content_type, headers, auth, tls, sign_with: None })
+        Some(Http { transport, url, method, content_type, headers, auth, tls, sign_with: None, cluster: None })
+    }
+
+    /// Reads a target's `kafka`, but for its key.
+    pub(super) fn kafka(&mut self, node: &Node) -> Option<Http> {
+        let fields = Fields::read(node, &["topic", "cluster", "key", "headers"], &[], &mut self.report)?;
+        let mut headers = self.headers(fields);
+        let content_type = headers.remove("content-type").unwrap_or_else(|| "application/json".to_owned());
+        let cluster = fields.get("cluster").and_then(|node| Some((node.at, fields::text(node, &mut self.report)?)));
+        if let Some((at, name)) = cluster {
+            self.is_name(name, at);
+        }
+        let topic = fields.required("topic", &mut self.report)?;
+        let name = fields::text(topic, &mut self.report)?;
+        let is_legal = (1..=MAX_TOPIC).contains(&name.len())
+            && ![".", ".."].contains(&name)
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if !is_legal {
+            let text = format!("`{name}` is no topic: 1 to {MAX_TOPIC} characters of [A-Za-z0-9._-]");
+            self.report.error(code::REQUEST, topic.at, text);
+        }
+        Some(Http {
+            transport: TransportKind::Kafka,
+            url: name.to_owned(),
+            method: String::new(),
+            content_type,
+            headers,
+            auth: None,
+            tls: None,
+            sign_with: None,
+            cluster: cluster.map(|(_, name)| name.to_owned()),
+        })
     }
 
     fn method(&mut self, fields: Fields<'_>) -> String {

@@ -1,4 +1,4 @@
-//! The HTTP transport: one request per attempt, one report per request.
+//! The runner of all transports, and HTTP and webhooks: one request per attempt, one report per request.
 //!
 //! A request carries what was planned, byte for byte, and five headers that identify the attempt: `Idempotency-Key` (the
 //! dispatch's key), `Content-Type`, `Consign-Attempt`, `Consign-Attempts-Left` and `traceparent`; a target that confirms
@@ -15,11 +15,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::egress::Egress;
+use super::kafka::{KafkaTargets, Written};
 use super::report::Reports;
 use super::secrets::Secrets;
-use super::{AckTokens, Dispatch, Exchange, Rule, Transport, classify};
+use super::{AckTokens, Dispatch, Exchange, Heard, Rule, Transport, classify};
 use crate::log::Appender;
-use crate::record::{Codec, DispatchAttempt, Outcome, PlannedDispatch, Reporter, Timestamp, Topic};
+use crate::record::{
+    Codec, DispatchAttempt, Outcome, OutcomeKind, PlannedDispatch, Reporter, Timestamp, Topic, TransportKind,
+};
 
 mod auth;
 mod clients;
@@ -69,6 +72,8 @@ pub struct HttpParts {
     pub secrets: Secrets,
     /// The gateway's address as targets reach it, for those that confirm by callback.
     pub callback_base: Option<String>,
+    /// Where records may go.
+    pub kafka: KafkaTargets,
 }
 
 /// How far a stop has come; later ones are greater.
@@ -87,6 +92,7 @@ struct Shared {
     bearer: Tokens,
     tokens: Arc<AckTokens>,
     callback_base: Option<String>,
+    kafka: KafkaTargets,
     rule: Rule,
     clock: Clock,
     reports: Reports,
@@ -110,7 +116,8 @@ impl HttpTransport {
 
     /// Trusts these certificates beside the system's roots.
     fn trusting(also: &[reqwest::Certificate], handle: Handle, parts: HttpParts, worker: &str) -> Self {
-        let HttpParts { appender, codec, tokens, rule, clock, connect_timeout, egress, secrets, callback_base } = parts;
+        let HttpParts { appender, codec, tokens, rule, clock, connect_timeout, egress, secrets, callback_base, kafka } =
+            parts;
         let mut clients = Clients::new(egress, secrets, connect_timeout);
         clients.also_trusted = also.to_vec();
         let shared = Shared {
@@ -119,6 +126,7 @@ impl HttpTransport {
             bearer: Tokens::default(),
             tokens,
             callback_base,
+            kafka,
             rule,
             clock,
             reports: Reports { appender, codec },
@@ -177,8 +185,8 @@ impl Transport for HttpTransport {
         self.shared.handle.spawn(async move {
             let Dispatch { plan, attempt, home, permit } = dispatch;
             let exchange = shared.perform(&plan, &attempt).await;
-            drop(permit);
             let outcome = shared.outcome(&plan, &attempt, &exchange);
+            permit.ended(heard(&outcome), outcome.reported_at);
             tracing::info!(
                 file_id = %outcome.file_id,
                 target = %outcome.target,
@@ -244,6 +252,9 @@ impl Shared {
     }
 
     async fn once(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, gate: &Arc<Gate>) -> Exchange {
+        if plan.transport == TransportKind::Kafka {
+            return self.write(plan, attempt, gate).await;
+        }
         let (request, prepared) = match prepare::prepare(self, plan, attempt, gate).await {
             Ok(prepared) => prepared,
             Err(unsent) => {
@@ -260,6 +271,22 @@ impl Shared {
             }
         }
         exchange
+    }
+
+    async fn write(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, gate: &Arc<Gate>) -> Exchange {
+        let headers = match prepare::record_headers(self, plan, attempt) {
+            Ok(headers) => headers,
+            Err(detail) => return unsent::Unsent::Invalid { detail }.into(),
+        };
+        let written = Written {
+            cluster: plan.request.cluster.as_deref(),
+            topic: &plan.request.destination,
+            key: plan.request.key.as_deref().unwrap_or(&plan.idempotency_key),
+            headers,
+            body: plan.request.body.as_ref().map(|body| &body.0[..]).unwrap_or_default(),
+            within: Duration::from_millis(u64::try_from(plan.timeouts.request_ms).unwrap_or(0)),
+        };
+        self.kafka.write(written, || gate.pass()).await.unwrap_or_else(|()| exchange::kept_back(gate))
     }
 
     fn outcome(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, exchange: &Exchange) -> Outcome {
@@ -285,6 +312,19 @@ impl Shared {
             timer: None,
             origin: None,
         }
+    }
+}
+
+/// What a report says about its target. A refusal is the engine's to act on: it pauses the target.
+fn heard(outcome: &Outcome) -> Heard {
+    match (outcome.kind, outcome.code.as_str()) {
+        (_, "dropped_unsent" | "stopped" | "request_invalid" | "queue_full") => Heard::Nothing,
+        (OutcomeKind::Retryable, _) if outcome.refusal => Heard::Alive,
+        (OutcomeKind::Retryable, "http_429" | "http_503") if outcome.retry_after_ms.is_some_and(|ms| ms > 0) => {
+            Heard::Wait(outcome.retry_after_ms.unwrap_or(0))
+        }
+        (OutcomeKind::Retryable | OutcomeKind::Unknown, _) => Heard::Failed,
+        _ => Heard::Alive,
     }
 }
 

@@ -144,6 +144,16 @@ fn headers(
     Ok(headers)
 }
 
+/// The headers of a record: those that a request would have.
+pub(super) fn record_headers(
+    shared: &Shared,
+    plan: &PlannedDispatch,
+    attempt: &DispatchAttempt,
+) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let headers = headers(shared, plan, attempt, &mut Vec::new())?;
+    Ok(headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect())
+}
+
 /// Adds the signatures of a webhook, at this very time.
 async fn signed(shared: &Shared, plan: &PlannedDispatch, request: &mut Request) -> Result<(), Unsent> {
     let Some(names) = &plan.request.sign_with else { return Ok(()) };

@@ -179,6 +179,7 @@ impl Rig {
             egress: Egress::with_loopback(),
             secrets: Secrets::default(),
             callback_base: Some("https://consign.example".into()),
+            kafka: KafkaTargets::default(),
         };
         edit(&mut parts);
         let transport = HttpTransport::trusting(trusted, Handle::current(), parts, "w");
@@ -190,7 +191,7 @@ impl Rig {
             plan: Arc::new(plan.clone()),
             attempt: Arc::new(attempt),
             home: 7,
-            permit: self.capacity.acquire(&plan.target).expect("capacity"),
+            permit: self.capacity.acquire_over(&plan.target),
         });
     }
 

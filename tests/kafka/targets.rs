@@ -1,0 +1,142 @@
+//! Kafka targets: the product on the in-process log writes to a real broker, and a stock client reads what it wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consign::log::{Append, Headers};
+use consign::node::Node;
+use consign::node::embedded::{Shared, in_process};
+use consign::record::{FileId, FileManifest, FileState, State, Status, Timestamp, Topic, home_partition};
+use consign::routing::Sources;
+use consign::transport::{AckTokens, ClientSettings, KafkaTargets, wall_clock};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use serde_json::Value;
+
+use crate::bed::{PATIENCE, server, unique_prefix};
+
+const DOCUMENT: &str = r#"
+file_types: {entry: {}, lost: {}, own: {}}
+payloads: {entry: {body: {id: "=file.id", amount: "=data.amount"}}}
+target_defaults:
+  retry: {attempts: 1}
+targets:
+  ledger:
+    owner: team-ledger
+    kafka: {topic: TOPIC, cluster: books, key: "=data.account", headers: {x-source: consign}}
+    confirmed_by: transport
+  lost:
+    owner: team-lost
+    kafka: {topic: NOWHERE, cluster: books}
+    confirmed_by: transport
+  own:
+    owner: team-own
+    kafka: {topic: consign.outcomes}
+    confirmed_by: transport
+routes:
+  - {to: ledger, when: "file.type == 'entry'", payload: entry}
+  - {to: lost, when: "file.type == 'lost'", payload: entry}
+  - {to: own, when: "file.type == 'own'", payload: entry}
+"#;
+
+async fn create(topic: &str, bootstrap: &str) {
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let topic = NewTopic::new(topic, 3, TopicReplication::Fixed(1));
+    let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
+    created.into_iter().for_each(|created| drop(created.unwrap()));
+}
+
+async fn submit(shared: &Shared, file_id: &str, file_type: &str) {
+    let manifest = FileManifest {
+        file_id: FileId::trusted(file_id),
+        schema_version: 1,
+        file_type: file_type.into(),
+        name: file_id.into(),
+        location: None,
+        size: None,
+        checksum: None,
+        media_type: None,
+        attributes: BTreeMap::new(),
+        data: Some(r#"{"account": "A-100", "amount": 10}"#.into()),
+        produced_by: "test".into(),
+        produced_at: Timestamp(1_767_225_600_000),
+        deadline: None,
+    };
+    let append = Append {
+        topic: Topic::Manifests,
+        partition: Some(home_partition(file_id, 4)),
+        key: file_id.as_bytes().to_vec(),
+        value: Some(shared.codec.encode(&manifest).unwrap()),
+        headers: Headers::new(),
+    };
+    shared.cluster.appender().unwrap().append(append).await.unwrap();
+}
+
+async fn until(node: &Node, file_id: &str, condition: impl Fn(&FileState) -> bool) -> Arc<FileState> {
+    let (view, id) = (node.view().unwrap(), FileId::trusted(file_id));
+    let there = || view.file(&id).filter(|state| condition(state));
+    assert!(view.wait_until(PATIENCE, || there().is_some()).await, "{file_id}: {:#?}", view.file(&id));
+    there().unwrap()
+}
+
+fn read(bootstrap: &str, topic: &str, count: &str) -> Vec<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = Command::new(root.join("scripts/python-env")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let output = Command::new(String::from_utf8(made.stdout).unwrap().trim())
+        .arg(root.join("tests/kafka/read.py"))
+        .args(["--bootstrap", bootstrap, "--topic", topic, "--count", count])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_client_reads_what_a_kafka_target_was_sent() {
+    let (bootstrap, prefix) = (server("KAFKA_BOOTSTRAP"), unique_prefix("target"));
+    let topic = format!("{prefix}entries");
+    create(&topic, &bootstrap).await;
+    let tokens = Arc::new(AckTokens::new(vec![("k1".into(), b"0123456789abcdef".to_vec())]).unwrap());
+    let (mut shared, _) = in_process(tokens, wall_clock()).unwrap();
+    let settings = ClientSettings::from([("bootstrap.servers".to_owned(), bootstrap.clone())]);
+    let closed = BTreeSet::from(["consign.outcomes".to_owned()]);
+    let clusters = BTreeMap::from([("books".to_owned(), settings.clone())]);
+    shared.kafka = KafkaTargets::new(Some(settings), clusters, closed);
+    let document = DOCUMENT.replace("TOPIC", &topic).replace("NOWHERE", &format!("{prefix}nowhere"));
+    let sources = Sources { name: "routing.yaml".into(), document, files: BTreeMap::new() };
+    shared.apply(&sources, "test").unwrap();
+    let node = shared.start("w", 1, 0).await.unwrap();
+
+    for n in 0..5 {
+        submit(&shared, &format!("entry-{n}"), "entry").await;
+    }
+    for n in 0..5 {
+        let state = until(&node, &format!("entry-{n}"), |state| state.settled_at.is_some()).await;
+        assert_eq!(state.state, State::Completed);
+        assert_eq!(state.dispatches[0].last_outcome.as_ref().unwrap().code, "delivered");
+    }
+    let (at, name) = (bootstrap.clone(), topic.clone());
+    let mut records = tokio::task::spawn_blocking(move || read(&at, &name, "5")).await.unwrap();
+    records.sort_by_key(|record| record["value"]["id"].to_string());
+    for (n, record) in records.iter().enumerate() {
+        assert_eq!(record["key"], "A-100");
+        assert_eq!(record["partition"], records[0]["partition"], "one key, one partition");
+        assert_eq!(record["value"], serde_json::json!({"amount": 10, "id": format!("entry-{n}")}));
+        let headers = &record["headers"];
+        assert_eq!(headers["idempotency-key"], format!("entry-{n}/ledger"));
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!((&headers["x-source"], &headers["consign-attempt"]), (&"consign".into(), &"1".into()));
+    }
+
+    for (file_id, code) in [("lost", "topic_unknown"), ("own", "egress_refused")] {
+        submit(&shared, file_id, file_id).await;
+        let state = until(&node, file_id, |state| state.dispatches.iter().any(|d| d.status == Status::Held)).await;
+        assert_eq!(state.dispatches[0].last_outcome.as_ref().unwrap().code, code);
+    }
+    tokio::time::timeout(Duration::from_secs(60), node.stop()).await.unwrap();
+}
