@@ -41,9 +41,7 @@ impl DocumentArgs {
             return load(&read(path)?);
         }
         let connection = Connection::open(&self.connection)?;
-        connection.prepare()?;
-        let controls = tokio::task::block_in_place(|| read_controls(connection.cluster.as_ref(), &connection.codec));
-        let controls = controls.map_err(|e| connection.log_failure(&e))?;
+        let controls = tokio::task::block_in_place(|| recorded::controls(&connection))?;
         let nothing = |text: String| Failure::coded(Exit::NotFound, "CG402", text).hint("consign routing apply FILE");
         let active = controls.active().ok_or_else(|| nothing("no routing document is in force".to_owned()))?;
         let bundle = controls.routing(&active.routing_digest);
@@ -154,7 +152,8 @@ pub mod recorded {
         Ok(by_key.into_values().collect())
     }
 
-    fn controls(connection: &Connection) -> Result<Controls, Failure> {
+    /// What the group obeys. Waits for registry and broker in plain calls.
+    pub fn controls(connection: &Connection) -> Result<Controls, Failure> {
         connection.prepare()?;
         read_controls(connection.cluster.as_ref(), &connection.codec).map_err(|e| connection.log_failure(&e))
     }
