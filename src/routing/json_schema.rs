@@ -103,6 +103,7 @@ fn definitions() -> Json {
         "target": target(),
         "http": object(http(true), &["url"]),
         "webhook": webhook(),
+        "kafka": kafka(),
         "confirmed_by": confirmed_by(),
         "auth": auth(),
         "tls": object(vec![("certificate", reference("secret")), ("key", reference("secret")), ("ca", reference("secret"))], &[]),
@@ -115,6 +116,7 @@ fn target() -> Json {
         ("description", text()),
         ("http", reference("http")),
         ("webhook", reference("webhook")),
+        ("kafka", reference("kafka")),
         ("confirmed_by", reference("confirmed_by")),
     ];
     fields.extend(policy());
@@ -138,6 +140,16 @@ fn webhook() -> Json {
     let mut fields = http(false);
     fields.push(("sign_with", json!({"anyOf": [reference("secret"), list(&reference("secret"))]})));
     object(fields, &["url", "sign_with"])
+}
+
+fn kafka() -> Json {
+    let fields = vec![
+        ("topic", json!({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,249}$"})),
+        ("cluster", text()),
+        ("key", json!(true)),
+        ("headers", json!({"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 32})),
+    ];
+    object(fields, &["topic"])
 }
 
 fn auth() -> Json {

@@ -10,6 +10,9 @@ pub(super) fn destination(target: &Target) -> &str {
 
 pub(super) fn compare(changes: &mut Changes, place: &Place, old: &Target, new: &Target) {
     let routing = &[Question::Routing];
+    if old.key != new.key {
+        changes.add(place, routing, "the key of its records is another: they may go to other partitions");
+    }
     let (old, new) = (&old.http, &new.http);
     let transports = (&old.transport, &new.transport);
     changes.value(place, &[Question::Routing, Question::Idempotency], "transport", transports, ToString::to_string);
@@ -26,6 +29,9 @@ pub(super) fn compare(changes: &mut Changes, place: &Place, old: &Target, new: &
     }
     changes.value(place, routing, "sign_with", (&old.sign_with, &new.sign_with), |secrets| {
         secrets.as_ref().map_or_else(|| "none".to_owned(), |secrets| secrets.join(", "))
+    });
+    changes.value(place, routing, "cluster", (&old.cluster, &new.cluster), |cluster| {
+        cluster.as_ref().map_or_else(|| "consign's own".to_owned(), Clone::clone)
     });
     for (name, before, after) in paired(&old.headers, &new.headers) {
         if before != after {
