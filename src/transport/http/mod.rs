@@ -320,7 +320,8 @@ fn heard(outcome: &Outcome) -> Heard {
     match (outcome.kind, outcome.code.as_str()) {
         (_, "dropped_unsent" | "stopped" | "request_invalid" | "queue_full") => Heard::Nothing,
         (OutcomeKind::Retryable, _) if outcome.refusal => Heard::Alive,
-        (OutcomeKind::Retryable, "http_429" | "http_503") if outcome.retry_after_ms.is_some_and(|ms| ms > 0) => {
+        // It is well enough to say when it wants to be asked again.
+        (OutcomeKind::Retryable, "http_429" | "http_503") if outcome.retry_after_ms.is_some() => {
             Heard::Wait(outcome.retry_after_ms.unwrap_or(0))
         }
         (OutcomeKind::Retryable | OutcomeKind::Unknown, _) => Heard::Failed,

@@ -15,6 +15,7 @@ use crate::transport::{Answer, Capacity};
 mod bounds;
 mod credentials;
 mod guard;
+mod hostile;
 mod requests;
 mod tls;
 
