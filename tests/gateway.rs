@@ -5,6 +5,8 @@ mod world;
 
 #[path = "gateway/access.rs"]
 mod access;
+#[path = "gateway/callbacks.rs"]
+mod callbacks;
 #[path = "gateway/commands.rs"]
 mod commands;
 #[path = "gateway/dead_letters.rs"]

@@ -157,6 +157,9 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 
 /// Where the routing document in force names a key of the receiver, its signature must fit.
 async fn check_signature(app: &App, target: &TargetName, headers: &HeaderMap, body: Vec<u8>) -> Result<(), Problem> {
+    // A view that hasn't read all of `controls` doesn't know which key there is, and mustn't believe what it can't check.
+    app.wait(VIEW_PATIENCE, || app.view.freshness().caught_up).await;
+    app.caught_up()?;
     let controls = app.view.controls();
     let bundle = controls.active().and_then(|active| controls.routing(&active.routing_digest)).cloned();
     let Some(bundle) = bundle else { return Ok(()) };

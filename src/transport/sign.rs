@@ -119,7 +119,7 @@ pub fn headers<'s>(
 }
 
 /// How far the time of a signed report may be off, in seconds.
-const TOLERANCE_SECONDS: i64 = 300;
+const TOLERANCE_SECONDS: u64 = 300;
 
 /// Whether one of the signatures is by one of the keys over these very bytes, at a time within five minutes of `now`. A key is
 /// a symmetric secret (`whsec_…`) or a public ed25519 key (`whpk_…`). Versions that aren't known are passed over.
@@ -130,7 +130,7 @@ pub fn verify<'s>(
     keys: impl IntoIterator<Item = &'s Secret>,
 ) -> bool {
     let Ok(time) = seconds.parse::<i64>() else { return false };
-    if (now.0.div_euclid(1000) - time).abs() > TOLERANCE_SECONDS || id.contains('.') {
+    if now.0.div_euclid(1000).abs_diff(time) > TOLERANCE_SECONDS || id.contains('.') {
         return false;
     }
     keys.into_iter().any(|key| signatures.split(' ').any(|item| verifies(key, item, (id, time), body)))

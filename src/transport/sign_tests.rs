@@ -83,6 +83,9 @@ fn what_was_changed_or_is_stale_does_not_verify() {
         assert!(!verify(("dlv_2", &time, &all), BODY, now, key));
         assert!(!verify((ID, "1700000001", &all), BODY, now, key));
         assert!(!verify((ID, "soon", &all), BODY, now, key));
+        for extreme in [i64::MIN, i64::MAX] {
+            assert!(!verify((ID, &extreme.to_string(), &all), BODY, now, key));
+        }
         assert!(!verify((ID, &time, ""), BODY, now, key));
     }
 }
