@@ -17,6 +17,14 @@ impl World {
         Stores::Shelves(self.shelves.entry(identity.to_owned()).or_default().clone())
     }
 
+    /// As [`World::harm_stores`], for one process. Where another has begun under its identity, the disk that is known is
+    /// that one's: a crash elsewhere does nothing to it.
+    pub(super) fn harm_stores_of(&mut self, identity: &str, process: u64) {
+        if self.processes.get(identity) == Some(&process) {
+            self.harm_stores(identity);
+        }
+    }
+
     /// What a crash does to the stores of a worker: often nothing, else they lose their last writes, or all, or a bit.
     pub(super) fn harm_stores(&mut self, identity: &str) {
         let Some(shelves) = self.shelves.get(identity) else { return };

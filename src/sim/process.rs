@@ -158,12 +158,12 @@ impl World {
                 }
             }
             Stepped::Stopped(stop) => {
-                self.harm_stores(&identity);
+                self.harm_stores_of(&identity, number);
                 self.stops.push((identity, stop));
                 self.forget_parcels(number);
             }
             Stepped::Killed => {
-                self.harm_stores(&identity);
+                self.harm_stores_of(&identity, number);
                 self.forget_parcels(number);
             }
             Stepped::Panicked(payload) => resume_unwind(payload),
