@@ -1,5 +1,6 @@
 //! A recorded plan made again, and a recorded arrival planned under another document.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use super::{Inputs, Limits, PLANNER_VERSION, plan};
@@ -19,7 +20,8 @@ pub enum Verdict {
 
 /// Makes a recorded plan again from the arrival and the routing document that it names. `recorded` is whole and in order;
 /// `routing` is `None` where the document isn't known or can't be loaded.
-pub fn verify(arrival: &Arrival, routing: Option<&Document>, recorded: &[PlannedDispatch]) -> Verdict {
+pub fn verify<P: Borrow<PlannedDispatch>>(arrival: &Arrival, routing: Option<&Document>, recorded: &[P]) -> Verdict {
+    let recorded: Vec<&PlannedDispatch> = recorded.iter().map(Borrow::borrow).collect();
     let not_provable = |text: String| Verdict::NotProvable(text);
     let Some(first) = recorded.first() else { return not_provable("there is no plan record".to_owned()) };
     if first.planner_version != PLANNER_VERSION {
@@ -38,9 +40,9 @@ pub fn verify(arrival: &Arrival, routing: Option<&Document>, recorded: &[Planned
         limits: Limits::default(),
     });
     match again {
-        Ok(again) if again == recorded => Verdict::Equal,
+        Ok(again) if again.iter().eq(recorded.iter().copied()) => Verdict::Equal,
         Ok(again) => {
-            let differs = again.iter().zip(recorded).find(|(again, recorded)| again != recorded);
+            let differs = again.iter().zip(&recorded).find(|(again, recorded)| again != *recorded);
             Verdict::Different(match differs {
                 Some((_, recorded)) => format!("the dispatch to {} is another one", recorded.target),
                 None => format!("{} dispatches are recorded, {} are planned", recorded.len(), again.len()),
@@ -67,17 +69,7 @@ pub struct Replanned {
 
 /// Plans an arrival under both documents; `None` if it gets the same requests under either.
 pub fn replan(arrival: &Arrival, old: &Document, new: &Document) -> Option<Replanned> {
-    let of = |routing| {
-        let inputs = Inputs {
-            arrival,
-            routing,
-            version: arrival.version + 1,
-            cause: &arrival.cause,
-            planned_at: arrival.received_at,
-            limits: Limits::default(),
-        };
-        plan(inputs)
-    };
+    let of = |routing| plan(Inputs::at_acceptance(arrival, routing));
     let (before, after) = (of(old), of(new));
     let validation = match (&before, &after) {
         (Ok(_), Err(failure)) => Some(format!("fails validation: {}", words(failure))),

@@ -60,6 +60,20 @@ pub struct Inputs<'a> {
     pub limits: Limits,
 }
 
+impl<'a> Inputs<'a> {
+    /// Those by which the engine plans a file in the transaction that accepts it.
+    pub fn at_acceptance(arrival: &'a Arrival, routing: &'a Document) -> Self {
+        Self {
+            arrival,
+            routing,
+            version: arrival.version + 1,
+            cause: &arrival.cause,
+            planned_at: arrival.received_at,
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// Longest text of a failure, in bytes.
 const MAX_FAILURE_TEXT: usize = 2048;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::script::{Confirming, Reply, Script, verdict_of};
 use crate::lifecycle::{Effect, File, Judged};
-use crate::plan::{Inputs, Limits, plan};
+use crate::plan::{Inputs, plan};
 use crate::record::{
     Arrival, Cause, Confirmation, DispatchAttempt, Failure, HeldBecause, Judgement, Outcome, OutcomeKind, Reporter,
     State, Status, TargetName, TimerKind, Timestamp, TokenCheck,
@@ -97,14 +97,7 @@ pub struct Course {
 pub fn course(arrival: &Arc<Arrival>, routing: &Document, script: &Script) -> Course {
     let now = arrival.received_at;
     let mut file = File::arrived(Arc::clone(arrival), now);
-    let planned = plan(Inputs {
-        arrival,
-        routing,
-        version: file.version + 1,
-        cause: &arrival.cause,
-        planned_at: now,
-        limits: Limits::default(),
-    });
+    let planned = plan(Inputs::at_acceptance(arrival, routing));
     match planned {
         Ok(plan) => file.planned(plan.into_iter().map(Arc::new).collect()),
         Err(failure) => file.invalid(failure, now, &arrival.cause),

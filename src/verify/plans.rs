@@ -2,7 +2,7 @@
 
 use super::Checker;
 use super::collect::{FileRecords, Kept};
-use crate::plan;
+use crate::plan::{self, Verdict};
 use crate::record::{FileId, PlannedDispatch, TargetName};
 
 impl Checker {
@@ -48,27 +48,16 @@ impl Checker {
 
     fn plan_again(&mut self, id: &FileId, file: &FileRecords, recorded: &[&Kept<PlannedDispatch>]) {
         let first = &recorded[0];
+        let Some(arrival) = &file.arrival else { return self.report.add("plans.not_provable") };
         let document = self.documents.get(&first.value.routing_digest).cloned().flatten();
-        let (Some(arrival), Some(document)) = (&file.arrival, document) else {
-            return self.report.add("plans.not_provable");
-        };
-        if first.value.planner_version != plan::PLANNER_VERSION {
-            return self.report.add("plans.not_provable");
-        }
-        let again = plan::plan(plan::Inputs {
-            arrival: &arrival.value,
-            routing: &document,
-            version: first.value.version,
-            cause: &first.value.cause,
-            planned_at: first.value.planned_at,
-            limits: plan::Limits::default(),
-        });
-        let equal = again.is_ok_and(|again| again.iter().eq(recorded.iter().map(|p| p.value.as_ref())));
-        if equal {
-            self.report.add("plans.equal");
-        } else {
-            self.report.add("plans.different");
-            self.report.broken("I10", Some(id), Some(first.place), "the plan is another when it is made again");
+        let plan: Vec<&PlannedDispatch> = recorded.iter().map(|p| p.value.as_ref()).collect();
+        match plan::verify(&arrival.value, document.as_deref(), &plan) {
+            Verdict::Equal => self.report.add("plans.equal"),
+            Verdict::NotProvable(_) => self.report.add("plans.not_provable"),
+            Verdict::Different(_) => {
+                self.report.add("plans.different");
+                self.report.broken("I10", Some(id), Some(first.place), "the plan is another when it is made again");
+            }
         }
     }
 }

@@ -4,6 +4,8 @@ mod commands;
 mod left_alone;
 mod outage;
 mod python;
+#[path = "../servers/python.rs"]
+mod python_env;
 mod refusals;
 #[path = "../servers/mod.rs"]
 mod servers;

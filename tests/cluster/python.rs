@@ -1,30 +1,15 @@
 //! A producer and a consumer that know nothing of consign but its topics: Python's stock clients, their own Avro
 //! serializer and their default partitioner.
 
-use std::path::Path;
-use std::process::Command;
-
 use consign::record::Topic;
 use serde_json::Value;
 
+use crate::python_env::{lines_of, program};
 use crate::world::World;
 
 fn join(world: &World, command: &str, topic: Topic, more: &[&str]) -> Vec<Value> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let made = Command::new(root.join("scripts/python-env")).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let python = String::from_utf8(made.stdout).unwrap();
-    let output = Command::new(python.trim())
-        .arg(root.join("tests/kafka/join.py"))
-        .arg(command)
-        .args(world.servers(topic))
-        .args(["--seconds", "120"])
-        .args(more)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let mut join = program("join.py");
+    lines_of(join.arg(command).args(world.servers(topic)).args(["--seconds", "120"]).args(more))
 }
 
 #[tokio::test(flavor = "multi_thread")]

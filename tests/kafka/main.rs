@@ -7,6 +7,8 @@ mod controls;
 mod delivery;
 mod offsets;
 mod python;
+#[path = "../servers/python.rs"]
+mod python_env;
 mod reading;
 mod rebalance;
 mod schemas;

@@ -1,33 +1,20 @@
 //! Another language's stock clients on the same topics.
 
-use std::path::Path;
-use std::process::Command;
-
 use consign::log::TopicPartition;
 use consign::record::{Codec, FileManifest, Topic, home_partition};
 use serde_json::Value;
 
 use crate::bed::{Bed, at, server};
+use crate::python_env::{lines_of, program};
 use crate::schemas::client;
 
 const PARTITIONS: i32 = 5;
 
 /// Runs tests/kafka/join.py; gives its lines.
 fn join(command: &str, bed: &Bed, topic: Topic, more: &[&str]) -> Vec<Value> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let made = Command::new(root.join("scripts/python-env")).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let python = String::from_utf8(made.stdout).unwrap();
-    let output = Command::new(python.trim())
-        .arg(root.join("tests/kafka/join.py"))
-        .args([command, "--bootstrap", &bed.options.bootstrap, "--registry", &server("SCHEMA_REGISTRY_URL")])
-        .args(["--topic", &bed.names.name(topic)])
-        .args(more)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let mut join = program("join.py");
+    join.args([command, "--bootstrap", &bed.options.bootstrap, "--registry", &server("SCHEMA_REGISTRY_URL")]);
+    lines_of(join.args(["--topic", &bed.names.name(topic)]).args(more))
 }
 
 #[test]

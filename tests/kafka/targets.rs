@@ -1,8 +1,6 @@
 //! Kafka targets: the product on the in-process log writes to a real broker, and a stock client reads what it wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +15,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use serde_json::Value;
 
 use crate::bed::{PATIENCE, server, unique_prefix};
+use crate::python_env::{lines_of, program};
 
 const DOCUMENT: &str = r#"
 file_types: {entry: {}, lost: {}, own: {}}
@@ -83,17 +82,7 @@ async fn until(node: &Node, file_id: &str, condition: impl Fn(&FileState) -> boo
 }
 
 fn read(bootstrap: &str, topic: &str, count: &str) -> Vec<Value> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let made = Command::new(root.join("scripts/python-env")).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let output = Command::new(String::from_utf8(made.stdout).unwrap().trim())
-        .arg(root.join("tests/kafka/read.py"))
-        .args(["--bootstrap", bootstrap, "--topic", topic, "--count", count])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines_of(program("read.py").args(["--bootstrap", bootstrap, "--topic", topic, "--count", count]))
 }
 
 #[tokio::test(flavor = "multi_thread")]

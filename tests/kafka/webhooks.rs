@@ -1,12 +1,13 @@
 //! The Standard Webhooks library of another language verifies what we sign.
 
 use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use consign::record::Timestamp;
 use consign::transport::{Secret, sign};
 use serde_json::{Map, Value, json};
+
+use crate::python_env::program;
 
 const CURRENT: &str = "whsec_AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 const PREVIOUS: &str = "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -14,10 +15,6 @@ const STRANGER: &str = "whsec_AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
 
 #[test]
 fn the_python_library_verifies_what_we_sign() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let made = Command::new(root.join("scripts/python-env")).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let python = String::from_utf8(made.stdout).unwrap();
     let body = r#"{"file_id":"f-1","name":"Überweisung"}"#;
     let keys = [CURRENT, PREVIOUS].map(|key| Secret::new(key.as_bytes().to_vec()));
     let now: Timestamp = consign::transport::wall_clock()();
@@ -33,12 +30,7 @@ fn the_python_library_verifies_what_we_sign() {
         (CURRENT, &fresh, r#"{"file_id":"f-2"}"#, "no"),
         (CURRENT, &stale, body, "no"),
     ];
-    let mut child = Command::new(python.trim())
-        .arg(root.join("tests/kafka/verify_webhook.py"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = program("verify_webhook.py").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     for (secret, headers, body, _) in &cases {
         writeln!(input, "{}", json!({"secret": secret, "headers": headers, "body": body})).unwrap();

@@ -12,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure as Refusal;
 use crate::cli::kafka::Connection;
 use crate::cli::output::print;
-use crate::plan::{self, Considered, Inputs, Limits, Verdict, Why};
+use crate::plan::{self, Considered, Inputs, Verdict, Why};
 use crate::record::{Arrival, Failure, FileId, PlannedDispatch, Timestamp};
 use crate::routing::{self, Document, Sources};
 
@@ -78,14 +78,7 @@ struct Foreseen {
 
 impl Foreseen {
     fn of(arrival: &Arrival, routing: &Document) -> Self {
-        let planned = plan::plan(Inputs {
-            arrival,
-            routing,
-            version: arrival.version + 1,
-            cause: &arrival.cause,
-            planned_at: arrival.received_at,
-            limits: Limits::default(),
-        });
+        let planned = plan::plan(Inputs::at_acceptance(arrival, routing));
         // Where validation fails, no route is asked.
         let considered = plan::consider(arrival, routing).unwrap_or_default();
         Self { file_id: arrival.file_id.clone(), plan: planned, considered }

@@ -14,7 +14,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure as Refusal;
 use crate::cli::output::print;
 use crate::lifecycle::File;
-use crate::plan::{self, Inputs, Limits};
+use crate::plan::{self, Inputs};
 use crate::predict::{Bounds, Course, End, Happening, Script, Step, bounds, course};
 use crate::record::{Arrival, Failure};
 use crate::routing::Document;
@@ -106,14 +106,7 @@ fn exit_of(end: &End) -> Exit {
 fn worst_and_best(arrival: &Arc<Arrival>, routing: &Document) -> (Json, String, Exit) {
     let now = arrival.received_at;
     let id = &arrival.file_id;
-    let planned = plan::plan(Inputs {
-        arrival,
-        routing,
-        version: arrival.version + 1,
-        cause: &arrival.cause,
-        planned_at: now,
-        limits: Limits::default(),
-    });
+    let planned = plan::plan(Inputs::at_acceptance(arrival, routing));
     match planned {
         Ok(plan) => {
             let mut file = File::arrived(Arc::clone(arrival), now);
