@@ -5,8 +5,11 @@
 //! by callback or acks also gets its `Consign-Ack-Token`. A planned header of one of these names gives way.
 //!
 //! The time to send by is absolute, and it is compared with the wall clock, which goes on while the machine is suspended,
-//! first when the task begins and again once the connection stands. Where the wall clock is set back meanwhile, the
-//! time that the task has run counts.
+//! first when the task begins, again while it waits, and last once the connection stands. Where the wall clock is set back
+//! meanwhile, the time that the task has run counts.
+//!
+//! A target with `on_unknown: hold` is asked over HTTP/1.1, where nothing leaves before that last comparison; one with
+//! `on_unknown: retry` over HTTP/2 where it speaks it, and then a request that was given up is UNKNOWN.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -220,6 +223,8 @@ impl Shared {
         tokio::select! {
             biased;
             done = &mut exchange => return done,
+            // What has not left by then is given up, whatever it waits for.
+            () = gate.overdue() => return exchange::kept_back(&gate),
             () = reached(&mut phase, Phase::Closing) => {}
         }
         if gate.shut() {
@@ -262,7 +267,7 @@ impl Shared {
                 return unsent.into();
             }
         };
-        let mut exchange = exchange::exchange(&prepared.client, request, gate).await;
+        let mut exchange = exchange::exchange(&prepared.client, request, gate, prepared.heads_go_first).await;
         if let Exchange::Answer(answer) = &mut exchange {
             prepared.redact(answer);
             if let Some(kept) = prepared.kept.as_ref().filter(|_| answer.status == 401) {
