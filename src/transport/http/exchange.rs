@@ -18,6 +18,9 @@ use crate::transport::{Answer, Exchange};
 /// Most bytes of an answer's body that are read; rules see no more.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
+/// What the client says of a proxy that answers 407 to the request for a tunnel.
+const PROXY_REFUSES: &str = "proxy authorization required";
+
 /// Sends a request and reads its answer. The gate tells afterwards whether the request had left.
 ///
 /// The client of a request without a body asks the gate once it has connected, see [`late`]. `heads_go_first` says that the
@@ -40,9 +43,7 @@ pub(super) fn kept_back(gate: &Gate) -> Exchange {
         (true, false) => {
             Exchange::NotSent { code: "dropped_unsent", detail: "the time to send it by had passed".into() }
         }
-        (false, false) => {
-            Exchange::NotSent { code: "stopped", detail: "the worker stopped before it was sent".into() }
-        }
+        (false, false) => Exchange::NotSent { code: "stopped", detail: "the worker stopped before it was sent".into() },
         (true, true) => {
             let detail = "the time to send it by had passed; over HTTP/2 its head may have left".into();
             Exchange::Lost { code: "cut_off", detail }
@@ -155,6 +156,10 @@ fn unconnected(e: &reqwest::Error, https: bool, detail: String) -> Exchange {
     let chain = chain(e);
     let tls = chain.iter().find_map(|e| e.downcast_ref::<rustls::Error>());
     let kind = chain.iter().rev().find_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind);
+    // Of the tunnel's errors, only the text can be told apart.
+    if chain.iter().any(|cause| cause.to_string().ends_with(PROXY_REFUSES)) {
+        return Exchange::Refused { code: "http_407", detail };
+    }
     let code = match (tls, kind) {
         (Some(tls), _) if certificate(tls) => return Exchange::Certificate { detail },
         _ if e.is_dns() => "resolve_failed",

@@ -67,7 +67,7 @@ impl Gate {
     /// Done once the time to send has passed while nobody had asked; never, if the gate was decided before.
     pub(super) async fn overdue(&self) {
         while self.state.load(Ordering::Acquire) == WAITING {
-            let left = self.send_before.0.saturating_sub((self.clock)().0);
+            let left = self.left_ms();
             if left < 0 && self.decide(LATE) == LATE {
                 return;
             }
@@ -75,12 +75,21 @@ impl Gate {
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0).saturating_add(1));
             tokio::time::sleep(left.min(TICK)).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Whether the request was kept back because it was late.
     pub(super) fn was_late(&self) -> bool {
         self.state.load(Ordering::Acquire) == LATE
+    }
+
+    /// What is left of the time to send by.
+    pub(super) fn left(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.left_ms()).unwrap_or(0))
+    }
+
+    fn left_ms(&self) -> i64 {
+        self.send_before.0.saturating_sub((self.clock)().0)
     }
 
     /// Whether it was decided that the request doesn't leave.

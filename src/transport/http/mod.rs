@@ -272,7 +272,7 @@ impl Shared {
             prepared.redact(answer);
             if let Some(kept) = prepared.kept.as_ref().filter(|_| answer.status == 401) {
                 kept.forget().await;
-                answer.token_was_kept = true;
+                answer.token_was_kept = kept.was_there;
             }
         }
         exchange
@@ -284,14 +284,17 @@ impl Shared {
             Err(detail) => return unsent::Unsent::Invalid { detail }.into(),
         };
         let written = Written {
+            target: &plan.target,
             cluster: plan.request.cluster.as_deref(),
             topic: &plan.request.destination,
             key: plan.request.key.as_deref().unwrap_or(&plan.idempotency_key),
             headers,
             body: plan.request.body.as_ref().map(|body| &body.0[..]).unwrap_or_default(),
             within: Duration::from_millis(u64::try_from(plan.timeouts.request_ms).unwrap_or(0)),
+            left: gate.left(),
         };
-        self.kafka.write(written, || gate.pass()).await.unwrap_or_else(|()| exchange::kept_back(gate))
+        let egress = &self.clients.egress;
+        self.kafka.write(written, egress, || gate.pass()).await.unwrap_or_else(|()| exchange::kept_back(gate))
     }
 
     fn outcome(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, exchange: &Exchange) -> Outcome {

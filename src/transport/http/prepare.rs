@@ -28,7 +28,7 @@ pub(super) struct Prepared {
     pub(super) heads_go_first: bool,
     /// What must not come back into a record.
     pub(super) secrets: Vec<Secret>,
-    /// The kept token that the request shows.
+    /// The token that the request shows, where it is kept.
     pub(super) kept: Option<Kept>,
 }
 

@@ -107,6 +107,24 @@ async fn what_became_late_while_it_connected_sends_no_byte() {
 }
 
 #[tokio::test]
+async fn what_became_late_once_it_was_connected_sends_no_byte() {
+    let peer = Peer::start([]).await;
+    let now = Arc::new(AtomicI64::new(0));
+    // In time at the readings before it is connected; far too late at the next.
+    let clock: Clock = {
+        let now = Arc::clone(&now);
+        Arc::new(move || Timestamp(if now.fetch_add(1, Ordering::SeqCst) < 3 { 0 } else { 3_600_000 }))
+    };
+    let mut rig = Rig::with(Duration::from_mins(1), clock);
+    let plan = plan(&peer.url());
+    rig.send(&plan, DispatchAttempt { send_before: Timestamp(60_000), ..attempt(&plan, 1) });
+    let outcome = rig.log.outcomes(1).await.remove(0);
+    assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "dropped_unsent"), "{:?}", outcome.detail);
+    peer.closed(1).await;
+    assert_eq!((peer.connections(), peer.received.load(Ordering::SeqCst)), (1, 0));
+}
+
+#[tokio::test]
 async fn a_permit_is_back_before_the_report_is_in_the_log() {
     let peer = Peer::start([Act::Answer(response("200 OK", "", "ok"))]).await;
     let mut rig = Rig::new();
