@@ -145,19 +145,27 @@ impl World {
 
     /// Starts `consign run` with two workers; waits until it says where it listens.
     pub fn start(&self, instance: &str) -> Process {
-        self.launch(instance, &["--log-level", "warn"], Stdio::inherit())
+        self.launch(instance, &["--workers", "2", "--log-level", "warn"], Stdio::inherit())
     }
 
     /// The same, with what it logs as JSON in a file.
     pub fn start_logging(&self, instance: &str) -> (Process, PathBuf) {
         let path = self.folder.path().join(format!("{instance}.log"));
         let file = std::fs::File::create(&path).unwrap();
-        (self.launch(instance, &["--log-format", "json", "--log-level", "consign=debug,info"], file.into()), path)
+        let more = ["--workers", "2", "--log-format", "json", "--log-level", "consign=debug,info"];
+        (self.launch(instance, &more, file.into()), path)
+    }
+
+    /// The same with one worker, which is assigned everything that it isn't beside others.
+    pub fn start_alone(&self, instance: &str) -> (Process, PathBuf) {
+        let path = self.folder.path().join(format!("{instance}.log"));
+        let file = std::fs::File::create(&path).unwrap();
+        (self.launch(instance, &["--workers", "1", "--log-level", "consign=debug,info"], file.into()), path)
     }
 
     fn launch(&self, instance: &str, more: &[&str], log: Stdio) -> Process {
         let mut child = consign()
-            .args(["run", "--instance", instance, "--workers", "2", "--listen", "127.0.0.1:0"])
+            .args(["run", "--instance", instance, "--listen", "127.0.0.1:0"])
             .args(more)
             .arg("--config")
             .arg(self.folder.path().join("consign.toml"))
@@ -178,6 +186,11 @@ impl World {
 
     /// Announces a file, as a producer in any language would: keyed by its id, at home.
     pub async fn submit(&self, file_id: &str) {
+        self.submit_on(file_id, home_partition(file_id, HOME_PARTITIONS)).await;
+    }
+
+    /// The same on a partition of the producer's choice.
+    pub async fn submit_on(&self, file_id: &str, partition: i32) {
         let manifest = FileManifest {
             file_id: FileId::trusted(file_id),
             schema_version: 1,
@@ -195,7 +208,7 @@ impl World {
         };
         let append = Append {
             topic: Topic::Manifests,
-            partition: Some(home_partition(file_id, HOME_PARTITIONS)),
+            partition: Some(partition),
             key: file_id.as_bytes().to_vec(),
             value: Some(self.codec.encode(&manifest).unwrap()),
             headers: Headers::new(),
@@ -206,6 +219,11 @@ impl World {
     /// Writes a file beside the configuration.
     pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// The routing document in force.
+    pub fn routing(&self) -> String {
+        routing(&self.receivers)
     }
 
     /// The configuration without its last table, the keys of ack tokens.
