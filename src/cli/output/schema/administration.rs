@@ -85,7 +85,19 @@ pub(super) fn define(definitions: &mut Definitions) {
         ("file", or_null(&reference("FileState"))),
         ("person", or_null(&person)),
     ]);
-    define("Demo", object(&[("as_expected", boolean), ("took_ms", integer), ("files", list(&example))]));
+    define("Demo", object(&[("as_expected", boolean.clone()), ("took_ms", integer), ("files", list(&example))]));
     define("Serving", object(&[("gateway", or_null(&text)), ("receivers", or_null(&text))]));
+    let words = ["announced", "completed", "failed", "changed", "gone", "trouble"];
+    define(
+        "Watched",
+        object(&[
+            ("event", json!({"type": "string", "enum": words})),
+            ("name", or_null(&text)),
+            ("file_id", or_null(&text)),
+            ("moved_to", or_null(&text)),
+            ("deleted", boolean.clone()),
+            ("reason", or_null(&text)),
+        ]),
+    );
     define("Completions", object(&[("shell", text.clone()), ("script", text)]));
 }
