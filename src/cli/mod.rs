@@ -25,6 +25,7 @@ pub mod schemas;
 pub mod stage;
 pub mod topics;
 pub mod verify;
+pub mod watch;
 
 use client::{ClientCommand, Globals};
 use exit::Exit;
@@ -76,6 +77,8 @@ enum Command {
     Offsets(offsets::OffsetsCommand),
     /// Check what the topics say against the contract.
     Verify(verify::VerifyArgs),
+    /// Announce the files that arrive in a directory, and put each away once its end is known.
+    Watch(watch::WatchArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Print the state machine's tables.
@@ -145,6 +148,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Simulate(args) => foresee::simulate::run(&args, globals),
         Command::Offsets(command) => offsets::run(command, globals),
         Command::Verify(args) => verify::run(&args, globals),
+        Command::Watch(args) => watch::run(args, globals).await,
         Command::Client(command) => client::run(command, globals).await,
         Command::Machine(args) => machine::run(args, globals),
         Command::Completions { shell } => completions(shell, globals),

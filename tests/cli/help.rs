@@ -103,11 +103,11 @@ fn examples_that_need_no_broker_run() {
     let dev = Dev::start(&[]);
     let mut ran_some = 0;
     for (path, leaf) in leaves() {
-        // `dev` runs for long, and has tests of its own.
+        // These run for long, and have tests of their own.
         let may_need_a_broker = leaf.get_arguments().any(|argument| argument.get_long() == Some("kafka"));
         // These take a document from a file as well.
         let looks_ahead = ["plan", "simulate"].contains(&path[0].as_str()) || path[..] == ["routing", "diff"];
-        if (may_need_a_broker && !looks_ahead) || path[..] == ["dev"] {
+        if (may_need_a_broker && !looks_ahead) || ["dev", "watch"].contains(&path[0].as_str()) {
             continue;
         }
         for example in examples(&leaf) {

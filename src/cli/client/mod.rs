@@ -236,7 +236,7 @@ async fn until_terminal(
 }
 
 /// A duration such as `30s` or `5m`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|e| e.to_string())
 }
 
