@@ -27,7 +27,7 @@ const MAX_CLIENTS: usize = 1_024;
 
 /// How a client's connections are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Wire {
+pub(in crate::transport) enum Wire {
     /// HTTP/1.1, one request for each connection, see [`super::late`].
     Single,
     /// HTTP/1.1, where head and body leave together, once the gate has let them.
@@ -46,9 +46,9 @@ struct Kind {
 }
 
 /// The clients of a process.
-pub(super) struct Clients {
-    pub(super) egress: Egress,
-    pub(super) secrets: Secrets,
+pub(in crate::transport) struct Clients {
+    pub(in crate::transport) egress: Egress,
+    pub(in crate::transport) secrets: Secrets,
     pub(super) connect_timeout: Duration,
     /// Trusted beside the system's roots.
     pub(super) also_trusted: Vec<Certificate>,
@@ -56,13 +56,18 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(egress: Egress, secrets: Secrets, connect_timeout: Duration) -> Self {
+    pub(in crate::transport) fn new(egress: Egress, secrets: Secrets, connect_timeout: Duration) -> Self {
         crate::transport::set_up_tls();
         Self { egress, secrets, connect_timeout, also_trusted: Vec::new(), known: Mutex::default() }
     }
 
     /// The client for a target's requests.
-    pub(super) async fn of(&self, target: &TargetName, tls: Option<&Tls>, wire: Wire) -> Result<Client, Unsent> {
+    pub(in crate::transport) async fn of(
+        &self,
+        target: &TargetName,
+        tls: Option<&Tls>,
+        wire: Wire,
+    ) -> Result<Client, Unsent> {
         let pems = match tls {
             Some(tls) => Some(Pems::read(tls, &self.secrets).await?),
             None => None,
