@@ -59,6 +59,9 @@ impl Worker {
     /// Folds records and what is due, commits, acts.
     pub(super) fn work(&mut self, records: &[Record], now: Timestamp) -> Result<(), LogError> {
         self.more_is_due = false;
+        if let Some(all) = self.controls.home_partitions() {
+            self.capacity.share(self.running().len(), usize::try_from(all).unwrap_or(0));
+        }
         self.commit_first_positions()?;
         self.advance_gate(now)?;
         let mut current = None;

@@ -144,6 +144,11 @@ impl Screen<'_> {
         self.err.write_all(failure.told(self.format).as_bytes()).ok();
     }
 
+    /// Says how things go meanwhile, apart from the answer.
+    fn note(&mut self, text: &str) {
+        self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush()).ok();
+    }
+
     /// Prints a remark that only people need.
     fn remark(&mut self, text: &str) {
         if self.format == OutputFormat::Text {

@@ -34,6 +34,7 @@ mod exchange;
 mod gate;
 mod late;
 mod prepare;
+mod redact;
 mod unsent;
 
 use auth::Tokens;

@@ -12,15 +12,11 @@ use super::Shared;
 use super::auth::{Kept, Shown};
 use super::clients::Wire;
 use super::gate::{Gate, GatedBody};
+use super::redact::redact;
 use super::unsent::Unsent;
 use crate::record::{Confirmation, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind, attempt_key};
 use crate::transport::secrets::Secret;
 use crate::transport::{Answer, callback_url, hex, sign};
-
-/// What stands where a target repeated a secret.
-const REDACTED: &str = "[redacted]";
-/// Shortest secret that is looked for: a shorter one would take apart what is harmless.
-const MIN_REDACTED: usize = 4;
 
 /// What goes with a request that only has to leave.
 pub(super) struct Prepared {
@@ -36,29 +32,8 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Takes out of an answer what the request held of secrets.
     pub(super) fn redact(&self, answer: &mut Answer) {
-        for secret in self.secrets.iter().filter(|secret| secret.bytes().len() >= MIN_REDACTED) {
-            answer.body = without(&answer.body, secret.bytes());
-            let Some(text) = secret.text() else { continue };
-            let quoted = serde_json::to_string(text).unwrap_or_default();
-            answer.body = without(&answer.body, quoted.trim_matches('"').as_bytes());
-            for value in answer.headers.values_mut() {
-                *value = value.replace(text, REDACTED);
-            }
-        }
+        redact(&self.secrets, answer);
     }
-}
-
-/// Replaces every occurrence of `secret`.
-fn without(bytes: &[u8], secret: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some(at) = rest.windows(secret.len()).position(|window| window == secret) {
-        kept.extend_from_slice(&rest[..at]);
-        kept.extend_from_slice(REDACTED.as_bytes());
-        rest = &rest[at + secret.len()..];
-    }
-    kept.extend_from_slice(rest);
-    kept
 }
 
 /// The request of an attempt: as planned, with the headers that identify the attempt and the secrets that the plan names.
@@ -191,15 +166,4 @@ fn traceparent(attempt: &DispatchAttempt) -> String {
     let trace = Sha256::digest(attempt.file_id.as_str());
     let span = Sha256::digest(attempt_key(&attempt.file_id, &attempt.target, attempt.attempt));
     format!("00-{}-{}-01", hex(&trace[..16]), hex(&span[..8]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_occurrence_goes() {
-        assert_eq!(without(b"a key1 key1b", b"key1"), b"a [redacted] [redacted]b");
-        assert_eq!(without(b"ke", b"key1"), b"ke");
-    }
 }
