@@ -11,8 +11,7 @@ use std::sync::mpsc;
 use std::time::{Instant, SystemTime};
 
 use crate::python_env::interpreter;
-use crate::servers::Servers;
-use crate::world::PATIENCE;
+use crate::world::{PATIENCE, Servers};
 
 /// The blocks of the chapter "On Kafka" in a language.
 fn blocks(language: &str) -> Vec<String> {
@@ -51,7 +50,8 @@ impl Reader {
             fs::write(start.join(file.file_name()), text).unwrap();
         }
         fs::create_dir_all(folder.path().join("target/release")).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_consign"), folder.path().join("target/release/consign")).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_consign"), folder.path().join("target/release/consign"))
+            .unwrap();
         let prefix = format!("readme-{}-{nanos}.", std::process::id());
         Self { folder, servers: Servers::of_environment(), prefix, gateway: free_port() }
     }

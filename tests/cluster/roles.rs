@@ -2,8 +2,9 @@
 
 use crate::world::{PATIENCE, World};
 
-fn value(metrics: &str, series: &str) -> f64 {
-    let line = metrics.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("no {series} in {metrics}"));
+fn value(metrics: &str, series: &str) -> u64 {
+    let line =
+        metrics.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("no {series} in {metrics}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
@@ -20,11 +21,11 @@ async fn a_gateway_alone_and_an_engine_alone_are_one_product() {
     }
     // What is done is counted where it is done, and what there is by the gateway.
     let (of_engine, of_gateway) = (engine.metrics().await, gateway.metrics().await);
-    assert_eq!(value(&of_engine, "consign_files_settled_total{state=\"COMPLETED\"}"), 6.0);
-    assert_eq!(value(&of_engine, "consign_attempts_total{target=\"quick\"}"), 6.0);
-    assert_eq!(value(&of_engine, "consign_ready"), 1.0);
-    assert_eq!(value(&of_gateway, "consign_files_settled_total{state=\"COMPLETED\"}"), 0.0);
-    assert_eq!(value(&of_gateway, "consign_files{state=\"COMPLETED\"}"), 6.0);
+    assert_eq!(value(&of_engine, "consign_files_settled_total{state=\"COMPLETED\"}"), 6);
+    assert_eq!(value(&of_engine, "consign_attempts_total{target=\"quick\"}"), 6);
+    assert_eq!(value(&of_engine, "consign_ready"), 1);
+    assert_eq!(value(&of_gateway, "consign_files_settled_total{state=\"COMPLETED\"}"), 0);
+    assert_eq!(value(&of_gateway, "consign_files{state=\"COMPLETED\"}"), 6);
     assert!(!of_engine.contains("consign_files{"), "an engine alone has no view of all files");
     // It answers for itself and for nothing else.
     let files = engine.client(&["ls", "--output", "json"]);
