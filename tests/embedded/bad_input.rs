@@ -67,8 +67,8 @@ fn put(world: &World, topic: Topic, key: &str, value: Option<Vec<u8>>) {
     world.cluster.put(at, Some(key.as_bytes().to_vec()), value, Headers::new()).unwrap();
 }
 
-fn encoded<T: Wire>(world: &World, topic: Topic, value: &T) -> Option<Vec<u8>> {
-    Some(world.shared.codec.encode_for(topic, value).unwrap())
+fn encoded<T: Wire>(world: &World, topic: Topic, value: &T) -> Vec<u8> {
+    world.shared.codec.encode_for(topic, value).unwrap()
 }
 
 fn ack(world: &World, id: &str, target: &str, kind: OutcomeKind, change: impl FnOnce(&mut Outcome)) {
@@ -77,7 +77,7 @@ fn ack(world: &World, id: &str, target: &str, kind: OutcomeKind, change: impl Fn
     let mut outcome = Outcome::new(file_id, target, kind, Reporter::Acks, Timestamp(1));
     outcome.ack_token = Some(world.shared.tokens.issue(&key));
     change(&mut outcome);
-    put(world, Topic::Acks, &key, encoded(world, Topic::Acks, &outcome));
+    put(world, Topic::Acks, &key, Some(encoded(world, Topic::Acks, &outcome)));
 }
 
 fn stale_intervention(world: &World, id: &str) {
@@ -94,7 +94,7 @@ fn stale_intervention(world: &World, id: &str) {
         resend_unknown: false,
         successor: None,
     };
-    put(world, Topic::Interventions, &format!("{id}/legacy"), encoded(world, Topic::Interventions, &asked));
+    put(world, Topic::Interventions, &format!("{id}/legacy"), Some(encoded(world, Topic::Interventions, &asked)));
 }
 
 /// What never becomes part of a file.
@@ -116,7 +116,7 @@ fn dead_rows() -> Vec<Row> {
             "key and file_id differ",
             "bad-key",
             |w, id| {
-                let value = encoded(w, Topic::Manifests, &world::manifest("bad-other", "note"));
+                let value = Some(encoded(w, Topic::Manifests, &world::manifest("bad-other", "note")));
                 put(w, Topic::Manifests, id, value);
             },
             "key_mismatch",
@@ -125,7 +125,7 @@ fn dead_rows() -> Vec<Row> {
             "illegal file_id",
             "bad id",
             |w, id| {
-                put(w, Topic::Manifests, id, encoded(w, Topic::Manifests, &world::manifest(id, "note")));
+                put(w, Topic::Manifests, id, Some(encoded(w, Topic::Manifests, &world::manifest(id, "note"))));
             },
             "illegal_file_id",
         ),
@@ -140,7 +140,7 @@ fn dead_rows() -> Vec<Row> {
             "other content",
             "bad-acked",
             |w, id| {
-                put(w, Topic::Manifests, id, encoded(w, Topic::Manifests, &world::manifest(id, "note")));
+                put(w, Topic::Manifests, id, Some(encoded(w, Topic::Manifests, &world::manifest(id, "note"))));
             },
             "conflicting_manifest",
         ),
@@ -168,7 +168,7 @@ fn judged_rows() -> Vec<Row> {
             put: |w, id| {
                 let mut large = world::manifest(id, "atlas");
                 large.data = Some(format!("\"{}\"", "x".repeat(250_000)));
-                put(w, Topic::Manifests, id, encoded(w, Topic::Manifests, &large));
+                put(w, Topic::Manifests, id, Some(encoded(w, Topic::Manifests, &large)));
             },
             code: "CG127",
             level: "INFO",
@@ -261,7 +261,7 @@ async fn every_bad_input_is_decided_counted_logged_once_and_seen() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // What comes next passes, on the same partition.
-        let next = (0..).map(|k| format!("next-{n}-{k}")).find(|id| home(id) == home(row.file_id)).unwrap();
+        let next = (0..1_000).map(|k| format!("next-{n}-{k}")).find(|id| home(id) == home(row.file_id)).unwrap();
         world.submit(&world::manifest(&next, "note")).await;
         assert_eq!(world.settled(&next).await.state, State::Completed, "{name}");
         assert_eq!(api(&world, &row).await.len(), 1, "{name}");

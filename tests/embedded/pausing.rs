@@ -17,7 +17,7 @@ async fn change(world: &World, verb: &str) -> Value {
 async fn is_sent(world: &World, n: usize) -> bool {
     let id = format!("probe-{n}");
     let home = home_partition(&id, 4);
-    let behind = (0..).map(|k| format!("behind-{n}-{k}")).find(|id| home_partition(id, 4) == home).unwrap();
+    let behind = (0..1_000).map(|k| format!("behind-{n}-{k}")).find(|id| home_partition(id, 4) == home).unwrap();
     world.submit(&world::manifest(&id, "note")).await;
     world.submit(&world::manifest(&behind, "deed")).await;
     world.until(&behind, |s| s.dispatches.first().is_some_and(|d| d.status == Status::Awaiting)).await;
