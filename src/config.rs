@@ -36,6 +36,8 @@ pub struct Config {
     pub store: Store,
     /// The HTTP API.
     pub gateway: GatewayConfig,
+    /// Where announced files may lie.
+    pub content: ContentConfig,
     /// Ack tokens.
     pub acks: Acks,
     /// Where requests may go.
@@ -233,6 +235,20 @@ pub struct SecretsConfig {
     pub files: BTreeMap<String, String>,
     /// Environment variables by the names of secrets.
     pub variables: BTreeMap<String, String>,
+}
+
+/// `[content]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContentConfig {
+    /// Directories below which local files may be opened.
+    pub roots: Vec<String>,
+    /// Options of S3.
+    pub s3: BTreeMap<String, String>,
+    /// Options of Google Cloud Storage.
+    pub gcs: BTreeMap<String, String>,
+    /// Options of Azure Blob Storage.
+    pub azure: BTreeMap<String, String>,
 }
 
 /// `[log]`

@@ -19,13 +19,13 @@ use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
 use crate::routing::{self, Sources};
 use crate::store::Stores;
-use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, KafkaTargets, Secrets};
+use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, KafkaTargets, Places, Secrets};
 use crate::view::View;
 
 mod callbacks;
 pub mod controls;
 pub mod embedded;
-mod explained;
+pub(crate) mod explained;
 mod health;
 mod observe;
 mod threads;
@@ -90,6 +90,8 @@ pub struct NodeParts {
     pub public_url: Option<String>,
     /// Where records of Kafka targets may go.
     pub kafka: KafkaTargets,
+    /// Where announced files may lie.
+    pub places: Places,
 }
 
 /// Why a process can't start.
@@ -146,6 +148,7 @@ impl Node {
                 secrets: parts.secrets.clone(),
                 callback_base,
                 kafka: parts.kafka.clone(),
+                places: parts.places.clone(),
             },
             &parts.instance,
         );

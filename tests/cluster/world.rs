@@ -186,19 +186,27 @@ impl World {
 
     /// Starts `consign run` with two workers; waits until it says where it listens.
     pub fn start(&self, instance: &str) -> Process {
-        self.launch(instance, &["--log-level", "warn"], Stdio::inherit())
+        self.launch(instance, &["--workers", "2", "--log-level", "warn"], Stdio::inherit())
     }
 
     /// The same, with what it logs as JSON in a file.
     pub fn start_logging(&self, instance: &str) -> (Process, PathBuf) {
         let path = self.folder.path().join(format!("{instance}.log"));
         let file = std::fs::File::create(&path).unwrap();
-        (self.launch(instance, &["--log-format", "json", "--log-level", "consign=debug,info"], file.into()), path)
+        let more = ["--workers", "2", "--log-format", "json", "--log-level", "consign=debug,info"];
+        (self.launch(instance, &more, file.into()), path)
+    }
+
+    /// The same with one worker, which is assigned everything that it isn't beside others.
+    pub fn start_alone(&self, instance: &str) -> (Process, PathBuf) {
+        let path = self.folder.path().join(format!("{instance}.log"));
+        let file = std::fs::File::create(&path).unwrap();
+        (self.launch(instance, &["--workers", "1", "--log-level", "consign=debug,info"], file.into()), path)
     }
 
     fn launch(&self, instance: &str, more: &[&str], log: Stdio) -> Process {
         let mut child = consign()
-            .args(["run", "--instance", instance, "--workers", "2", "--listen", "127.0.0.1:0"])
+            .args(["run", "--instance", instance, "--listen", "127.0.0.1:0"])
             .args(more)
             .arg("--config")
             .arg(self.folder.path().join("consign.toml"))
@@ -219,14 +227,21 @@ impl World {
 
     /// Announces a file, as a producer in any language would: keyed by its id, at home.
     pub async fn submit(&self, file_id: &str) {
-        self.appender.append(self.announcement(file_id)).await.unwrap();
+        let home = home_partition(file_id, self.setup.partitions);
+        self.appender.append(self.announcement(file_id, home)).await.unwrap();
+    }
+
+    /// The same on a partition of the producer's choice.
+    pub async fn submit_on(&self, file_id: &str, partition: i32) {
+        self.appender.append(self.announcement(file_id, partition)).await.unwrap();
     }
 
     /// Announces many, without waiting for one before the next.
     pub async fn submit_all(&self, file_ids: impl IntoIterator<Item = String>) {
         let mut under_way = tokio::task::JoinSet::new();
         for file_id in file_ids {
-            let (appender, announcement) = (Arc::clone(&self.appender), self.announcement(&file_id));
+            let home = home_partition(&file_id, self.setup.partitions);
+            let (appender, announcement) = (Arc::clone(&self.appender), self.announcement(&file_id, home));
             under_way.spawn(async move { appender.append(announcement).await });
         }
         while let Some(done) = under_way.join_next().await {
@@ -234,7 +249,7 @@ impl World {
         }
     }
 
-    fn announcement(&self, file_id: &str) -> Append {
+    fn announcement(&self, file_id: &str, partition: i32) -> Append {
         let manifest = FileManifest {
             file_id: FileId::trusted(file_id),
             schema_version: 1,
@@ -252,7 +267,7 @@ impl World {
         };
         Append {
             topic: Topic::Manifests,
-            partition: Some(home_partition(file_id, self.setup.partitions)),
+            partition: Some(partition),
             key: file_id.as_bytes().to_vec(),
             value: Some(self.codec.encode(&manifest).unwrap()),
             headers: Headers::new(),
@@ -262,6 +277,11 @@ impl World {
     /// Writes a file beside the configuration.
     pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// The routing document in force.
+    pub fn routing(&self) -> String {
+        self.setup.routing(&self.receivers)
     }
 
     /// The configuration without its last table, the keys of ack tokens.

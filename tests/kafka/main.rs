@@ -5,6 +5,7 @@ mod appending;
 mod bed;
 mod controls;
 mod delivery;
+mod events;
 mod offsets;
 mod python;
 #[path = "../servers/python.rs"]

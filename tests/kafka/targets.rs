@@ -41,14 +41,14 @@ routes:
   - {to: own, when: "file.type == 'own'", payload: entry}
 "#;
 
-async fn create(topic: &str, bootstrap: &str) {
+pub async fn create(topic: &str, bootstrap: &str) {
     let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
     let topic = NewTopic::new(topic, 3, TopicReplication::Fixed(1));
     let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
     created.into_iter().for_each(|created| drop(created.unwrap()));
 }
 
-async fn submit(shared: &Shared, file_id: &str, file_type: &str) {
+pub async fn submit(shared: &Shared, file_id: &str, file_type: &str) {
     let manifest = FileManifest {
         file_id: FileId::trusted(file_id),
         schema_version: 1,
@@ -74,7 +74,7 @@ async fn submit(shared: &Shared, file_id: &str, file_type: &str) {
     shared.cluster.appender().unwrap().append(append).await.unwrap();
 }
 
-async fn until(node: &Node, file_id: &str, condition: impl Fn(&FileState) -> bool) -> Arc<FileState> {
+pub async fn until(node: &Node, file_id: &str, condition: impl Fn(&FileState) -> bool) -> Arc<FileState> {
     let (view, id) = (node.view().unwrap(), FileId::trusted(file_id));
     let there = || view.file(&id).filter(|state| condition(state));
     assert!(view.wait_until(PATIENCE, || there().is_some()).await, "{file_id}: {:#?}", view.file(&id));

@@ -48,6 +48,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("demo", "Demo"),
         ("dev", "Serving"),
         ("run", "Serving"),
+        ("watch", "Watched"),
         ("completions", "Completions"),
     ]
     .into_iter()

@@ -36,9 +36,9 @@ struct Kind {
 }
 
 /// The clients of a process.
-pub(super) struct Clients {
-    pub(super) egress: Egress,
-    pub(super) secrets: Secrets,
+pub(in crate::transport) struct Clients {
+    pub(in crate::transport) egress: Egress,
+    pub(in crate::transport) secrets: Secrets,
     pub(super) connect_timeout: Duration,
     /// Trusted beside the system's roots.
     pub(super) also_trusted: Vec<Certificate>,
@@ -46,13 +46,18 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(egress: Egress, secrets: Secrets, connect_timeout: Duration) -> Self {
+    pub(in crate::transport) fn new(egress: Egress, secrets: Secrets, connect_timeout: Duration) -> Self {
         crate::transport::set_up_tls();
         Self { egress, secrets, connect_timeout, also_trusted: Vec::new(), known: Mutex::default() }
     }
 
     /// The client for a target's requests. `is_single` asks for one whose connections carry one request each.
-    pub(super) async fn of(&self, target: &TargetName, tls: Option<&Tls>, is_single: bool) -> Result<Client, Unsent> {
+    pub(in crate::transport) async fn of(
+        &self,
+        target: &TargetName,
+        tls: Option<&Tls>,
+        is_single: bool,
+    ) -> Result<Client, Unsent> {
         let pems = match tls {
             Some(tls) => Some(Pems::read(tls, &self.secrets).await?),
             None => None,

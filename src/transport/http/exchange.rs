@@ -156,7 +156,7 @@ fn unconnected(e: &reqwest::Error, https: bool, detail: String) -> Exchange {
 }
 
 /// An error and all its causes, outermost first. An `io::Error` skips what it wraps in its own chain, so it is opened.
-fn chain<'a>(e: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
+pub(in crate::transport) fn chain<'a>(e: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
     let mut chain = Vec::new();
     let mut next = Some(e);
     while let Some(e) = next {
@@ -168,7 +168,7 @@ fn chain<'a>(e: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static
 }
 
 /// An error with its causes, in one line.
-pub(super) fn causes(e: &(dyn StdError + 'static)) -> String {
+pub(in crate::transport) fn causes(e: &(dyn StdError + 'static)) -> String {
     let mut text = e.to_string();
     for cause in chain(e).iter().skip(1).map(ToString::to_string) {
         if !text.ends_with(&cause) {

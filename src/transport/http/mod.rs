@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::content::{Contents, Places};
 use super::egress::Egress;
 use super::kafka::{KafkaTargets, Written};
 use super::report::Reports;
@@ -33,8 +34,9 @@ mod prepare;
 mod unsent;
 
 use auth::Tokens;
-use clients::Clients;
+pub(super) use clients::Clients;
 pub use exchange::MAX_ANSWER_BYTES;
+pub(super) use exchange::{causes, chain};
 use gate::Gate;
 
 /// How long a stop waits for reports that are ready, after its bound.
@@ -74,6 +76,8 @@ pub struct HttpParts {
     pub callback_base: Option<String>,
     /// Where records may go.
     pub kafka: KafkaTargets,
+    /// Where announced files may lie.
+    pub places: Places,
 }
 
 /// How far a stop has come; later ones are greater.
@@ -93,6 +97,7 @@ struct Shared {
     tokens: Arc<AckTokens>,
     callback_base: Option<String>,
     kafka: KafkaTargets,
+    contents: Contents,
     rule: Rule,
     clock: Clock,
     reports: Reports,
@@ -116,8 +121,20 @@ impl HttpTransport {
 
     /// Trusts these certificates beside the system's roots.
     fn trusting(also: &[reqwest::Certificate], handle: Handle, parts: HttpParts, worker: &str) -> Self {
-        let HttpParts { appender, codec, tokens, rule, clock, connect_timeout, egress, secrets, callback_base, kafka } =
-            parts;
+        let HttpParts {
+            appender,
+            codec,
+            tokens,
+            rule,
+            clock,
+            connect_timeout,
+            egress,
+            secrets,
+            callback_base,
+            kafka,
+            places,
+        } = parts;
+        let contents = Contents::new(places, egress.clone(), secrets.clone(), connect_timeout);
         let mut clients = Clients::new(egress, secrets, connect_timeout);
         clients.also_trusted = also.to_vec();
         let shared = Shared {
@@ -127,6 +144,7 @@ impl HttpTransport {
             tokens,
             callback_base,
             kafka,
+            contents,
             rule,
             clock,
             reports: Reports { appender, codec },
@@ -140,6 +158,11 @@ impl HttpTransport {
     #[must_use]
     pub fn for_worker(&self, worker: &str) -> Self {
         Self { shared: Arc::clone(&self.shared), worker: worker.into() }
+    }
+
+    /// What opens announced files, under the guard of every request.
+    pub fn contents(&self) -> &Contents {
+        &self.shared.contents
     }
 
     /// Dispatches whose report is not in the log yet.
