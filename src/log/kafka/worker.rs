@@ -339,7 +339,9 @@ impl Log for KafkaLog {
     }
 
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        assert!(!positions.is_empty(), "a transaction without positions would not fence");
+        if positions.is_empty() {
+            return Err(LogError::Fatal("a transaction without positions fences nobody".to_owned()));
+        }
         let list = position_list(&self.options.names, positions)?;
         self.renew_producer_if_due()?;
         let clients = self.clients()?;
