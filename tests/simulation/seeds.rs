@@ -54,7 +54,6 @@ const SEEN: [&str; 50] = [
     "sim.held.file_overdue",
     "sim.aborted.fenced",
     "sim.aborted.log",
-    "sim.aborted.store",
     "sim.aborted.undecided",
     "sim.restored",
     "sim.restored_from_compacted",
