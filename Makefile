@@ -9,7 +9,7 @@ QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-quick test-seeds test-kafka testbed deny fmt
+.PHONY: help tools test test-quick test-seeds fuzz test-kafka testbed deny fmt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-quick: ## format, lints and the tests that need neither a broker nor Java
 test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS
 	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
 	  cargo test $(CARGO_FLAGS) --test simulation no_seed -- --nocapture
+
+fuzz: ## new mutations of manifests, documents, payloads and tables for a minute each, or FUZZ_SECONDS
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test $(CARGO_FLAGS) --test fuzz -- --nocapture
 
 test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run

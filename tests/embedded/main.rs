@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod canary;
+mod monster;
 mod trouble;
 mod world;
 
