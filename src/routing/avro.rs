@@ -61,7 +61,7 @@ impl AvroSchema {
                 return Err(format!("at /{}: it is missing (rule of {})", field.name, self.file));
             }
         }
-        let unfit = || format!("it doesn't fit the Avro schema {}", self.file);
+        let unfit = || format!("doesn't fit the Avro schema {}", self.file);
         let value = Value::try_from(json.clone()).map_err(|_| unfit())?;
         let value = value.resolve(&self.schema).map_err(|_| unfit())?;
         let kept = Json::try_from(value.clone()).map_err(|_| unfit())?;
