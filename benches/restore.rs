@@ -1,7 +1,7 @@
 //! How long a process takes to come back: with 1 M settled files of history, from the topics alone and with its stores.
 //!
 //! `make bench-restore` runs it on a broker and a registry of its own; `RESTORE_FILES` and `RESTORE_PARTITIONS` change the
-//! size. One file goes through a real process; its records, under other ids, are the history: as compaction leaves it, an
+//! size, `RESTORE_BINARY` the binary. One file goes through a real process; its records, under other ids, are the history: as compaction leaves it, an
 //! arrival, a plan, an attempt, a history record and a file-state for each file.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use consign::log::kafka::{KafkaCluster, KafkaOptions};
-use consign::log::{Append, Appender as _, Cluster as _, Headers, Record, TopicPartition};
+use consign::log::{Append, Cluster as _, Headers, Record, TopicPartition};
 use consign::receiver::{Behaviour, Journal, Receivers};
 use consign::record::registry::{HttpRegistry, RegistryAuth};
 use consign::record::{Codec, FileId, FileManifest, TargetName, Timestamp, Topic, TopicNames, home_partition};
@@ -84,7 +84,8 @@ impl Bench {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_consign"));
+        let binary = std::env::var("RESTORE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_consign").to_owned());
+        let mut command = Command::new(binary);
         command.env_remove("KAFKA_BOOTSTRAP").env_remove("SCHEMA_REGISTRY_URL");
         command.current_dir(self.folder.path()).args(arguments).arg("--config").arg(&self.config);
         command
@@ -218,7 +219,7 @@ impl Running {
                 let (at, said) = self.told.recv_timeout(PATIENCE).expect("it goes on");
                 let text = said.to_string();
                 if text.contains("home partition restored") {
-                    break (at, said["fields"].clone());
+                    break (at, said);
                 }
                 if said["level"] != "INFO" {
                     println!("  {text}");
@@ -235,6 +236,16 @@ impl Running {
     fn memory(&self, line: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         status.lines().find_map(|l| l.strip_prefix(line)).unwrap_or_default().trim().to_owned()
+    }
+
+    /// Seconds of processor time that it has taken.
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    fn processor_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        // User and system time, in hundredths of a second.
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        ticks as f64 / 100.0
     }
 
     /// kill -9.
@@ -296,11 +307,12 @@ fn main() {
     std::fs::remove_dir_all(&state).expect("it was there");
     let process = bench.start();
     let (records, first, last) = process.until_restored(partitions);
-    let seconds = last.saturating_sub(first).as_secs_f64();
+    let (seconds, processor) = (last.saturating_sub(first).as_secs_f64(), process.processor_seconds());
     println!(
-        "full restore: {records} records in {seconds:.1} s, {:.0} a second; at work {:.1} s after the start; \
-         memory {} (most {})",
+        "full restore: {records} records in {seconds:.1} s, {:.0} a second; {processor:.1} s of processor time, {:.0} records \
+         for each; at work {:.1} s after the start; memory {} (most {})",
         records as f64 / seconds,
+        records as f64 / processor,
         last.as_secs_f64(),
         process.memory("VmRSS:"),
         process.memory("VmHWM:"),
