@@ -157,6 +157,7 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
         secrets: outbound::secrets(config),
         public_url: outbound::public_url(config),
         kafka: outbound::kafka(config, &connection.names),
+        places: outbound::places(&config.content).map_err(|text| usage("CG400", text))?,
     })
 }
 

@@ -13,7 +13,7 @@ impl Worker {
         if self.judge_ages(now) {
             records.retain(|record| self.is_wanted(record));
         }
-        let paused: Vec<TargetName> = if now >= self.next_pause_scan {
+        let paused: Vec<TargetName> = if self.is_time_to_scan_pauses(now) {
             self.controls.paused().into_iter().map(|(target, _)| target.clone()).collect()
         } else {
             Vec::new()

@@ -281,7 +281,7 @@ impl World {
 
     /// The routing document in force.
     pub fn routing(&self) -> String {
-        routing(&self.receivers)
+        self.setup.routing(&self.receivers)
     }
 
     /// The configuration without its last table, the keys of ack tokens.
