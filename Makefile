@@ -9,7 +9,7 @@ QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-quick test-seeds fuzz test-kafka testbed deny fmt bench
+.PHONY: help tools test test-quick test-seeds fuzz test-kafka testbed deny fmt bench bench-restore
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run
 	$(PHASE) "python environment" scripts/python-env
 	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS))
+
+bench-restore: ## how long a process takes to come back with 1 M settled files, or RESTORE_FILES
+	$(PHASE) "build of the benchmark" cargo bench --locked --bench restore --no-run
+	scripts/with-testbed cargo bench --locked --bench restore
 
 testbed: ## download and verify the test bed's broker and registry (scripts/testbed starts them)
 	$(PHASE) "test bed" scripts/testbed fetch

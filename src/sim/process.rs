@@ -74,8 +74,12 @@ impl World {
 
     /// Kills a worker with everything that is on its wire.
     pub fn crash(&mut self, identity: &str) {
-        self.workers.remove(identity);
+        self.end(identity);
         self.harm_stores(identity);
+    }
+
+    pub(super) fn end(&mut self, identity: &str) {
+        self.workers.remove(identity);
         if let Some(number) = self.processes.get(identity).copied() {
             self.forget_parcels(number);
         }
@@ -99,6 +103,8 @@ impl World {
         for (number, has_left) in of_it {
             self.report(number, if has_left { Answer::Unknown } else { Answer::Retryable(None) });
         }
+        drop(worker);
+        self.close_stores(identity);
     }
 
     /// One turn of one worker. One that must end is taken out, with what is on its wire.

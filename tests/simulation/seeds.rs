@@ -22,7 +22,7 @@ const ENOUGH: usize = 100;
 const ENOUGH_FOR_EVERY_CALL: usize = 1_000;
 
 /// What must have happened at least once over the set, beside every fault.
-const SEEN: [&str; 50] = [
+const SEEN: [&str; 52] = [
     "files.COMPLETED",
     "files.FAILED",
     "dispatches.SUCCEEDED",
@@ -70,6 +70,8 @@ const SEEN: [&str; 50] = [
     "sim.resubmit.applied",
     "sim.store.corrupt",
     "sim.store_corrupted",
+    "sim.store_fails",
+    "sim.store_hangs",
     "sim.store_kept",
     "sim.store_lost",
     "sim.store_taken_back",
