@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::servers::OwnBed;
 use crate::setup::Setup;
 use consign::log::kafka::{KafkaCluster, KafkaOptions};
-use consign::log::{Append, Appender, Cluster as _, Headers, Record, TopicPartition};
+use consign::log::{Append, Appender, Cluster as _, Headers, LogError, Record, TopicPartition};
 use consign::receiver::{AckLog, Journal, Receivers};
 use consign::record::registry::{HttpRegistry, RegistryAuth};
 use consign::record::{
@@ -281,16 +281,21 @@ impl World {
         self.appender.append(self.announcement(file_id, partition)).await.unwrap();
     }
 
-    /// Announces many, without waiting for one before the next.
+    /// Announces many, without waiting for one before the next, and again where the broker doesn't say that it has one.
     pub async fn submit_all(&self, file_ids: impl IntoIterator<Item = String>) {
         let mut under_way = tokio::task::JoinSet::new();
         for file_id in file_ids {
             let home = home_partition(&file_id, self.setup.partitions);
             let (appender, announcement) = (Arc::clone(&self.appender), self.announcement(&file_id, home));
-            under_way.spawn(async move { appender.append(announcement).await });
+            under_way.spawn(async move {
+                let begun = Instant::now();
+                while let Err(error) = appender.append(announcement.clone()).await {
+                    assert!(matches!(error, LogError::Away(_)) && begun.elapsed() < PATIENCE, "{error:?}");
+                }
+            });
         }
         while let Some(done) = under_way.join_next().await {
-            done.unwrap().unwrap();
+            done.unwrap();
         }
     }
 

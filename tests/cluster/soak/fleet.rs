@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use consign::log::{Cluster as _, Record};
 use consign::record::{FileId, State, Status, Topic};
 use consign::verify::Report;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{PATIENCE, Process, World};
 
@@ -112,9 +112,9 @@ impl<'w> Fleet<'w> {
         let begun = Instant::now();
         while settled(self.world) < files {
             self.mend();
-            for (file_id, target) in held(self.world) {
+            for (file_id, target, version) in held(self.world) {
                 let process = self.processes.values().next().expect("one runs");
-                if process.confirm(&file_id, &target).await {
+                if process.confirm(&file_id, &target, version).await {
                     confirmed.insert((file_id, target));
                 }
             }
@@ -158,13 +158,14 @@ impl Process {
     }
 
     /// Confirms a dispatch, as a person does who has asked the target; whether that was applied.
-    async fn confirm(&self, file_id: &str, target: &str) -> bool {
+    async fn confirm(&self, file_id: &str, target: &str, seen_version: i64) -> bool {
         let url = format!("{}/v1/files/{file_id}/dispatches/{target}/interventions?wait=5s", self.url);
-        let asked = json!({"action": "confirm", "reason": "seen in the target's own list"});
-        match reqwest::Client::new().post(url).json(&asked).send().await {
-            Ok(reply) => reply.status().is_success(),
-            Err(_) => false,
-        }
+        let reason = "seen in the target's own list";
+        let asked = json!({"action": "confirm", "reason": reason, "seen_version": seen_version});
+        let Ok(reply) = reqwest::Client::new().post(url).json(&asked).send().await else { return false };
+        let answer: Value = reply.json().await.unwrap_or_default();
+        // A refused one has met a report that came late, or the view was behind: the next look shows.
+        answer["judgement"] == "applied"
     }
 }
 
@@ -176,7 +177,7 @@ pub fn settled(world: &World) -> usize {
 }
 
 /// What waits for a person.
-fn held(world: &World) -> Vec<(String, String)> {
+fn held(world: &World) -> Vec<(String, String, i64)> {
     let any: i64 = world.view.census().held.values().sum();
     if any == 0 {
         return Vec::new();
@@ -186,7 +187,7 @@ fn held(world: &World) -> Vec<(String, String)> {
     for id in ids {
         if let Some(file) = world.view.file(&FileId::trusted(id.as_str())) {
             let of_file = file.dispatches.iter().filter(|d| d.status == Status::Held);
-            held.extend(of_file.map(|d| (id.clone(), d.target.to_string())));
+            held.extend(of_file.map(|d| (id.clone(), d.target.to_string(), d.version)));
         }
     }
     held
