@@ -10,9 +10,10 @@ use sha2::{Digest, Sha256};
 
 use super::Shared;
 use super::auth::{Kept, Shown};
+use super::clients::Wire;
 use super::gate::{Gate, GatedBody};
 use super::unsent::Unsent;
-use crate::record::{Confirmation, DispatchAttempt, PlannedDispatch, TransportKind, attempt_key};
+use crate::record::{Confirmation, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind, attempt_key};
 use crate::transport::secrets::Secret;
 use crate::transport::{Answer, callback_url, hex, sign};
 
@@ -24,9 +25,11 @@ const MIN_REDACTED: usize = 4;
 /// What goes with a request that only has to leave.
 pub(super) struct Prepared {
     pub(super) client: Client,
+    /// Whether the head may leave before the gate is asked.
+    pub(super) heads_go_first: bool,
     /// What must not come back into a record.
     pub(super) secrets: Vec<Secret>,
-    /// The kept token that the request shows.
+    /// The token that the request shows, where it is kept.
     pub(super) kept: Option<Kept>,
 }
 
@@ -82,11 +85,12 @@ pub(super) async fn prepare(
     let method = Method::from_bytes(method.as_bytes()).map_err(|e| format!("method `{method}`: {e}"))?;
     let body = planned.body.as_ref().filter(|body| !body.0.is_empty());
     let tls = planned.tls.as_ref();
-    let client = shared.clients.of(&plan.target, tls, body.is_none()).await?;
+    let wire = wire(plan);
+    let client = shared.clients.of(&plan.target, tls, wire).await?;
     let shown = match &planned.auth {
         // Tokens are asked for over a client that keeps connections.
         Some(auth) => {
-            let asking = shared.clients.of(&plan.target, tls, false).await?;
+            let asking = shared.clients.of(&plan.target, tls, Wire::Any).await?;
             shared.bearer.show(auth, &shared.clients.secrets, &asking, &allowance).await?
         }
         None => Shown::default(),
@@ -104,7 +108,16 @@ pub(super) async fn prepare(
         let bytes = Bytes::from_owner(Arc::clone(&body.0));
         *request.body_mut() = Some(Body::wrap(GatedBody::new(Arc::clone(gate), bytes)));
     }
-    Ok((request, Prepared { client, secrets, kept }))
+    Ok((request, Prepared { client, heads_go_first: wire == Wire::Any, secrets, kept }))
+}
+
+/// A target that must not be asked twice gets nothing of a request that is said not to have left.
+fn wire(plan: &PlannedDispatch) -> Wire {
+    match (&plan.request.body, plan.on_unknown) {
+        (Some(body), OnUnknown::Retry) if !body.0.is_empty() => Wire::Any,
+        (Some(body), OnUnknown::Hold) if !body.0.is_empty() => Wire::Http1,
+        _ => Wire::Single,
+    }
 }
 
 fn set(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
