@@ -10,6 +10,7 @@ mod refusals;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod setup;
+mod soak;
 mod store;
 mod takeover;
 mod too_long;
