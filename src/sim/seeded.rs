@@ -276,7 +276,7 @@ impl Run {
                 Observed::StoreEmpty { reason, .. } => format!("sim.store.{}", reason.as_str()),
                 Observed::Aborted { cause } => format!("sim.aborted.{cause}"),
                 Observed::Escalated { .. } => "sim.escalated".to_owned(),
-                Observed::Duplicate { what } => format!("sim.duplicate.{what}"),
+                Observed::Duplicate { what, .. } => format!("sim.duplicate.{what}"),
                 Observed::Forgotten { .. } => "sim.forgotten".to_owned(),
                 Observed::Paused { .. } => "sim.paused".to_owned(),
                 Observed::Report { judgement, .. } => format!("sim.report.{judgement}"),

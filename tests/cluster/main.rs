@@ -6,7 +6,10 @@ mod outage;
 mod python;
 #[path = "../servers/python.rs"]
 mod python_env;
+mod readme;
 mod refusals;
+mod registry_away;
+mod roles;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod setup;

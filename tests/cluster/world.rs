@@ -249,6 +249,11 @@ impl World {
         tokio::task::block_in_place(|| self.launch(instance, &["--log-level", "warn"], file.into()))
     }
 
+    /// With some of the roles.
+    pub fn start_as(&self, instance: &str, roles: &[&str]) -> Process {
+        self.launch(instance, &["--roles", &roles.join(","), "--workers", "2", "--log-level", "warn"], Stdio::inherit())
+    }
+
     fn launch(&self, instance: &str, more: &[&str], log: Stdio) -> Process {
         let mut child = consign()
             .args(["run", "--instance", instance, "--listen", "127.0.0.1:0"])
@@ -299,7 +304,8 @@ impl World {
         }
     }
 
-    fn announcement(&self, file_id: &str, partition: i32) -> Append {
+    /// The record by which a producer announces a file.
+    pub fn announcement(&self, file_id: &str, partition: i32) -> Append {
         let manifest = FileManifest {
             file_id: FileId::trusted(file_id),
             schema_version: 1,

@@ -378,6 +378,9 @@ pub fn changes(changes: &[TargetChange], now: Timestamp) -> String {
     for change in changes {
         text.push_str(if change.changed { "changed; " } else { "was so already; " });
         text.push_str(&targets([&change.target], now));
+        if change.changed && change.target.paused {
+            line(&mut text, 2, "each worker obeys within a moment; what it authorized before may still leave");
+        }
     }
     text
 }
