@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::intake::{Unfit, check_key, prefix, reason, value_of};
 use super::observed::Observed;
-use crate::lifecycle::Effect;
+use crate::lifecycle::{Effect, Recorded};
 use crate::log::{Append, Headers, Record};
 use crate::record::{
     Action, Control, FileId, Intervention, Origin, Outcome, OutcomeKind, Reporter, Successor, TargetName, Timestamp,
@@ -70,21 +70,23 @@ impl Batch<'_> {
         let (cause, now) = (self.cause_of(record), self.now);
         let file = &mut self.draft(home, &id).expect("just found").file;
         let judged = file.report(index, &outcome, now, &cause);
-        let observed = |judgement| Observed::Report {
+        let observed = |recorded: &Recorded| Observed::Report {
             file_id: id.clone(),
             target: outcome.target.clone(),
             attempt: outcome.attempt,
             kind: outcome.kind,
+            outcome_code: outcome.code.clone(),
             reporter: outcome.reporter,
-            judgement,
+            judgement: recorded.judgement,
+            code: recorded.code,
             took_ms: outcome.evidence.as_ref().and_then(|e| e.took_ms),
         };
         let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.outcome = Some(outcome.clone()))
         else {
-            self.observe(Observed::Duplicate { what: "report" });
+            self.observe(Observed::Duplicate { what: "report", file_id: id });
             return Ok(());
         };
-        self.observe(observed(recorded.judgement));
+        self.observe(observed(&recorded));
         self.follow_up(home, &id, recorded.effects);
         Ok(())
     }
@@ -99,7 +101,7 @@ impl Batch<'_> {
         let judged = file.timer(index, &timer, now, &cause);
         let target = index.map(|_| outcome.target.clone());
         if self.keep(&id, cause, target.clone(), judged, |event| event.outcome = Some(outcome)).is_none() {
-            self.observe(Observed::Duplicate { what: "timer" });
+            self.observe(Observed::Duplicate { what: "timer", file_id: id });
         } else if let (Some(target), Some(_)) = (target, timer.escalation) {
             self.observe(Observed::Escalated { file_id: id, target });
         }
@@ -126,12 +128,14 @@ impl Batch<'_> {
         let (cause, now) = (self.cause_of(record), self.now);
         let file = &mut self.draft(home, &id).expect("just found").file;
         let judged = file.intervene(index, &asked, now, &cause);
-        let (target, action) = (asked.target.clone(), asked.action);
-        let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.intervention = Some(asked)) else {
-            self.observe(Observed::Duplicate { what: "intervention" });
+        let (target, action, actor) = (asked.target.clone(), asked.action, asked.actor.clone());
+        let Some(recorded) = self.keep(&id, cause, target.clone(), judged, |event| event.intervention = Some(asked))
+        else {
+            self.observe(Observed::Duplicate { what: "intervention", file_id: id });
             return Ok(());
         };
-        self.observe(Observed::Intervention { file_id: id.clone(), action, judgement: recorded.judgement });
+        let (judgement, code) = (recorded.judgement, recorded.code);
+        self.observe(Observed::Intervention { file_id: id.clone(), target, action, actor, judgement, code });
         self.follow_up(home, &id, recorded.effects);
         Ok(())
     }

@@ -336,9 +336,13 @@ impl Worker {
             return;
         };
         self.routing_refused = None;
-        for target in loaded.document.targets() {
+        let targets = loaded.document.targets();
+        for target in &targets {
             self.capacity.limit(&target.name, target.concurrency);
         }
+        let digest = active.routing_digest.clone();
+        let targets = targets.into_iter().map(|target| target.name).collect();
+        (self.observe)(&Observed::Routing { digest, targets });
         self.routing = Some(Arc::new(loaded.document));
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use self::health::Health;
 use self::threads::Common;
 use crate::engine::{Stop, Worker, WorkerOptions};
-use crate::gateway::{Access, CallbackLimits, Gateway, GatewayError, Readiness, Rules};
+use crate::gateway::{Access, CallbackLimits, Gateway, GatewayError, Observing, Readiness, Rules};
 use crate::log::{Cluster, LogError};
 use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
@@ -82,6 +82,8 @@ pub struct NodeParts {
     pub store: StoreParts,
     /// Where the HTTP API listens and who may call it; `None` for no gateway.
     pub gateway: Option<(SocketAddr, Access)>,
+    /// Where a process without a gateway serves its health and its numbers, and who may see these.
+    pub observing: Option<(SocketAddr, Access)>,
     /// Where requests may go.
     pub egress: Egress,
     /// The secrets that plans name.
@@ -122,15 +124,21 @@ pub struct Node {
     transport: HttpTransport,
     stop_within: Duration,
     gateway: Option<Serving>,
+    observing: Option<Serving>,
     view: Option<View>,
 }
 
 impl Node {
     /// Starts the workers' threads and the gateway. Must be called inside a tokio runtime.
     pub async fn start(parts: NodeParts) -> Result<Self, StartError> {
+        observe::begin(&parts.metrics);
         // Bound first, because requests may name it.
         let listener = match &parts.gateway {
             Some((listen, access)) => Some(bind(*listen, access).await?),
+            None => None,
+        };
+        let observing = match &parts.observing {
+            Some((listen, access)) => Some((bind(*listen, access).await?, access.clone())),
             None => None,
         };
         let local = listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
@@ -162,8 +170,12 @@ impl Node {
             transport,
             stop_within: parts.stop_within,
             gateway: None,
+            observing: None,
             view: None,
         };
+        if let Some((listener, access)) = observing {
+            node.start_observing(Arc::clone(&parts.metrics), listener, access)?;
+        }
         for number in 0..parts.workers {
             node.start_worker(&parts, number)?;
         }
@@ -179,6 +191,11 @@ impl Node {
     /// Where the HTTP API listens.
     pub fn gateway_address(&self) -> Option<SocketAddr> {
         self.gateway.as_ref().map(|serving| serving.address)
+    }
+
+    /// Where health and numbers are served: by the gateway where there is one.
+    pub fn observing_address(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().or(self.observing.as_ref()).map(|serving| serving.address)
     }
 
     /// The gateway's view of all files.
@@ -225,8 +242,8 @@ impl Node {
     pub async fn stop(self) {
         let until = Instant::now() + self.stop_within;
         self.common.stopping.store(true, Ordering::SeqCst);
-        let serving = self.gateway.map(|Serving { stop, task, .. }| {
-            // The gateway may have ended by itself; then nobody listens any more.
+        let serving = self.gateway.or(self.observing).map(|Serving { stop, task, .. }| {
+            // The server may have ended by itself; then nobody listens any more.
             let _ = stop.send(());
             task
         });
@@ -275,6 +292,24 @@ impl Node {
         );
         let clock = Arc::clone(&parts.clock);
         self.threads.push(threads::run_worker(self.common.clone(), number, identity, worker, clock)?);
+        Ok(())
+    }
+
+    fn start_observing(
+        &mut self,
+        metrics: Arc<Metrics>,
+        listener: tokio::net::TcpListener,
+        access: Access,
+    ) -> Result<(), StartError> {
+        let address = listener.local_addr()?;
+        let health = Arc::clone(&self.common.health);
+        let observing = Observing { metrics, access, readiness: Arc::new(move || health.readiness()) };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(observing.serve(listener, async move {
+            // A dropped sender stops the server as well.
+            let _ = stopped.await;
+        }));
+        self.observing = Some(Serving { address, stop, task });
         Ok(())
     }
 

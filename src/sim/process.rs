@@ -79,8 +79,12 @@ impl World {
         if self.frozen.iter().any(|f| f.identity == identity && Some(&f.number) == newest) {
             return;
         }
-        self.workers.remove(identity);
+        self.end(identity);
         self.harm_stores(identity);
+    }
+
+    pub(super) fn end(&mut self, identity: &str) {
+        self.workers.remove(identity);
         if let Some(number) = self.processes.get(identity).copied() {
             self.forget_parcels(number);
         }
@@ -104,6 +108,8 @@ impl World {
         for (number, has_left) in of_it {
             self.report(number, if has_left { Answer::Unknown } else { Answer::Retryable(None) });
         }
+        drop(worker);
+        self.close_stores(identity);
     }
 
     /// One turn of one worker. One that must end is taken out, with what is on its wire.

@@ -165,6 +165,7 @@ async fn process(stop_within: Duration) -> (Node, Troubled) {
         stop_within,
         store: StoreParts::default(),
         gateway: None,
+        observing: None,
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
         public_url: None,

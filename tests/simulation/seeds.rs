@@ -23,7 +23,7 @@ const ENOUGH: usize = 100;
 const ENOUGH_FOR_EVERY_CALL: usize = 1_000;
 
 /// What must have happened at least once over the set, beside every fault.
-const SEEN: [&str; 50] = [
+const SEEN: [&str; 52] = [
     "files.COMPLETED",
     "files.FAILED",
     "dispatches.SUCCEEDED",
@@ -53,9 +53,9 @@ const SEEN: [&str; 50] = [
     "sim.held.refused",
     "sim.held.confirmation_overdue",
     "sim.held.file_overdue",
-    "sim.aborted.aborted",
-    "sim.aborted.away",
     "sim.aborted.fenced",
+    "sim.aborted.log",
+    "sim.aborted.rebalance",
     "sim.aborted.undecided",
     "sim.restored",
     "sim.restored_from_compacted",
@@ -71,6 +71,8 @@ const SEEN: [&str; 50] = [
     "sim.resubmit.applied",
     "sim.store.corrupt",
     "sim.store_corrupted",
+    "sim.store_fails",
+    "sim.store_hangs",
     "sim.store_kept",
     "sim.store_lost",
     "sim.store_taken_back",
