@@ -72,8 +72,13 @@ impl World {
         move || Timestamp(now.load(Ordering::SeqCst) + skew.load(Ordering::SeqCst))
     }
 
-    /// Kills a worker with everything that is on its wire.
+    /// Kills a worker with everything that is on its wire. One that stands still goes on standing: its disk and its requests are
+    /// as they are until it is thawed.
     pub fn crash(&mut self, identity: &str) {
+        let newest = self.processes.get(identity);
+        if self.frozen.iter().any(|f| f.identity == identity && Some(&f.number) == newest) {
+            return;
+        }
         self.end(identity);
         self.harm_stores(identity);
     }
