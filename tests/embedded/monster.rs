@@ -91,7 +91,6 @@ fn the_book_explains_every_line_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[allow(clippy::too_many_lines)]
 async fn the_monster_sends_what_the_book_says_and_the_same_again() {
     let journal = Journal::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

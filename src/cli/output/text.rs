@@ -108,10 +108,13 @@ fn next(around: &Around, next: &NextEvent) -> String {
 pub fn file(file: &FileState, around: &Around) -> String {
     let now = around.now;
     let mut text = String::new();
-    let overdue = match is_terminal(file.state) {
-        false if file.overdue => ", OVERDUE",
-        false if is_deadline_lost(file) => ", its deadline can't be met without a person",
-        _ => "",
+    let open = !is_terminal(file.state);
+    let overdue = if open && file.overdue {
+        ", OVERDUE"
+    } else if open && is_deadline_lost(file) {
+        ", its deadline can't be met without a person"
+    } else {
+        ""
     };
     line(&mut text, 0, &format!("{}: {}{overdue} (version {})", file.file_id, file.state, file.version));
     line(
