@@ -55,7 +55,6 @@ const SEEN: [&str; 52] = [
     "sim.held.file_overdue",
     "sim.aborted.fenced",
     "sim.aborted.log",
-    "sim.aborted.rebalance",
     "sim.aborted.undecided",
     "sim.restored",
     "sim.restored_from_compacted",
