@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::forgetting::keys_of;
+use super::keeping::WRITE_WITHIN_MS;
 use crate::lifecycle::{File, Folded, fold, fold_on};
 use crate::log::{LogError, Position, Reader, Record};
 use crate::record::{
@@ -37,8 +38,12 @@ pub(super) struct Restore {
     /// Whether the store knew where to begin.
     resumes: bool,
     by_file: BTreeMap<String, Records>,
-    /// Folded while the store is rebuilt, and still to be written.
-    settled: Vec<(File, i64)>,
+    /// Folded while the store is rebuilt, and still to be written, with the number of the newest history record.
+    settled: BTreeMap<FileId, (File, i64)>,
+    /// What the store knew when it was opened, if it did.
+    opened: Option<Covers>,
+    /// When the write began that is under way.
+    writing_since: Option<Timestamp>,
     /// A record that couldn't be decoded because the registry is away, and those after it.
     pending: Vec<Record>,
 }
@@ -52,9 +57,8 @@ struct Records {
     plan: BTreeMap<String, Arc<PlannedDispatch>>,
     bodies: BTreeMap<TargetName, Bytes>,
     state: Option<FileState>,
-    /// Something of it was tombstoned.
-    has_tombstones: bool,
-    /// Its arrival was: what the store has of it is gone.
+    /// Its arrival was tombstoned: what the store has under this id is gone. Tombstones on the other topics say nothing:
+    /// they may be those of an earlier file of this id.
     was_forgotten: bool,
     /// The highest history record that was. It is the last of a file's records to go.
     forgotten_seq: i64,
@@ -63,6 +67,8 @@ struct Records {
 /// A home partition, up to date.
 pub(super) struct Restored {
     pub store: PartitionStore,
+    /// What the store knew when it was opened, if it did.
+    pub opened: Option<Covers>,
     pub covers: Covers,
     /// Files that the store doesn't have, or has as they were: with the number of the newest history record, and bodies.
     pub changed: Vec<(File, i64, BTreeMap<TargetName, Bytes>)>,
@@ -115,20 +121,23 @@ impl Restore {
             begun_at,
             reader,
             resumes: store.covers().is_some(),
+            opened: store.covers().cloned(),
             store,
             default_deadline_ms,
             covers: Covers { positions: goal, until: begun_at },
             by_file: BTreeMap::new(),
-            settled: Vec::new(),
+            settled: BTreeMap::new(),
+            writing_since: None,
             pending: Vec::new(),
         }
     }
 
-    /// Reads on, waiting for records at most so long; true once everything up to the goal is there.
-    pub fn step(&mut self, codec: &Codec, max: usize, wait: Duration) -> Result<bool, RestoreError> {
-        let is_writing = self.store.is_writing()?;
+    /// Reads on, waiting for records or the store at most so long; true once everything up to the goal is there.
+    pub fn step(&mut self, codec: &Codec, max: usize, wait: Duration, now: Timestamp) -> Result<bool, RestoreError> {
+        let must_wait = self.settled.len() >= SETTLED_AT_MOST || self.reader.at_goal();
+        let is_writing = self.is_writing(if must_wait { wait } else { Duration::ZERO }, now)?;
         if !is_writing && self.settled.len() >= SETTLED_AT_ONCE {
-            self.write_settled()?;
+            self.write_settled(now)?;
         }
         if is_writing && self.settled.len() >= SETTLED_AT_MOST {
             return Ok(false);
@@ -143,20 +152,29 @@ impl Restore {
             self.pending.pop();
             self.records += 1;
             if !self.resumes {
-                self.fold_if_settled(&id);
+                self.fold_if_settled(&id)?;
             }
         }
-        if !self.reader.at_goal() {
-            return Ok(false);
-        }
-        if self.store.is_writing()? {
+        if !self.reader.at_goal() || self.is_writing(Duration::ZERO, now)? {
             return Ok(false);
         }
         if !self.settled.is_empty() {
-            self.write_settled()?;
+            self.write_settled(now)?;
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// Whether a write is under way, having waited for it so long. One that doesn't come to its end is the disk's failure.
+    fn is_writing(&mut self, wait: Duration, now: Timestamp) -> Result<bool, StoreError> {
+        let is_writing = self.store.wait(wait)?;
+        let since = *self.writing_since.get_or_insert(now);
+        if !is_writing {
+            self.writing_since = None;
+        } else if now.millis_since(since) > WRITE_WITHIN_MS {
+            return Err(StoreError::failed("a write doesn't come to its end"));
+        }
+        Ok(is_writing)
     }
 
     /// Records read and records to the goal.
@@ -166,11 +184,11 @@ impl Restore {
 
     /// Folds every file that isn't in the store as it is on the log.
     pub fn finish(self) -> Result<Restored, RestoreError> {
-        let Self { store, covers, by_file, default_deadline_ms, .. } = self;
+        let Self { store, opened, covers, by_file, default_deadline_ms, resumes, .. } = self;
         let (mut changed, mut forgotten, mut leftovers) = (Vec::new(), Vec::new(), Vec::new());
         for (id, records) in by_file {
             let mut stored = store.file(&FileId::trusted(&id))?;
-            if let Some(gone) = stored.take_if(|_| records.was_forgotten) {
+            if let Some(gone) = stored.take_if(|stored| records.replace(&stored.file)) {
                 if !records.is_whole_gone(gone.history_seq) {
                     let seq = gone.history_seq.max(records.forgotten_seq).max(records.history_seq());
                     leftovers.extend(keys_of(&gone.file, seq));
@@ -183,28 +201,56 @@ impl Restore {
             if stored.is_none() && records.is_no_file() {
                 leftovers.extend(records.keys(&id));
             } else {
-                changed.push(unbroken(|| id.clone(), || records.fold(&id, stored, default_deadline_ms))?);
+                let fold = || records.fold(&id, stored, default_deadline_ms);
+                changed.push(unbroken(|| id.clone(), || fold().map_err(|e| e.refusal(resumes)))?);
             }
         }
-        Ok(Restored { store, covers, changed, forgotten, leftovers })
+        Ok(Restored { store, opened, covers, changed, forgotten, leftovers })
     }
 
     /// Folds a file that has settled, once its records are together. If they don't fit yet, the rest is still to come.
-    fn fold_if_settled(&mut self, id: &str) {
+    fn fold_if_settled(&mut self, id: &str) -> Result<(), RestoreError> {
         if !self.by_file.get(id).is_some_and(Records::is_whole) {
-            return;
+            return Ok(());
         }
-        let Some(records) = self.by_file.remove(id) else { return };
-        match records.fold_whole(self.default_deadline_ms) {
-            Ok(folded) => self.settled.push(folded),
+        let Some(records) = self.by_file.remove(id) else { return Ok(()) };
+        let default_deadline_ms = self.default_deadline_ms;
+        match unbroken(|| id.to_owned(), || Ok(records.fold_whole(default_deadline_ms)))? {
+            Ok((file, history_seq)) => drop(self.settled.insert(file.id().clone(), (file, history_seq))),
             Err(records) => drop(self.by_file.insert(id.to_owned(), *records)),
         }
+        Ok(())
     }
 
-    fn write_settled(&mut self) -> Result<(), StoreError> {
+    /// Writes what has settled; where the store has an earlier file of the same id, in its place.
+    fn write_settled(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let settled = std::mem::take(&mut self.settled);
-        let put = settled.iter().map(|(file, history_seq)| Put { file, history_seq: *history_seq, bodies: Vec::new() });
-        self.store.apply(Changes { put: put.collect(), ..Changes::default() })
+        let mut replaced = Vec::new();
+        for id in settled.keys() {
+            if let Some(earlier) = self.store.settled_file(id)? {
+                replaced.push((id, earlier.file.settled_at));
+            }
+        }
+        let put = settled.values().map(|(file, seq)| Put { file, history_seq: *seq, bodies: Vec::new() }).collect();
+        self.store.apply(Changes { forgotten: replaced, put, covers: None })?;
+        self.writing_since = Some(now);
+        Ok(())
+    }
+}
+
+/// Why the records of a file don't give it: a store that doesn't fit may be to blame, but not one that was made of these
+/// very records.
+struct Contradiction(String);
+
+impl Contradiction {
+    fn refusal(self, resumes: bool) -> RestoreError {
+        let Self(text) = self;
+        if resumes {
+            let text = format!("CG205: {text}");
+            RestoreError::Store(crate::store::Unusable::new(crate::store::Reason::ContradictsLog, text))
+        } else {
+            RestoreError::Refused("CG205", text)
+        }
     }
 }
 
@@ -236,7 +282,6 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
     let mut parts = key.splitn(3, '/').skip(1);
     let (second, third) = (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default());
     let value = record.value.as_deref();
-    records.has_tombstones |= value.is_none();
     match record.at.topic {
         Topic::Arrivals => {
             records.was_forgotten |= value.is_none();
@@ -320,7 +365,16 @@ impl Records {
         };
         let events: usize = self.folded.history.values().map(|h| h.events.len()).sum();
         let known = usize::from(!self.plan.is_empty()) + self.attempts.len() + events;
-        !self.has_tombstones && self.folded.arrival.is_some() && i64::try_from(1 + known).ok() == Some(state.version)
+        self.folded.arrival.is_some() && i64::try_from(1 + known).ok() == Some(state.version)
+    }
+
+    /// Whether these say that a file that the store has is gone: forgotten, or another has its id.
+    fn replace(&self, stored: &File) -> bool {
+        let arrival = self.folded.arrival.as_deref();
+        let is_another = |arrival: &Arrival| {
+            (&arrival.cause, arrival.received_at) != (&stored.arrival.cause, stored.arrival.received_at)
+        };
+        self.was_forgotten || arrival.is_some_and(is_another)
     }
 
     /// Folds a settled file whose records may be of two files that had its id, one after the other.
@@ -348,17 +402,9 @@ impl Records {
         id: &str,
         stored: Option<crate::store::Kept>,
         default_deadline_ms: i64,
-    ) -> Result<(File, i64, BTreeMap<TargetName, Bytes>), RestoreError> {
+    ) -> Result<(File, i64, BTreeMap<TargetName, Bytes>), Contradiction> {
         self.sort();
         let is_stored = stored.is_some();
-        let refused = |text: String| {
-            if is_stored {
-                let text = format!("CG205: {text}");
-                RestoreError::Store(crate::store::Unusable::new(crate::store::Reason::ContradictsLog, text))
-            } else {
-                RestoreError::Refused("CG205", text)
-            }
-        };
         let (file, history_seq) = match stored {
             Some(stored) => {
                 let history_seq = self.history_seq().max(stored.history_seq);
@@ -366,17 +412,17 @@ impl Records {
             }
             None => (fold(&self.folded, default_deadline_ms), self.history_seq()),
         };
-        let file = file.map_err(|e| refused(format!("{id}: {e}")))?;
+        let file = file.map_err(|e| Contradiction(format!("{id}: {e}")))?;
         let Some(state) = self.state else {
             // After a file has settled, its file-state isn't written any more.
             if is_stored && file.is_terminal() {
                 return Ok((file, history_seq, BTreeMap::new()));
             }
-            return Err(refused(format!("{id}: there is no file-state")));
+            return Err(Contradiction(format!("{id}: there is no file-state")));
         };
         let newest = if file.is_terminal() { state.version <= file.version } else { state.version == file.version };
-        if state.state != file.state || !newest {
-            return Err(refused(format!(
+        if state.state != file.state || !newest || state.received_at != file.arrival.received_at {
+            return Err(Contradiction(format!(
                 "{id}: file-state says {} at version {}, its records say {} at {}",
                 state.state, state.version, file.state, file.version
             )));

@@ -204,7 +204,8 @@ pub trait Log: Send {
     /// Takes part in the group and waits up to `wait` for records of started partitions, `max` at most.
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Batch, LogError>;
 
-    /// Begins (or resumes) the delivery of assigned partitions at these offsets.
+    /// Begins (or resumes) the delivery of assigned partitions at these offsets. One that isn't assigned any more is passed
+    /// over: the next poll says so.
     fn start(&mut self, positions: &[Position]) -> Result<(), LogError>;
 
     /// Stops the delivery of partitions until [`Log::start`] names them again.

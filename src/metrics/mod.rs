@@ -19,7 +19,7 @@ mod begin;
 mod census;
 
 pub use begin::Words;
-pub use census::{Census, is_settled, is_terminal};
+pub use census::{Census, is_deadline_lost, is_settled, is_terminal};
 
 const NAMESPACE: &str = "consign";
 /// Buckets of an attempt, in seconds: the bounds of an HTTP request.
@@ -124,6 +124,7 @@ metrics! {
     oldest_open_file_seconds: GaugeVec ["target"] NO_BUCKETS, "Age of the oldest file with an open dispatch at the target.";
     held: IntGaugeVec ["target", "held_because"] NO_BUCKETS, "HELD dispatches by cause, all of the group.";
     overdue_files: IntGaugeVec [] NO_BUCKETS, "Open files whose deadline has passed, all of the group.";
+    deadline_lost_files: IntGaugeVec [] NO_BUCKETS, "Open files that can't be COMPLETED by their deadline without a person any more, all of the group.";
     escalations_total: IntCounterVec ["target"] NO_BUCKETS, "Escalations of what is HELD or waits under a pause.";
     paused_targets: IntGaugeVec ["target", "paused_by"] NO_BUCKETS, "1 for each pause that is on.";
     dead_letters_total: IntCounterVec ["reason"] NO_BUCKETS, "Records moved to dead-letters.";
@@ -281,6 +282,7 @@ impl Metrics {
             self.held.with_label_values(&[target.as_str(), because.as_str()]).set(*count);
         }
         self.overdue_files.with_label_values::<&str>(&[]).set(census.overdue);
+        self.deadline_lost_files.with_label_values::<&str>(&[]).set(census.deadline_lost);
         self.oldest_open_file_seconds.reset();
         for (target, received_at) in census.oldest_open() {
             let age = Duration::from_millis(u64::try_from(now.millis_since(received_at)).unwrap_or(0));

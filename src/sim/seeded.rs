@@ -155,6 +155,7 @@ impl Run {
                 world.step(identity);
             }
             self.storm.restart_the_stopped();
+            self.storm.world.heal_disks();
             let delivered = self.storm.deliver_everything();
             if let Some(story) = &mut self.story {
                 story.go_on(&self.storm.world, &mut self.storm.trace);
@@ -232,6 +233,7 @@ impl Run {
         let identities: Vec<String> = self.storm.world.workers.keys().cloned().collect();
         for identity in identities {
             self.storm.world.crash(&identity);
+            self.storm.world.heal_disks();
             self.storm.world.start(&identity);
         }
         self.storm.world.run();

@@ -13,6 +13,7 @@ mod roles;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod setup;
+mod soak;
 mod store;
 mod takeover;
 mod too_long;

@@ -5,6 +5,7 @@ mod callbacks;
 mod canary;
 mod feed;
 mod logged;
+mod monster;
 mod numbers;
 mod pausing;
 mod trouble;

@@ -169,6 +169,8 @@ fn routing_examples_load() {
 fn stand_in(name: &str) -> String {
     if Path::new(name).extension().is_some_and(|ending| ending == "csv") {
         "account_id,tier\nA-100,gold\n".to_owned()
+    } else if name.ends_with(".avsc") {
+        "\"string\"".to_owned()
     } else {
         "{}".to_owned()
     }

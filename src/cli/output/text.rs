@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::gateway::{DeadLetterAnswer, DeadLetterSummary, Judged, TargetChange, TargetView};
-use crate::metrics::{is_settled, is_terminal};
+use crate::metrics::{is_deadline_lost, is_settled, is_terminal};
 use crate::record::{
     Accountable, DispatchState, FileId, FileState, Judgement, NextEvent, NextEventKind, SettledBy, State, Status,
     TargetName, Timestamp,
@@ -108,7 +108,14 @@ fn next(around: &Around, next: &NextEvent) -> String {
 pub fn file(file: &FileState, around: &Around) -> String {
     let now = around.now;
     let mut text = String::new();
-    let overdue = if file.overdue && !is_terminal(file.state) { ", OVERDUE" } else { "" };
+    let open = !is_terminal(file.state);
+    let overdue = if open && file.overdue {
+        ", OVERDUE"
+    } else if open && is_deadline_lost(file) {
+        ", its deadline can't be met without a person"
+    } else {
+        ""
+    };
     line(&mut text, 0, &format!("{}: {}{overdue} (version {})", file.file_id, file.state, file.version));
     line(
         &mut text,
