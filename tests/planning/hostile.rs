@@ -151,15 +151,13 @@ fn what_all_expressions_of_a_file_cost_together_is_counted() {
 #[test]
 fn what_is_rendered_for_a_file_is_bounded_before_all_of_it_is_there() {
     let body = "x".repeat(200 * 1024);
-    let payloads: Vec<String> = (0..200).map(|n| format!("  p{n}: {{body: {{n: {n}, v: \"=data\"}}}}\n")).collect();
+    let payloads =
+        (0..200).map(|n| format!("  p{n}: {{body: {{n: {n}, v: \"=data\"}}}}\n")).collect::<Vec<_>>().concat();
     let target = "http: {url: 'http://a.invalid'}, confirmed_by: {response: status == 200}";
-    let targets: Vec<String> = (0..200).map(|n| format!("  t{n}: {{owner: o, {target}}}\n")).collect();
-    let routes: Vec<String> = (0..200).map(|n| format!("  - {{to: t{n}, payload: p{n}}}\n")).collect();
+    let targets = (0..200).map(|n| format!("  t{n}: {{owner: o, {target}}}\n")).collect::<Vec<_>>().concat();
+    let routes = (0..200).map(|n| format!("  - {{to: t{n}, payload: p{n}}}\n")).collect::<Vec<_>>().concat();
     let document = support::document(&format!(
-        "file_types: {{any: {{}}}}\npayloads:\n{}targets:\n{}routes:\n{}",
-        payloads.concat(),
-        targets.concat(),
-        routes.concat()
+        "file_types: {{any: {{}}}}\npayloads:\n{payloads}targets:\n{targets}routes:\n{routes}"
     ));
     let failure = support::plan_of(&support::arrival(support::manifest("any", &format!("\"{body}\""), &[])), &document)
         .unwrap_err();
