@@ -103,12 +103,13 @@ async fn an_answer_before_the_whole_file_confirms_nothing() {
     assert_eq!(judged(&outcome), (OutcomeKind::Unknown, "file_unverified"), "{:?}", outcome.detail);
 }
 
+type Spoil = fn(&mut FileBody);
+
 #[tokio::test]
 async fn a_file_that_cannot_be_had_leaves_nothing_on_the_wire() {
     let peer = Peer::start([]).await;
     let (directory, mut rig) = rig(Egress::with_loopback());
     let file = written(directory.path(), b"abc");
-    type Spoil = fn(&mut FileBody);
     let spoilt: [(Spoil, &str); 5] = [
         (|file| file.location.push_str(".gone"), "file_missing"),
         (|file| file.location = "file:///etc/hostname".into(), "file_refused"),
