@@ -16,7 +16,7 @@ const WRITE_EVERY_MS: i64 = 2_000;
 const CHANGED_AT_MOST: usize = 4_096;
 
 /// Bodies in memory, in bytes, that are written at once.
-const BODIES_AT_MOST: usize = 16 * 1024 * 1024;
+pub(super) const BODIES_AT_MOST: usize = 16 * 1024 * 1024;
 
 /// How long a write may take before the disk counts as failed, in milliseconds.
 pub(super) const WRITE_WITHIN_MS: i64 = 60_000;
@@ -236,6 +236,7 @@ impl Keeping {
         });
         self.store.apply(Changes {
             forgotten: next.forgotten.iter().map(|(id, at)| (id, *at)).collect(),
+            bodies: Vec::new(),
             put: put.collect(),
             covers: Some(self.covers.clone()),
         })?;

@@ -164,9 +164,18 @@ impl Worker {
         }
         let codec = Arc::clone(&self.codec);
         let (mut at_goal, mut lost) = (Vec::new(), Vec::new());
+        // One that has nothing to read must not keep the others from theirs.
+        let mut restoring = self.places.values().filter(|place| matches!(place, Place::Restoring(_)));
+        let is_alone = restoring.next().is_some() && restoring.next().is_none();
+        let may_wait = is_alone || self.restored_lately == 0;
+        self.restored_lately = 0;
         for (partition, place) in &mut self.places {
             let Place::Restoring(restore) = place else { continue };
-            match restore.step(&codec, self.options.max_batch, wait, now) {
+            let (read, wait) =
+                (restore.records, if may_wait && self.restored_lately == 0 { wait } else { Duration::ZERO });
+            let stepped = restore.step(&codec, self.options.max_batch, wait, now);
+            self.restored_lately += restore.records - read;
+            match stepped {
                 Ok(false) => {}
                 Ok(true) => at_goal.push(*partition),
                 Err(RestoreError::Refused(code, text)) => *place = Place::Refused(code, text),

@@ -1,7 +1,7 @@
 //! A home partition from its compacted topics: what its store doesn't know yet is read to the end, then folded.
 //!
-//! Without a usable store everything is read. Then a file that has settled is folded as soon as its records are together,
-//! and goes to the store, so that memory holds little more than what is open.
+//! A file that has settled is folded as soon as its records are together, and goes to the store; so do bodies, once there are
+//! many. What memory holds is little more than what is open.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::forgetting::keys_of;
-use super::keeping::WRITE_WITHIN_MS;
+use super::keeping::{BODIES_AT_MOST, WRITE_WITHIN_MS};
 use crate::lifecycle::{File, Folded, fold, fold_on};
 use crate::log::{LogError, Position, Reader, Record};
 use crate::record::{
@@ -38,8 +38,10 @@ pub(super) struct Restore {
     /// Whether the store knew where to begin.
     resumes: bool,
     by_file: BTreeMap<String, Records>,
-    /// Folded while the store is rebuilt, and still to be written, with the number of the newest history record.
+    /// Folded and still to be written, with the number of the newest history record.
     settled: BTreeMap<FileId, (File, i64)>,
+    /// Roughly what the bodies take that were read and are in memory.
+    body_bytes: usize,
     /// What the store knew when it was opened, if it did.
     opened: Option<Covers>,
     /// When the write began that is under way.
@@ -127,6 +129,7 @@ impl Restore {
             covers: Covers { positions: goal, until: begun_at },
             by_file: BTreeMap::new(),
             settled: BTreeMap::new(),
+            body_bytes: 0,
             writing_since: None,
             pending: Vec::new(),
         }
@@ -136,23 +139,24 @@ impl Restore {
     pub fn step(&mut self, codec: &Codec, max: usize, wait: Duration, now: Timestamp) -> Result<bool, RestoreError> {
         let must_wait = self.settled.len() >= SETTLED_AT_MOST || self.reader.at_goal();
         let is_writing = self.is_writing(if must_wait { wait } else { Duration::ZERO }, now)?;
-        if !is_writing && self.settled.len() >= SETTLED_AT_ONCE {
+        if !is_writing && (self.settled.len() >= SETTLED_AT_ONCE || self.body_bytes >= BODIES_AT_MOST) {
             self.write_settled(now)?;
         }
         if is_writing && self.settled.len() >= SETTLED_AT_MOST {
             return Ok(false);
         }
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && !self.reader.at_goal() {
             self.pending = self.reader.poll(max, wait)?;
             self.pending.reverse();
         }
         while let Some(record) = self.pending.last() {
             let place = || format!("{} at offset {}", record.at, record.offset);
-            let id = unbroken(place, || take_in(&mut self.by_file, codec, record))?;
+            let taken = unbroken(place, || take_in(&mut self.by_file, codec, record))?;
             self.pending.pop();
             self.records += 1;
-            if !self.resumes {
-                self.fold_if_settled(&id)?;
+            self.body_bytes += taken.body_bytes;
+            if let Some(id) = taken.whole {
+                self.fold_settled(&id)?;
             }
         }
         if !self.reader.at_goal() || self.is_writing(Duration::ZERO, now)? {
@@ -194,6 +198,9 @@ impl Restore {
                     leftovers.extend(keys_of(&gone.file, seq));
                 }
                 forgotten.push((FileId::trusted(&id), gone.file.settled_at));
+            } else if records.was_forgotten && records.is_empty() {
+                // Its bodies may have been written before its tombstones were read.
+                forgotten.push((FileId::trusted(&id), None));
             }
             if records.is_empty() {
                 continue;
@@ -208,21 +215,22 @@ impl Restore {
         Ok(Restored { store, opened, covers, changed, forgotten, leftovers })
     }
 
-    /// Folds a file that has settled, once its records are together. If they don't fit yet, the rest is still to come.
-    fn fold_if_settled(&mut self, id: &str) -> Result<(), RestoreError> {
-        if !self.by_file.get(id).is_some_and(Records::is_whole) {
-            return Ok(());
-        }
+    /// Folds a file that has settled and whose records are together. If they don't fit, the rest is still to come.
+    fn fold_settled(&mut self, id: &str) -> Result<(), RestoreError> {
         let Some(records) = self.by_file.remove(id) else { return Ok(()) };
-        let default_deadline_ms = self.default_deadline_ms;
+        let (default_deadline_ms, body_bytes) = (self.default_deadline_ms, records.body_bytes());
         match unbroken(|| id.to_owned(), || Ok(records.fold_whole(default_deadline_ms)))? {
-            Ok((file, history_seq)) => drop(self.settled.insert(file.id().clone(), (file, history_seq))),
+            Ok((file, history_seq)) => {
+                self.body_bytes = self.body_bytes.saturating_sub(body_bytes);
+                self.settled.insert(file.id().clone(), (file, history_seq));
+            }
             Err(records) => drop(self.by_file.insert(id.to_owned(), *records)),
         }
         Ok(())
     }
 
-    /// Writes what has settled; where the store has an earlier file of the same id, in its place.
+    /// Writes what has settled, where the store has an earlier file of the same id in its place; and bodies, if there are
+    /// many. The store still says that it knows what it knew: what it has beyond that is read again if this ends here.
     fn write_settled(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let settled = std::mem::take(&mut self.settled);
         let mut replaced = Vec::new();
@@ -231,11 +239,28 @@ impl Restore {
                 replaced.push((id, earlier.file.settled_at));
             }
         }
+        let mut bodies = Vec::new();
+        if self.body_bytes >= BODIES_AT_MOST {
+            self.body_bytes = 0;
+            // Where a file was forgotten, what the store has under its id is removed later.
+            for (id, records) in self.by_file.iter_mut().filter(|(_, records)| !records.was_forgotten) {
+                let of_file = std::mem::take(&mut records.bodies).into_iter();
+                bodies.extend(of_file.map(|(target, body)| (FileId::trusted(id), target, body)));
+            }
+        }
         let put = settled.values().map(|(file, seq)| Put { file, history_seq: *seq, bodies: Vec::new() }).collect();
-        self.store.apply(Changes { forgotten: replaced, put, covers: None })?;
+        self.store.apply(Changes { forgotten: replaced, bodies, put, covers: self.opened.clone() })?;
         self.writing_since = Some(now);
         Ok(())
     }
+}
+
+/// What taking in a record did.
+struct Taken {
+    /// The file, if it has settled and as many records are there as it has.
+    whole: Option<String>,
+    /// What the body takes that came with it.
+    body_bytes: usize,
 }
 
 /// Why the records of a file don't give it: a store that doesn't fit may be to blame, but not one that was made of these
@@ -262,8 +287,8 @@ fn unbroken<T>(place: impl Fn() -> String, work: impl FnOnce() -> Result<T, Rest
     })
 }
 
-/// Takes in a record; gives the file that it is about.
-fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Record) -> Result<String, RestoreError> {
+/// Takes in a record.
+fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Record) -> Result<Taken, RestoreError> {
     let unreadable = |text: String| {
         let place = format!("{} at offset {}", record.at, record.offset);
         RestoreError::Refused("CG204", format!("{place}: {text}"))
@@ -282,6 +307,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
     let mut parts = key.splitn(3, '/').skip(1);
     let (second, third) = (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default());
     let value = record.value.as_deref();
+    let mut body_bytes = 0;
     match record.at.topic {
         Topic::Arrivals => {
             records.was_forgotten |= value.is_none();
@@ -293,6 +319,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
             Some(value) => {
                 let mut planned: PlannedDispatch = codec.decode(value).map_err(decoding)?;
                 if let Some(body) = planned.request.body.as_mut().map(std::mem::take) {
+                    body_bytes = body.0.len();
                     records.bodies.insert(planned.target.clone(), body);
                 }
                 records.plan.insert(second, Arc::new(planned));
@@ -327,7 +354,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
         }
         other => unreachable!("{} is not restored from", other.base_name()),
     }
-    Ok(id.to_owned())
+    Ok(Taken { whole: records.is_whole().then(|| id.to_owned()), body_bytes })
 }
 
 impl Records {
@@ -356,6 +383,10 @@ impl Records {
         let attempts = self.attempts.keys().map(move |(target, n)| (Topic::Attempts, format!("{id}/{target}/{n}")));
         let history = self.folded.history.keys().map(move |seq| (Topic::History, format!("{id}/{seq}")));
         plans.chain(attempts).chain(history)
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.bodies.values().map(|body| body.0.len()).sum()
     }
 
     /// Whether it has settled and as many events are there as its file-state counts.

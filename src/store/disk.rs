@@ -45,6 +45,15 @@ pub(super) fn path_of(dir: &Path, partition: i32) -> PathBuf {
     dir.join(format!("home-{partition}"))
 }
 
+/// Makes a directory that only this user may read: what files hold is in there.
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
 /// Removes the directory of a partition, unless anybody has it open: a writer that was left behind may still be at work
 /// there, and would go on in what is begun anew.
 pub(super) fn wipe(path: &Path) -> Result<(), OpenError> {
@@ -81,7 +90,7 @@ impl std::fmt::Debug for Disk {
 impl Disk {
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let opened = guarded(|| {
-            std::fs::create_dir_all(path)?;
+            make_directory(path)?;
             let database = Database::builder(path)
                 .cache_size(CACHE_BYTES)
                 .worker_threads(1)

@@ -46,9 +46,12 @@ pub struct Put<'a> {
 pub struct Changes<'a> {
     /// Files whose records were tombstoned, with the time of their settlement as it stands in the store, if it does.
     pub forgotten: Vec<(&'a FileId, Option<Timestamp>)>,
+    /// Bodies of files that are to be written later.
+    pub bodies: Vec<(FileId, TargetName, Bytes)>,
     /// Files to be written.
     pub put: Vec<Put<'a>>,
-    /// Up to where the store knows with this write; none while it is being rebuilt.
+    /// Up to where the store knows with this write, or what it said before while it is being brought up to date; none while it
+    /// is being rebuilt.
     pub covers: Option<Covers>,
 }
 
@@ -133,6 +136,8 @@ impl PartitionStore {
                 None => self.forget_open(id, &mut ops)?,
             }
         }
+        let bodies = changes.bodies.iter();
+        ops.extend(bodies.map(|(id, target, body)| (body_key(id, target), Some(encode_body(&body.0)))));
         for Put { file, history_seq, bodies } in changes.put {
             let id = file.id();
             let is_settled = file.settled_at.is_some();

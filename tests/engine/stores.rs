@@ -2,7 +2,7 @@
 
 use consign::engine::Observed;
 use consign::log::{Append, TopicPartition};
-use consign::record::{Action, FileHistory, OutcomeKind, PlannedDispatch, State, Topic};
+use consign::record::{Action, FileHistory, FileManifest, OutcomeKind, PlannedDispatch, State, Topic};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, START, World, WorldOptions, manifest};
 use consign::store::{Health, MAX_AGE_MS, Reason};
 
@@ -10,6 +10,9 @@ use crate::{clean, passes_through, reasons, world_of};
 
 /// Long enough for the stores to have what was committed.
 const WRITTEN_MS: i64 = 3_000;
+
+/// How old a manifest may be; what has settled is remembered for twice as long, a minute.
+const RETENTION_MS: i64 = 30_000;
 
 /// A world with one home partition, in which disks outlive their workers.
 fn lasting(change: impl FnOnce(&mut WorldOptions), workers: &[&str]) -> World {
@@ -73,7 +76,7 @@ fn a_restart_reads_what_the_store_misses_and_nothing_else() {
 
 #[test]
 fn a_store_that_slept_through_a_life_of_a_file_does_not_take_the_next_for_it() {
-    let mut world = lasting(|o| o.retention_ms = 60_000, &["w"]);
+    let mut world = lasting(|o| o.retention_ms = RETENTION_MS, &["w"]);
     passes_through(&mut world, "f0");
     world.run_for(WRITTEN_MS);
     world.kill("w");
@@ -103,7 +106,7 @@ fn a_store_that_slept_through_a_life_of_a_file_does_not_take_the_next_for_it() {
 fn tombstones_of_an_earlier_file_do_not_forget_the_one_that_has_its_id() {
     let mut world = lasting(
         |o| {
-            o.retention_ms = 60_000;
+            o.retention_ms = RETENTION_MS;
             o.max_batch = 3;
         },
         &["w"],
@@ -311,7 +314,7 @@ fn a_disk_that_hangs_at_work_is_left_and_the_partition_goes_on() {
 
 #[test]
 fn the_next_file_of_an_id_is_a_new_one_with_stores_too() {
-    let mut world = lasting(|o| o.retention_ms = 60_000, &["w"]);
+    let mut world = lasting(|o| o.retention_ms = RETENTION_MS, &["w"]);
     passes_through(&mut world, "f0");
     world.run_for(62_000);
     assert!(world.states().is_empty());
@@ -335,4 +338,67 @@ fn the_next_file_of_an_id_is_a_new_one_with_stores_too() {
     assert_eq!(reasons(&world), [consign::engine::reason::EXPIRED]);
     passes_through(&mut world, "f0");
     assert_eq!(world.requests("f0/fast"), 2);
+}
+
+#[test]
+fn bodies_are_in_the_store_and_not_in_memory_after_a_rebuild_too() {
+    let mut world = lasting(|o| o.max_batch = 20, &["w"]);
+    world.pause("locked", true).unwrap();
+    world.run();
+    // A body has this five times: together they are more than is kept in memory.
+    let files: Vec<String> = (0..340).map(|n| format!("f{n}")).collect();
+    for id in &files {
+        let data = Some(format!(r#"{{"a": "{}"}}"#, id.repeat(3_000)));
+        world.submit(&FileManifest { data, ..manifest(id, "bulky") });
+    }
+    world.run();
+    let bodies: usize = world.cluster.dump(Topic::Plans).iter().map(|r| r.value.as_ref().map_or(0, Vec::len)).sum();
+    assert!(bodies > 17 * 1024 * 1024, "{bodies}");
+    world.kill("w");
+    world.disk("w").unwrap().lose(0);
+    world.start("w");
+    world.run();
+    assert_eq!(empty_because(&world), [Reason::Empty, Reason::Empty]);
+    world.pause("locked", false).unwrap();
+    world.run();
+    // As many at a time as the target takes.
+    while let Some((_, key)) = world.on_the_wire().first().cloned() {
+        assert!(world.answer(key.rsplit_once('/').unwrap().0, Answer::Succeeded), "{key}");
+        if world.on_the_wire().is_empty() {
+            world.run();
+        }
+    }
+    assert_eq!(world.journal().len(), files.len());
+    assert!(world.states().values().all(|s| s.state == State::Completed));
+    clean(&world);
+}
+
+#[test]
+fn a_long_gap_is_brought_up_to_date_in_pieces_and_may_be_cut_off_anywhere() {
+    for steps in [3, 40, 60, 80] {
+        let mut world = lasting(|o| o.max_batch = 20, &["w"]);
+        passes_through(&mut world, "f0");
+        world.run_for(WRITTEN_MS);
+        world.kill("w");
+        world.cluster.expire("w");
+        world.start("v");
+        world.run();
+        for n in 1..80 {
+            passes_through(&mut world, &format!("f{n}"));
+        }
+        world.kill("v");
+        world.cluster.expire("v");
+        world.start("w");
+        (0..steps).for_each(|_| world.step("w"));
+        world.kill("w");
+        world.start("w");
+        world.run();
+        assert_eq!(empty_because(&world), [Reason::Empty, Reason::Empty], "it goes on from where it was");
+        for n in 0..80 {
+            world.submit(&manifest(&format!("f{n}"), "plain"));
+        }
+        world.run();
+        assert_eq!(world.journal().len(), 80);
+        clean(&world);
+    }
 }
