@@ -9,7 +9,7 @@ QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-quick test-seeds test-kafka testbed deny fmt
+.PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,16 +32,30 @@ test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS
 	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
 	  cargo test $(CARGO_FLAGS) --test simulation no_seed -- --nocapture
 
+fuzz: ## new mutations of manifests, documents, payloads and tables for a minute each, or FUZZ_SECONDS
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test $(CARGO_FLAGS) --test fuzz -- --nocapture
+
 test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run
 	$(PHASE) "python environment" scripts/python-env
 	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS))
+
+test-soak: tools ## the suites that break everything under load, in full (make test has them short): an hour, with tables
+	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) --test cluster --no-run
+	$(PHASE) "soak" env SOAK=1 scripts/with-testbed cargo test $(CARGO_FLAGS) --test cluster soak -- --nocapture --test-threads 1
+
+bench-restore: ## how long a process takes to come back with 1 M settled files, or RESTORE_FILES
+	$(PHASE) "build of the benchmark" cargo bench --locked --bench restore --no-run
+	scripts/with-testbed cargo bench --locked --bench restore
 
 testbed: ## download and verify the test bed's broker and registry (scripts/testbed starts them)
 	$(PHASE) "test bed" scripts/testbed fetch
 
 deny: ## licences, bans and sources of the dependencies (needs cargo-deny: cargo install cargo-deny --locked)
 	cargo deny check licenses bans sources
+
+bench: tools ## the contests beside Kafka Streams and the bare client; BENCH="--files 20000 --rounds 1" for a short one
+	benches/run $(BENCH)
 
 fmt: ## format the code
 	cargo fmt

@@ -35,9 +35,10 @@ const BROKER_PATIENCE: Duration = Duration::from_secs(10);
   consign run --config consign.toml
   consign run --instance node-a --workers 2
   consign run --roles gateway --listen 127.0.0.1:8481
+  consign run --roles engine --listen 127.0.0.1:8482
 
 It takes the routing document that `consign routing apply` brought into force. It ends with 2 where topics, schemas or
-routing document are not as they must be.")]
+routing document are not as they must be. A process without the gateway serves /healthz, /readyz and /metrics alone.")]
 pub struct RunArgs {
     /// Where broker and registry are.
     #[command(flatten)]
@@ -51,7 +52,7 @@ pub struct RunArgs {
     /// What this process does; wins over the configuration.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub roles: Vec<Role>,
-    /// Address of the HTTP API; wins over the configuration.
+    /// Address of the HTTP API, or of health and metrics alone without the gateway; wins over the configuration.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
     /// Refuse to start unless this routing document is the one in force.
@@ -86,9 +87,12 @@ pub async fn run(args: RunArgs, config: Config, globals: &Globals) -> Exit {
         Err(failure) => failure.tell(globals.output),
         Ok(node) => {
             let gateway = node.gateway_address().map(|address| format!("{scheme}://{address}"));
-            let serving = Serving { gateway, receivers: None };
-            print(globals.output, &serving, || {
-                format!("consign run: {}\n", serving.gateway.as_deref().unwrap_or("no HTTP API in this process"))
+            let observing = node.observing_address().map(|address| format!("http://{address}"));
+            let serving = Serving { gateway, observing, receivers: None };
+            print(globals.output, &serving, || match (&serving.gateway, &serving.observing) {
+                (Some(gateway), _) => format!("consign run: {gateway}\n"),
+                (None, Some(observing)) => format!("consign run: health and metrics alone: {observing}\n"),
+                (None, None) => "consign run\n".to_owned(),
             });
             let exit = tokio::select! {
                 stop = node.ended() => stopped(&stop, globals),
@@ -139,7 +143,8 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
     let config = &connection.config;
     let is_engine = config.process.roles.contains(&Role::Engine);
     let is_gateway = config.process.roles.contains(&Role::Gateway);
-    let gateway = if is_gateway { Some((config.gateway.listen, access(config))) } else { None };
+    let listening = Some((config.gateway.listen, access(config)));
+    let (gateway, observing) = if is_gateway { (listening, None) } else { (None, listening) };
     Ok(NodeParts {
         cluster: connection.as_cluster(),
         codec: Arc::clone(&connection.codec),
@@ -155,6 +160,7 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
         store: store(config),
         gateway,
         gateway_tls: tls_files(config),
+        observing,
         egress: outbound::egress(&config.egress).map_err(|text| usage("CG400", text))?,
         secrets: outbound::secrets(config),
         public_url: outbound::public_url(config),

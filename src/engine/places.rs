@@ -4,18 +4,24 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Unwell;
-use super::home::Home;
+use super::home::{BEFORE_ALL, Home};
 use super::keeping::Keeping;
 use super::observed::Observed;
 use super::restore::{Restore, RestoreError, Restored};
 use super::worker::{Place, Worker};
+use super::{Unwell, forgets_after_ms};
 use crate::log::{AssignmentChange, Ends, Isolation, LogError, Position, TopicPartition};
 use crate::record::{FileId, Timestamp, Topic};
-use crate::store::{Busy, Identity, PartitionStore, Reason, Unusable};
+use crate::store::{Busy, Identity, PartitionStore, Reason, Stores, Unusable};
 
 /// How long another worker may take to let go of a store, in milliseconds.
 const STORE_BUSY_MS: i64 = 30_000;
+
+/// How long the committed offsets are waited for at first.
+const FIRST_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How often this is doubled while no answer comes, at most: it may be the log that is slow.
+const MOST_DOUBLINGS: u32 = 4;
 
 impl Worker {
     pub(super) fn reassign(&mut self, change: AssignmentChange, now: Timestamp) {
@@ -40,9 +46,10 @@ impl Worker {
     pub(super) fn leave(&mut self, partition: i32, now: Timestamp) {
         self.stores_lost.remove(&partition);
         self.stores_busy.remove(&partition);
-        if let Some(Place::Running(mut home)) = self.places.remove(&partition)
-            && let Err(error) = home.close(now)
-        {
+        let Some(Place::Running(mut home)) = self.places.remove(&partition) else { return };
+        if !home.keeping.is_proven() {
+            home.into_store().abandon();
+        } else if let Err(error) = home.close(now) {
             // What isn't written is read from the log again, by whoever owns the partition next.
             let (reason, text) = (error.reason, error.text);
             (self.observe)(&Observed::StoreFailed { partition, reason, text });
@@ -88,7 +95,7 @@ impl Worker {
     /// Reading too little isn't: an ack that was deleted unread may have been the one that a deadline waits for.
     fn start_homeless(&mut self, tp: TopicPartition) -> Result<(), LogError> {
         let ends = self.log.ends(&[tp], Isolation::ReadUncommitted)?[0];
-        let committed = self.log.committed(&[tp])?[0];
+        let committed = self.committed_soon(&[tp])?[0];
         let at = committed.unwrap_or(ends.low);
         if let Some(text) = misplaced(tp, at, ends) {
             self.broken.insert(tp, Unwell::new("CG212", text));
@@ -100,6 +107,15 @@ impl Worker {
             self.uncommitted.insert(tp);
         }
         Ok(())
+    }
+
+    /// The committed offsets, waited for so long that the homes at work go on meanwhile: a transaction of another worker,
+    /// one that was killed even, may hold these for as long as it is open.
+    fn committed_soon(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        let answered =
+            self.log.committed_within(partitions, FIRST_PATIENCE * (1 << self.unanswered.min(MOST_DOUBLINGS)));
+        self.unanswered = if matches!(answered, Err(LogError::Away(_))) { self.unanswered + 1 } else { 0 };
+        answered
     }
 
     /// Stops what can't go on where it was; everything else goes on.
@@ -148,9 +164,18 @@ impl Worker {
         }
         let codec = Arc::clone(&self.codec);
         let (mut at_goal, mut lost) = (Vec::new(), Vec::new());
+        // One that has nothing to read must not keep the others from theirs.
+        let mut restoring = self.places.values().filter(|place| matches!(place, Place::Restoring(_)));
+        let is_alone = restoring.next().is_some() && restoring.next().is_none();
+        let may_wait = is_alone || self.restored_lately == 0;
+        self.restored_lately = 0;
         for (partition, place) in &mut self.places {
             let Place::Restoring(restore) = place else { continue };
-            match restore.step(&codec, self.options.max_batch, wait) {
+            let (read, wait) =
+                (restore.records, if may_wait && self.restored_lately == 0 { wait } else { Duration::ZERO });
+            let stepped = restore.step(&codec, self.options.max_batch, wait, now);
+            self.restored_lately += restore.records - read;
+            match stepped {
                 Ok(false) => {}
                 Ok(true) => at_goal.push(*partition),
                 Err(RestoreError::Refused(code, text)) => *place = Place::Refused(code, text),
@@ -172,7 +197,7 @@ impl Worker {
             Topic::HOME_INPUTS.iter().map(|topic| TopicPartition { topic: *topic, partition }).collect();
         let restored: Vec<TopicPartition> =
             Topic::RESTORED.iter().map(|topic| TopicPartition { topic: *topic, partition }).collect();
-        let committed = self.log.committed(&inputs)?;
+        let committed = self.committed_soon(&inputs)?;
         let input_ends = self.log.ends(&inputs, Isolation::ReadUncommitted)?;
         let engine_ends = self.log.ends(&restored, Isolation::ReadUncommitted)?;
         let positions = starting_positions(&inputs, &committed, &input_ends, &engine_ends)?;
@@ -197,20 +222,19 @@ impl Worker {
             founded_at: self.controls.founded_at().expect("nothing is restored before `controls` is read"),
             partition,
         };
-        let unusable = self.stores_lost.get(&partition).cloned();
-        let opened = match unusable {
+        let opened = match self.stores_lost.get(&partition).cloned() {
             Some(unusable) => self.options.stores.begin_anew(&identity, unusable),
-            None => match self.options.stores.open(&identity, now) {
-                Ok(opened) => opened,
-                Err(Busy) => {
-                    let since = *self.stores_busy.entry(partition).or_insert(now);
-                    if now.millis_since(since) < STORE_BUSY_MS {
-                        return Err(RestoreError::Wait(format!("another worker has the store of {partition} open")));
-                    }
-                    let text = "another process has it open";
-                    self.options.stores.begin_anew(&identity, Unusable::new(Reason::Failed, text))
+            None => self.options.stores.open(&identity, now),
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(Busy) => {
+                let since = *self.stores_busy.entry(partition).or_insert(now);
+                if now.millis_since(since) < STORE_BUSY_MS {
+                    return Err(RestoreError::Wait(format!("the store of {partition} is open elsewhere")));
                 }
-            },
+                Stores::in_memory(&identity, Unusable::new(Reason::Failed, "it is open elsewhere and stays so"))
+            }
         };
         self.stores_busy.remove(&partition);
         // A disk that fails is left alone until the partition is assigned anew.
@@ -221,6 +245,21 @@ impl Worker {
         Ok(opened.store)
     }
 
+    /// Judges how old the stores are that were opened before this clock was known to be right; true if one can't be used.
+    pub(super) fn judge_ages(&mut self, now: Timestamp) -> bool {
+        let mut lost = Vec::new();
+        for (partition, place) in &mut self.places {
+            if let Place::Running(home) = place
+                && let Err(unusable) = home.keeping.prove(now)
+            {
+                lost.push((*partition, unusable));
+            }
+        }
+        let is_any = !lost.is_empty();
+        lost.into_iter().for_each(|(partition, unusable)| self.lose_store(partition, unusable));
+        is_any
+    }
+
     /// Leaves the store of a partition, whose work begins again without it.
     pub(super) fn lose_store(&mut self, partition: i32, unusable: Unusable) {
         if let Some(Place::Running(home)) = self.places.insert(partition, Place::Assigned) {
@@ -229,6 +268,7 @@ impl Worker {
         let inputs = Topic::HOME_INPUTS.map(|topic| TopicPartition { topic, partition });
         for tp in &inputs {
             self.positions.remove(tp);
+            self.stalled.remove(tp);
         }
         if let Err(error) = self.log.pause(&inputs) {
             // Then they are delivered for nothing until the restore has ended.
@@ -243,7 +283,7 @@ impl Worker {
         };
         let positions = restore.positions.clone();
         let (records, took_ms) = (restore.records, now.millis_since(restore.begun_at));
-        let home = restore.finish().and_then(|restored| self.home_of(restored, now));
+        let home = restore.finish().and_then(|restored| self.home_of(restored));
         match home {
             Ok(home) => {
                 self.log.start(&positions)?;
@@ -260,13 +300,14 @@ impl Worker {
     }
 
     /// The home as its store and the log have it, with a permit for every open attempt.
-    fn home_of(&self, restored: Restored, now: Timestamp) -> Result<Home, RestoreError> {
-        let Restored { store, covers, changed, forgotten } = restored;
+    fn home_of(&self, restored: Restored) -> Result<Home, RestoreError> {
+        let Restored { store, opened, covers, changed, forgotten, leftovers } = restored;
         let newer: BTreeSet<FileId> =
             changed.iter().map(|(file, ..)| file.id()).chain(forgotten.iter().map(|(id, _)| id)).cloned().collect();
         let budget = self.budget_of_a_home();
-        let mut home = Home::new(self.options.retention_ms, Keeping::new(store, covers)?);
-        home.take_in_stored(&newer, budget, now, &|target| self.capacity.acquire_over(target))?;
+        let mut home = Home::new(forgets_after_ms(self.options.retention_ms), Keeping::new(store, covers, opened)?);
+        home.take_in_stored(&newer, budget, &|target| self.capacity.acquire_over(target))?;
+        home.take_in_leftovers(leftovers);
         for (id, settled_at) in forgotten {
             home.keeping.note_forgotten(&id, settled_at);
         }
@@ -277,7 +318,7 @@ impl Worker {
             if !file.is_terminal() {
                 bodies.into_iter().for_each(|(target, body)| home.keeping.note_body(&id, &target, body));
             }
-            home.put(file, history_seq, now);
+            home.put(file, history_seq, BEFORE_ALL);
             for target in open {
                 let permit = self.capacity.acquire_over(&target);
                 home.keep_permit(&id, target, permit);

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::batch::{Batch, Draft, Order};
+use super::clock::is_time;
+use super::forgetting::Tombstoned;
 use super::home::TimerMark;
 use super::intake::Unfit;
 use super::observed::Observed;
 use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Stalled, Worker};
 use super::{Stop, Unwell};
-use crate::log::{Append, LogError, Position, Record, TopicPartition};
+use crate::log::{AbortCause, Append, LogError, Position, Record, TopicPartition};
 use crate::record::{Bytes, Control, FileId, TargetName, Timestamp, Topic};
 use crate::store::StoreError;
 use crate::transport::Dispatch;
@@ -35,7 +37,8 @@ struct Decided {
     appended: Vec<(i32, FileId, TimerMark)>,
     parked: Vec<(i32, FileId, TimerMark)>,
     roused: Vec<(i32, FileId)>,
-    tombstoned: Vec<(i32, FileId)>,
+    tombstoned: Vec<(i32, FileId, Tombstoned)>,
+    cleared: Vec<(i32, usize)>,
     observed: Vec<Observed>,
     controls: Vec<Control>,
     stalled: BTreeMap<TopicPartition, (&'static str, String)>,
@@ -68,11 +71,11 @@ impl Worker {
         let decided = catch_unwind(AssertUnwindSafe(|| self.decide(records, now, &mut current)));
         let Ok(mut decided) = decided else {
             self.count_failure(current, now);
-            return Err(LogError::Aborted("an invariant broke while a record was folded".into()));
+            return Err(self.abort(AbortCause::Invariant, "an invariant broke while a record was folded"));
         };
         if let Some(failed) = decided.store_failed.take() {
             self.stores_failed(vec![failed]);
-            return Err(LogError::Aborted("a store failed while a batch was decided".into()));
+            return Err(self.abort(AbortCause::Store, "a store failed while a batch was decided"));
         }
         self.add_positions(&mut decided, records, now)?;
         if !decided.appends.is_empty() || !decided.positions.is_empty() {
@@ -80,17 +83,36 @@ impl Worker {
             assert!(!positions.is_empty(), "every transaction commits the position of an owned partition");
             let appends = std::mem::take(&mut decided.appends);
             let records = appends.len();
-            let next = self.log.transact(appends, &positions)?;
+            let next = self.transact(appends, &positions)?;
             self.note_committed(&next, now);
             (self.observe)(&Observed::Committed { records });
         }
         self.act(decided, now)
     }
 
+    /// One transaction on the log; one that doesn't happen is counted by its cause.
+    pub(super) fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
+        let done = self.log.transact(appends, positions);
+        if let Some(cause) = done.as_ref().err().and_then(LogError::abort_cause) {
+            (self.observe)(&Observed::Aborted { cause });
+        }
+        done
+    }
+
+    /// What was decided is dropped before the log hears of it.
+    fn abort(&mut self, cause: AbortCause, text: &str) -> LogError {
+        (self.observe)(&Observed::Aborted { cause });
+        LogError::aborted(cause, text)
+    }
+
     fn decide(&self, records: &[Record], now: Timestamp, current: &mut Option<Deciding>) -> Decided {
         let mut batch = Batch::new(self, now);
         let mut stalled: BTreeMap<TopicPartition, (&'static str, String)> = BTreeMap::new();
         let mut cut_short = false;
+        for home in self.running() {
+            *current = Some(Deciding::Home(home));
+            batch.clear_leftovers(home);
+        }
         for record in records {
             if stalled.contains_key(&record.at) {
                 continue;
@@ -123,7 +145,7 @@ impl Worker {
             batch.wake(home, max);
             // What has waited longest goes first; what this batch made due takes what capacity is left.
             batch.authorize_waiting(home, max);
-            if now >= self.next_pause_scan {
+            if self.is_time_to_scan_pauses(now) {
                 batch.escalate_paused(home);
             }
         }
@@ -138,6 +160,7 @@ impl Worker {
             parked: batch.parked,
             roused: batch.roused,
             tombstoned: batch.tombstoned,
+            cleared: batch.cleared,
             observed: batch.observed,
             controls: batch.controls,
             more_is_due: batch.is_cut,
@@ -156,13 +179,21 @@ impl Worker {
         homes
     }
 
+    pub(super) fn is_time_to_scan_pauses(&self, now: Timestamp) -> bool {
+        is_time(self.next_pause_scan, PAUSE_SCAN_MS, now)
+    }
+
+    fn is_time_for_idle_commit(&self, now: Timestamp) -> bool {
+        is_time(self.next_idle_commit, IDLE_COMMIT_MS, now)
+    }
+
     /// Commits the positions of inputs that never had one, by themselves: were they part of a transaction with records
     /// and that were aborted, a home would hold records without offsets, as if its offsets had been lost.
     pub(super) fn commit_first_positions(&mut self) -> Result<(), LogError> {
         let first: Vec<Position> =
             self.uncommitted.iter().filter_map(|tp| Some((*tp, *self.positions.get(tp)?))).collect();
         if !first.is_empty() {
-            self.log.transact(Vec::new(), &first)?;
+            self.transact(Vec::new(), &first)?;
             self.uncommitted.retain(|tp| !first.iter().any(|(committed, _)| committed == tp));
             (self.observe)(&Observed::Committed { records: 0 });
         }
@@ -173,7 +204,7 @@ impl Worker {
     /// a batch of timers alone is about. Acks go at once, because deadlines may wait for them; the others go along, or
     /// now and then: once the records before a marker are deleted, a position before it would look like a loss.
     fn add_positions(&mut self, decided: &mut Decided, records: &[Record], now: Timestamp) -> Result<(), LogError> {
-        let commits = !decided.appends.is_empty() || !decided.positions.is_empty() || now >= self.next_idle_commit;
+        let commits = !decided.appends.is_empty() || !decided.positions.is_empty() || self.is_time_for_idle_commit(now);
         let idle: Vec<TopicPartition> = self
             .positions
             .keys()
@@ -210,10 +241,10 @@ impl Worker {
         for control in decided.controls {
             self.controls.apply(&control.name.clone(), Some(control));
         }
-        if now >= self.next_idle_commit {
+        if self.is_time_for_idle_commit(now) {
             self.next_idle_commit = now.plus_millis(IDLE_COMMIT_MS);
         }
-        if now >= self.next_pause_scan {
+        if self.is_time_to_scan_pauses(now) {
             self.next_pause_scan = now.plus_millis(PAUSE_SCAN_MS);
         }
         for ((id, target), (home, body)) in decided.bodies {
@@ -232,8 +263,15 @@ impl Worker {
         for (home, id) in decided.roused {
             self.running_home_mut(home).rouse(&id, now);
         }
-        for (home, id) in decided.tombstoned {
-            self.running_home_mut(home).remove(&id);
+        for (home, id, done) in decided.tombstoned {
+            let home = self.running_home_mut(home);
+            match done {
+                Tombstoned::UpTo(keys) => home.note_tombstoned(&id, keys),
+                Tombstoned::Whole => home.remove(&id),
+            }
+        }
+        for (home, count) in decided.cleared {
+            self.running_home_mut(home).note_cleared(count);
         }
         for Order { home, plan, attempt, permit } in decided.orders {
             self.transport.send(Dispatch { plan, attempt, home, permit });
@@ -253,7 +291,7 @@ impl Worker {
     /// Tries the inputs again that waited for the registry.
     pub(super) fn resume_stalled(&mut self, now: Timestamp) -> Result<(), LogError> {
         let again: Vec<TopicPartition> =
-            self.stalled.iter().filter(|(_, s)| s.until <= now).map(|(tp, _)| *tp).collect();
+            self.stalled.iter().filter(|(_, s)| is_time(s.until, STALL_MS, now)).map(|(tp, _)| *tp).collect();
         for tp in again {
             self.log.start(&[(tp, self.positions[&tp])])?;
             self.stalled.remove(&tp);
@@ -276,7 +314,7 @@ impl Worker {
     fn advance_gate(&mut self, now: Timestamp) -> Result<(), LogError> {
         let Some(first) = self.homes().filter_map(|(_, home)| home.first_parked()).min() else { return Ok(()) };
         let advanced = match self.gate.advance(self.log.as_mut(), first, now) {
-            // Another worker's commit may still be landing: deadlines wait for that, the rest doesn't.
+            // The ends of acks can't be had: deadlines wait for that, the rest doesn't.
             Err(LogError::Away(_)) => false,
             advanced => advanced?,
         };
@@ -317,18 +355,11 @@ impl Worker {
         self.unwell.push(Unwell::new("CG214", error.to_string()));
         match error {
             LogError::Away(_) | LogError::Aborted(_) => {
-                (self.observe)(&Observed::Aborted {
-                    cause: if matches!(error, LogError::Aborted(_)) { "aborted" } else { "away" },
-                });
                 self.rewind = true;
                 Ok(())
             }
-            LogError::Undecided(_) => {
-                (self.observe)(&Observed::Aborted { cause: "undecided" });
-                self.begin_anew()
-            }
+            LogError::Undecided(_) => self.begin_anew(),
             LogError::ProducerFenced(text) => {
-                (self.observe)(&Observed::Aborted { cause: "fenced" });
                 if self.fenced_at.is_some_and(|at| now.millis_since(at) < FENCED_TWICE_MS) {
                     return Err(Stop::ProducerFenced { identity, text });
                 }

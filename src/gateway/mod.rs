@@ -29,6 +29,7 @@ mod extract;
 mod files;
 mod health;
 mod interventions;
+mod observing;
 pub mod problem;
 mod serve;
 mod submit;
@@ -42,6 +43,7 @@ pub use dead_letters::{DeadLetterAnswer, DeadLetterSummary, DeadLetters, Reinjec
 pub use files::{FilePage, History};
 pub use health::ReadyAnswer;
 pub use interventions::{Judged, RequestedAction};
+pub use observing::Observing;
 pub use serve::TlsFiles;
 pub use submit::{SoFar, Submission};
 pub use targets::{PauseRequest, PausedState, TargetChange, TargetView, Targets};

@@ -97,6 +97,7 @@ impl Shared {
             store: super::StoreParts::default(),
             gateway: Some((([127, 0, 0, 1], port).into(), Access::Loopback)),
             gateway_tls: None,
+            observing: None,
             egress: self.egress.clone(),
             secrets: self.secrets.clone(),
             public_url: None,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use self::health::Health;
 use self::threads::Common;
 use crate::engine::{Stop, Worker, WorkerOptions};
-use crate::gateway::{Access, CallbackLimits, Gateway, GatewayError, Readiness, Rules, TlsFiles};
+use crate::gateway::{Access, CallbackLimits, Gateway, GatewayError, Observing, Readiness, Rules, TlsFiles};
 use crate::log::{Cluster, LogError};
 use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
@@ -84,6 +84,8 @@ pub struct NodeParts {
     pub gateway: Option<(SocketAddr, Access)>,
     /// By which certificate the HTTP API speaks TLS; plain HTTP without one.
     pub gateway_tls: Option<TlsFiles>,
+    /// Where a process without a gateway serves its health and its numbers, and who may see these.
+    pub observing: Option<(SocketAddr, Access)>,
     /// Where requests may go.
     pub egress: Egress,
     /// The secrets that plans name.
@@ -116,7 +118,7 @@ struct Serving {
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Result<(), GatewayError>>,
     /// Ends what watches the view, by being dropped.
-    _watching: oneshot::Sender<()>,
+    _watching: Option<oneshot::Sender<()>>,
 }
 
 /// A running process.
@@ -126,15 +128,21 @@ pub struct Node {
     transport: HttpTransport,
     stop_within: Duration,
     gateway: Option<Serving>,
+    observing: Option<Serving>,
     view: Option<View>,
 }
 
 impl Node {
     /// Starts the workers' threads and the gateway. Must be called inside a tokio runtime.
     pub async fn start(parts: NodeParts) -> Result<Self, StartError> {
+        observe::begin(&parts.metrics);
         // Bound first, because requests may name it.
         let listener = match &parts.gateway {
             Some((listen, access)) => Some(bind(*listen, access).await?),
+            None => None,
+        };
+        let observing = match &parts.observing {
+            Some((listen, access)) => Some((bind(*listen, access).await?, access.clone())),
             None => None,
         };
         let local = listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
@@ -169,8 +177,12 @@ impl Node {
             transport,
             stop_within: parts.stop_within,
             gateway: None,
+            observing: None,
             view: None,
         };
+        if let Some((listener, access)) = observing {
+            node.start_observing(Arc::clone(&parts.metrics), listener, access)?;
+        }
         for number in 0..parts.workers {
             node.start_worker(&parts, number)?;
         }
@@ -186,6 +198,11 @@ impl Node {
     /// Where the HTTP API listens.
     pub fn gateway_address(&self) -> Option<SocketAddr> {
         self.gateway.as_ref().map(|serving| serving.address)
+    }
+
+    /// Where health and numbers are served: by the gateway where there is one.
+    pub fn observing_address(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().or(self.observing.as_ref()).map(|serving| serving.address)
     }
 
     /// The gateway's view of all files.
@@ -232,8 +249,8 @@ impl Node {
     pub async fn stop(self) {
         let until = Instant::now() + self.stop_within;
         self.common.stopping.store(true, Ordering::SeqCst);
-        let serving = self.gateway.map(|Serving { stop, task, _watching, .. }| {
-            // The gateway may have ended by itself; then nobody listens any more.
+        let serving = self.gateway.or(self.observing).map(|Serving { stop, task, _watching, .. }| {
+            // The server may have ended by itself; then nobody listens any more.
             let _ = stop.send(());
             task
         });
@@ -285,6 +302,24 @@ impl Node {
         Ok(())
     }
 
+    fn start_observing(
+        &mut self,
+        metrics: Arc<Metrics>,
+        listener: tokio::net::TcpListener,
+        access: Access,
+    ) -> Result<(), StartError> {
+        let address = listener.local_addr()?;
+        let health = Arc::clone(&self.common.health);
+        let observing = Observing { metrics, access, readiness: Arc::new(move || health.readiness()) };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(observing.serve(listener, async move {
+            // A dropped sender stops the server as well.
+            let _ = stopped.await;
+        }));
+        self.observing = Some(Serving { address, stop, task, _watching: None });
+        Ok(())
+    }
+
     fn start_gateway(
         &mut self,
         parts: &NodeParts,
@@ -331,7 +366,7 @@ impl Node {
             // A watcher that went on would keep the view's thread.
             tokio::select! { () = watching => {}, _ = ended => {} }
         });
-        self.gateway = Some(Serving { address, stop, task, _watching: done });
+        self.gateway = Some(Serving { address, stop, task, _watching: Some(done) });
         self.view = Some(view);
         Ok(())
     }

@@ -9,9 +9,9 @@ use super::points::Killed;
 use super::registry::SimRegistry;
 use super::wire::Wire;
 use crate::log::memory::MemoryCluster;
-use crate::log::{Append, Batch, Log, LogError, Position, Reader, Record, TopicPartition};
+use crate::log::{AbortCause, Append, Batch, Log, LogError, Position, Reader, Record, TopicPartition};
 use crate::record::registry::LocalRegistry;
-use crate::record::{Bytes, Codec, OnUnknown, Topic};
+use crate::record::{Bytes, Codec, OnUnknown, Timestamp, Topic};
 use crate::routing::sha256_digest;
 use crate::transport::Dispatch;
 use crate::verify::Request;
@@ -69,6 +69,8 @@ sabotages! {
     IdTrustedBlindly => ["I15"],
     /// Attempts go to another partition than their file's.
     WrongPartitioner => ["I2"],
+    /// What waits to be read looks as if it had just been announced.
+    AgeMistaken => ["I1"],
     /// Timers are never appended.
     TimerLost => ["I12"],
     /// A timer takes effect before reports that stand before it in the log.
@@ -176,6 +178,10 @@ impl Saboteur {
             Sabotage::ManifestLost => {
                 batch.records.retain(|r| r.at.topic != Topic::Manifests || r.value.is_none() || !self.strikes_every(9));
             }
+            Sabotage::AgeMistaken => {
+                let manifests = batch.records.iter_mut().filter(|r| r.at.topic == Topic::Manifests);
+                manifests.for_each(|r| r.timestamp = Timestamp(i64::MAX));
+            }
             Sabotage::TimerAheadOfReports => {
                 let is_timer = |r: &Record| r.at.topic == Topic::Outcomes && self.is_timer(r.value.as_deref());
                 batch.records.sort_by_key(|r| !is_timer(r));
@@ -245,7 +251,7 @@ impl Saboteur {
             }
             Sabotage::CommitTakenForAborted if !appends.is_empty() && self.strikes_every(30) => {
                 log.transact(appends, positions)?;
-                Err(LogError::Aborted("it was committed".to_owned()))
+                Err(LogError::aborted(AbortCause::Log, "it was committed"))
             }
             Sabotage::StaleEpoch => {
                 let copies = appends.clone();

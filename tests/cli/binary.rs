@@ -80,9 +80,14 @@ pub struct Dev {
 impl Dev {
     /// Waits until it serves.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_logging(arguments, Stdio::inherit())
+    }
+
+    /// The same, with what it logs there.
+    pub fn start_logging(arguments: &[&str], log: Stdio) -> Self {
         let port = if arguments.contains(&"--port") { &[][..] } else { &["--port", "0"] };
         let arguments = [&["dev", "--output", "json"], port, arguments].concat();
-        let mut child = command(&arguments).stdout(Stdio::piped()).spawn().expect("the binary can be run");
+        let mut child = command(&arguments).stdout(Stdio::piped()).stderr(log).spawn().expect("the binary can be run");
         let line = BufReader::new(child.stdout.take().unwrap()).lines().next().expect("dev says where it serves");
         Self { child, serving: check("dev", &line.unwrap()) }
     }

@@ -77,6 +77,14 @@ impl Log for TroubledLog {
         self.inner.committed(partitions)
     }
 
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError> {
+        self.inner.committed_within(partitions, patience)
+    }
+
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         self.inner.positions(partitions)
     }
@@ -182,6 +190,7 @@ async fn process(stop_within: Duration, gateway: Option<(SocketAddr, Access)>) -
         store: StoreParts::default(),
         gateway,
         gateway_tls: None,
+        observing: None,
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
         public_url: None,

@@ -3,10 +3,12 @@
 mod bad_input;
 mod clocks;
 mod deadlines;
+mod forgetting;
 mod log_trouble;
 mod pauses;
 mod restarts;
 mod restoring;
+mod stores;
 mod too_long;
 mod wide;
 

@@ -13,6 +13,7 @@ mod python_env;
 mod reading;
 mod rebalance;
 mod schemas;
+mod scripts;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod targets;

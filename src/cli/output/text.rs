@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::gateway::{DeadLetterAnswer, DeadLetterSummary, Judged, TargetChange, TargetView};
-use crate::metrics::{is_settled, is_terminal};
+use crate::metrics::{is_deadline_lost, is_settled, is_terminal};
 use crate::record::{
     Accountable, DispatchState, FileId, FileState, Judgement, NextEvent, NextEventKind, SettledBy, State, Status,
     TargetName, Timestamp,
@@ -108,7 +108,14 @@ fn next(around: &Around, next: &NextEvent) -> String {
 pub fn file(file: &FileState, around: &Around) -> String {
     let now = around.now;
     let mut text = String::new();
-    let overdue = if file.overdue && !is_terminal(file.state) { ", OVERDUE" } else { "" };
+    let open = !is_terminal(file.state);
+    let overdue = if open && file.overdue {
+        ", OVERDUE"
+    } else if open && is_deadline_lost(file) {
+        ", its deadline can't be met without a person"
+    } else {
+        ""
+    };
     line(&mut text, 0, &format!("{}: {}{overdue} (version {})", file.file_id, file.state, file.version));
     line(
         &mut text,
@@ -374,6 +381,9 @@ pub fn changes(changes: &[TargetChange], now: Timestamp) -> String {
     for change in changes {
         text.push_str(if change.changed { "changed; " } else { "was so already; " });
         text.push_str(&targets([&change.target], now));
+        if change.changed && change.target.paused {
+            line(&mut text, 2, "each worker obeys within a moment; what it authorized before may still leave");
+        }
     }
     text
 }

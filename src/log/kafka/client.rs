@@ -42,6 +42,11 @@ pub(super) fn settings(options: &KafkaOptions, defaults: &[(&str, &str)], fixed:
 pub(super) const FETCH: [(&str, &str); 3] =
     [("fetch.queue.backoff.ms", "5"), ("queued.min.messages", "20000"), ("fetch.wait.max.ms", "50")];
 
+/// Defaults of what reads several partitions in the order of time: each has a queue of its own, and all of them together
+/// are in memory.
+pub(super) const FETCH_IN_TIME: [(&str, &str); 3] =
+    [("fetch.queue.backoff.ms", "5"), ("queued.min.messages", "4000"), ("fetch.wait.max.ms", "50")];
+
 /// Defaults of everything that writes.
 pub(super) const PRODUCE: [(&str, &str); 3] =
     [("linger.ms", "5"), ("compression.type", "lz4"), ("queue.buffering.max.messages", "500000")];
@@ -76,6 +81,16 @@ pub(super) fn plain_consumer(
     isolation: &str,
     reset: &str,
 ) -> Result<BaseConsumer<Tracing>, LogError> {
+    plain_consumer_with(options, &FETCH, isolation, reset)
+}
+
+/// The same, with defaults of its own.
+pub(super) fn plain_consumer_with(
+    options: &KafkaOptions,
+    defaults: &[(&str, &str)],
+    isolation: &str,
+    reset: &str,
+) -> Result<BaseConsumer<Tracing>, LogError> {
     let session = options.session_timeout.as_millis().to_string();
     let fixed = [
         ("group.id", options.group.as_str()),
@@ -85,7 +100,7 @@ pub(super) fn plain_consumer(
         ("isolation.level", isolation),
         ("auto.offset.reset", reset),
     ];
-    settings(options, &FETCH, &fixed).create_with_context(Tracing).map_err(|e| triage(&e))
+    settings(options, defaults, &fixed).create_with_context(Tracing).map_err(|e| triage(&e))
 }
 
 /// Hands librdkafka's own lines to `tracing`.

@@ -83,10 +83,8 @@ impl Log for Worker {
 
     fn start(&mut self, positions: &[Position]) -> Result<(), LogError> {
         self.check(&self.shared.lock())?;
-        if let Some((at, _)) = positions.iter().find(|(at, _)| !self.told.contains(at)) {
-            return Err(LogError::Fatal(format!("{at} is not assigned to {}", self.identity)));
-        }
-        self.cursor.set(positions);
+        let assigned: Vec<Position> = positions.iter().filter(|(at, _)| self.told.contains(at)).copied().collect();
+        self.cursor.set(&assigned);
         Ok(())
     }
 
@@ -103,6 +101,15 @@ impl Log for Worker {
             return Err(LogError::Away(format!("the offset of {at} is part of a transaction that has not ended")));
         }
         Ok(partitions.iter().map(|at| state.group.committed(*at)).collect())
+    }
+
+    /// Nobody waits for an answer here.
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        _patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError> {
+        self.committed(partitions)
     }
 
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {

@@ -11,12 +11,14 @@ use sha2::{Digest, Sha256};
 use super::Shared;
 use super::auth::{Kept, Shown};
 use super::clients::Wire;
+use super::file_body::{FileBody, Verified};
 use super::gate::{Gate, GatedBody};
 use super::redact::redact;
 use super::unsent::Unsent;
-use crate::record::{Confirmation, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind, attempt_key};
+use crate::record::{self, Confirmation, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind, attempt_key};
+use crate::transport::content::{Announced, Opened};
 use crate::transport::secrets::Secret;
-use crate::transport::{Answer, callback_url, hex, sign};
+use crate::transport::{Answer, Exchange, callback_url, hex, sign};
 
 /// What goes with a request that only has to leave.
 pub(super) struct Prepared {
@@ -27,9 +29,18 @@ pub(super) struct Prepared {
     pub(super) secrets: Vec<Secret>,
     /// The token that the request shows, where it is kept.
     pub(super) kept: Option<Kept>,
+    /// Whether the whole file went out, where the file itself is the body.
+    pub(super) verified: Option<Verified>,
 }
 
 impl Prepared {
+    /// Whether an answer that isn't a refusal came before the whole file had gone out: what it is about isn't what was
+    /// planned.
+    pub(super) fn was_answered_early(&self, exchange: &Exchange) -> bool {
+        let is_early = self.verified.as_ref().is_some_and(|verified| !verified.holds());
+        is_early && matches!(exchange, Exchange::Answer(answer) if answer.status < 400)
+    }
+
     /// Takes out of an answer what the request held of secrets.
     pub(super) fn redact(&self, answer: &mut Answer) {
         redact(&self.secrets, answer);
@@ -47,9 +58,6 @@ pub(super) async fn prepare(
     if plan.transport == TransportKind::Kafka {
         return Err("the plan's transport is kafka, not http".to_owned().into());
     }
-    if planned.body_of_file.is_some() {
-        return Err("the http transport sends no file bodies".to_owned().into());
-    }
     let url = Url::parse(&planned.destination).map_err(|e| format!("the destination is no URL: {e}"))?;
     if !["http", "https"].contains(&url.scheme()) {
         return Err(format!("the scheme {} is not HTTP", url.scheme()).into());
@@ -58,6 +66,13 @@ pub(super) async fn prepare(
     allowance.check_url(&url)?;
     let method = planned.method.as_deref().unwrap_or("POST");
     let method = Method::from_bytes(method.as_bytes()).map_err(|e| format!("method `{method}`: {e}"))?;
+    let of_file = match &planned.body_of_file {
+        Some(_) if planned.sign_with.is_some() => {
+            return Err("what is streamed can't be signed".to_owned().into());
+        }
+        Some(file) => Some(opened(shared, file).await?),
+        None => None,
+    };
     let body = planned.body.as_ref().filter(|body| !body.0.is_empty());
     let tls = planned.tls.as_ref();
     let wire = wire(plan);
@@ -79,20 +94,40 @@ pub(super) async fn prepare(
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     signed(shared, plan, &mut request).await?;
+    let mut verified = None;
     if let Some(body) = body {
         let bytes = Bytes::from_owner(Arc::clone(&body.0));
         *request.body_mut() = Some(Body::wrap(GatedBody::new(Arc::clone(gate), bytes)));
+    } else if let Some((file, size)) = of_file {
+        if size == 0 {
+            file.verify().await?;
+        } else {
+            let (body, whole) = FileBody::new(Arc::clone(gate), file, size);
+            verified = Some(whole);
+            *request.body_mut() = Some(Body::wrap(body));
+        }
     }
-    Ok((request, Prepared { client, heads_go_first: wire == Wire::Any, secrets, kept }))
+    let heads_go_first = wire == Wire::Any;
+    Ok((request, Prepared { client, heads_go_first, secrets, kept, verified }))
 }
 
 /// A target that must not be asked twice gets nothing of a request that is said not to have left.
 fn wire(plan: &PlannedDispatch) -> Wire {
-    match (&plan.request.body, plan.on_unknown) {
-        (Some(body), OnUnknown::Retry) if !body.0.is_empty() => Wire::Any,
-        (Some(body), OnUnknown::Hold) if !body.0.is_empty() => Wire::Http1,
-        _ => Wire::Single,
+    let (body, file) = (plan.request.body.as_ref(), plan.request.body_of_file.as_ref());
+    let has_body = body.is_some_and(|body| !body.0.is_empty()) || file.is_some_and(|file| file.size > 0);
+    match plan.on_unknown {
+        _ if !has_body => Wire::Single,
+        OnUnknown::Retry => Wire::Any,
+        OnUnknown::Hold => Wire::Http1,
     }
+}
+
+/// Opens the file that is the body. It is verified while it goes out.
+async fn opened(shared: &Shared, file: &record::FileBody) -> Result<(Opened, u64), Unsent> {
+    let size = u64::try_from(file.size).map_err(|_| format!("a size of {} bytes", file.size))?;
+    let (location, digest) = (file.location.clone(), Some(file.digest.clone()));
+    let announced = Announced { location, size: Some(size), digest, max_size: size };
+    Ok((shared.contents.open(announced).await?, size))
 }
 
 fn set(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
