@@ -144,6 +144,16 @@ async fn watch_follows_the_file_to_its_end() {
     assert!(versions.is_sorted() && versions.last() == Some(&4), "{versions:?}");
 }
 
+/// Listens where somebody listened just before.
+async fn bound(address: std::net::SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_outlasts_a_gateway_that_restarts_and_says_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -159,13 +169,11 @@ async fn watch_outlasts_a_gateway_that_restarts_and_says_so() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         world.stop().await.unwrap();
-        let listener = loop {
-            match TcpListener::bind(address).await {
-                Ok(listener) => break listener,
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
-            }
-        };
-        let world = World::on(Access::Loopback, listener).await;
+        // Whoever asks meanwhile is cut off, once at least.
+        let nobody = bound(address).await;
+        drop(nobody.accept().await.unwrap());
+        drop(nobody);
+        let world = World::on(Access::Loopback, bound(address).await).await;
         world.state(&file("inv-1", State::Completed, 4)).await;
         world
     };
