@@ -4,7 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -165,8 +165,15 @@ fn what_is_foretold_is_by_the_document_in_force(place: &Place) {
 
 /// Its plan is recorded when it is accepted, and can be made again from then on.
 fn a_recorded_plan_is_made_again(place: &Place, url: &str) {
-    // It is taken in, and its target can't be reached: the wait ends without an end of the file.
-    let submitted = place.run(&["submit", "note.json", "--url", url, "--wait", "2s"]);
+    // It is taken in once the gateway, which has just begun, knows the files; its target can't be reached: the wait ends
+    // without an end of the file.
+    let until = Instant::now() + Duration::from_mins(1);
+    let submitted = loop {
+        let submitted = place.run(&["submit", "note.json", "--url", url, "--wait", "2s"]);
+        if submitted.code != Some(3) || Instant::now() > until {
+            break submitted;
+        }
+    };
     assert_eq!(submitted.code, Some(5), "{submitted:?}");
     let again = place.json("plan", 0, &["plan", "--verify", "note-1"]);
     assert_eq!((&again["verdict"], &again["file_id"]), (&"equal".into(), &"note-1".into()));
