@@ -30,6 +30,7 @@ pub use dead_letters::DeadLetterCommand;
 pub use explain::ExplainArgs;
 pub use files::{HistoryArgs, LsArgs, StatusArgs};
 pub use interventions::{InterveneArgs, ResubmitArgs};
+pub(in crate::cli) use submit::submit_manifest;
 pub use submit::{SubmitArgs, Submitted, SubmittedFile};
 pub use targets::{TargetChanges, TargetCommand};
 

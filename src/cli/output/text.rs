@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use crate::gateway::{DeadLetterAnswer, DeadLetterSummary, Judged, TargetChange, TargetView};
 use crate::metrics::{is_deadline_lost, is_settled, is_terminal};
+use crate::predict::length;
 use crate::record::{
     Accountable, DispatchState, FileId, FileState, Judgement, NextEvent, NextEventKind, SettledBy, State, Status,
     TargetName, Timestamp,
@@ -53,17 +53,6 @@ impl Around {
 /// A text without control characters.
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-/// A length of time in its two largest units: `3h 12m`.
-fn length(millis: i64) -> String {
-    let seconds = millis.unsigned_abs().div_euclid(1000);
-    let rounded = match seconds {
-        0..=59 => seconds,
-        60..=86_399 => seconds - seconds % if seconds < 3600 { 1 } else { 60 },
-        _ => seconds - seconds % 3600,
-    };
-    if rounded == 0 { "0s".to_owned() } else { humantime::format_duration(Duration::from_secs(rounded)).to_string() }
 }
 
 /// When something was, or will be, seen from `now`.
