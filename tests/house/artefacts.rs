@@ -149,3 +149,15 @@ fn every_variable_that_is_mentioned_sets_a_key() {
     }
     none(&wrong, "variables that set nothing");
 }
+
+#[test]
+fn the_client_whose_leader_hints_are_left_out_is_the_one_that_was_read() {
+    let lock = read("Cargo.lock");
+    let version = lock.split("name = \"rdkafka-sys\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
+    assert_eq!(
+        version,
+        Some("4.10.0+2.12.1"),
+        "another librdkafka: read docs/decisions/0088-no-leader-hints.md, look whether `rd_kafka_metadata_update_op` still \
+         has the faults, still has that name and signature, and name the new version here"
+    );
+}
