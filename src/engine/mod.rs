@@ -57,7 +57,7 @@ pub struct WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// The defaults: 30 days of retention, 7 days of deadline, 500 in a batch, of 4 MiB, stores in memory,
+    /// The defaults: 30 days of retention, 7 days of deadline, 4,000 in a batch, of 16 MiB, stores in memory,
     /// 256 MiB of open files.
     pub fn new(identity: impl Into<String>, names: TopicNames) -> Self {
         const DAY_MS: i64 = 86_400_000;
@@ -67,8 +67,8 @@ impl WorkerOptions {
             retention_ms: 30 * DAY_MS,
             default_deadline_ms: 7 * DAY_MS,
             max_clock_skew_ms: None,
-            max_batch: 500,
-            max_batch_bytes: 4 * 1024 * 1024,
+            max_batch: 4_000,
+            max_batch_bytes: 16 * 1024 * 1024,
             stores: Stores::default(),
             memory_budget: 256 * 1024 * 1024,
             cluster_id: String::new(),
