@@ -66,21 +66,15 @@ impl Batch<'_> {
         let (cause, now) = (self.cause_of(record), self.now);
         let file = &mut self.draft(home, &id).expect("just found").file;
         let judged = file.report(index, &outcome, now, &cause);
-        let observed = |judgement| Observed::Report {
-            file_id: id.clone(),
-            target: outcome.target.clone(),
-            attempt: outcome.attempt,
-            kind: outcome.kind,
-            reporter: outcome.reporter,
-            judgement,
-            took_ms: outcome.evidence.as_ref().and_then(|e| e.took_ms),
-        };
-        let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.outcome = Some(outcome.clone()))
-        else {
+        let (attempt, kind, reporter, at_target) =
+            (outcome.attempt, outcome.kind, outcome.reporter, outcome.target.clone());
+        let took_ms = outcome.evidence.as_ref().and_then(|e| e.took_ms);
+        let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.outcome = Some(outcome)) else {
             self.observe(Observed::Duplicate { what: "report" });
             return Ok(());
         };
-        self.observe(observed(recorded.judgement));
+        let (file_id, target, judgement) = (id.clone(), at_target, recorded.judgement);
+        self.observe(Observed::Report { file_id, target, attempt, kind, reporter, judgement, took_ms });
         self.follow_up(home, &id, recorded.effects);
         Ok(())
     }
