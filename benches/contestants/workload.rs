@@ -177,6 +177,11 @@ impl Maker {
         self.raw(Topic::Outcomes, home, dispatch_key(&id, &target), value)
     }
 
+    /// The announcement of a file.
+    pub fn announcement(&self, file: usize) -> Append {
+        self.append(self.home(file), file_id(file).to_string(), &self.manifest(file))
+    }
+
     fn append<T: Wire>(&self, home: i32, key: String, value: &T) -> Append {
         self.raw(T::TOPIC, home, key, self.codec.encode(value).expect("prepared"))
     }

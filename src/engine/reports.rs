@@ -1,7 +1,7 @@
 //! Reports, timers and interventions: read, judged by the machine, kept in the history.
 
 use super::batch::Batch;
-use super::intake::{Unfit, check_key, prefix, reason, value_of};
+use super::intake::{Unfit, check_dispatch_key, check_key, prefix, reason, value_of};
 use super::observed::Observed;
 use crate::lifecycle::Effect;
 use crate::log::{Append, Headers, Record};
@@ -49,8 +49,7 @@ impl Batch<'_> {
     pub(super) fn outcome(&mut self, record: &Record) -> Result<(), Unfit> {
         let mut outcome: Outcome = self.worker.codec.decode(value_of(record)?)?;
         let of_file = outcome.kind == OutcomeKind::Timer && outcome.target.as_str().is_empty();
-        let key = if of_file { file_key(&outcome.file_id) } else { dispatch_key(&outcome.file_id, &outcome.target) };
-        check_key(record, &key)?;
+        check_dispatch_key(record, &outcome.file_id, &outcome.target)?;
         if !self.at_home(record, &outcome.file_id)? {
             return Ok(());
         }

@@ -86,11 +86,10 @@ impl File {
             State::Completed => None,
             State::Failed => Some(self.answerable()),
             _ => {
-                let most_urgent = self.dispatches.iter().filter_map(|d| Some((d.urgency(), d.accountable()?)));
-                most_urgent
-                    // Among equals, whoever has had it longest.
-                    .min_by_key(|(urgency, who)| (std::cmp::Reverse(*urgency), who.since))
-                    .map(|(_, who)| who)
+                let open = self.dispatches.iter().filter(|d| !d.is_settled());
+                // Among equals, whoever has had it longest.
+                open.min_by_key(|d| (std::cmp::Reverse(d.urgency()), d.accountable_since()))
+                    .and_then(Dispatch::accountable)
                     .or_else(|| Some(Accountable { party: CONSIGN.into(), since: self.arrival.received_at }))
             }
         }
@@ -113,13 +112,17 @@ impl File {
 impl Dispatch {
     /// Who must act for the dispatch to move on; nobody once it has settled.
     pub fn accountable(&self) -> Option<Accountable> {
-        let (party, since) = match self.status {
+        let party = match self.status {
             _ if self.is_settled() => return None,
-            _ if self.escalations > 0 => (OPERATOR, self.escalated_at.unwrap_or(self.since)),
-            Status::Held | Status::Awaiting => (self.plan.owner.as_str(), self.since),
-            _ => (CONSIGN, self.since),
+            _ if self.escalations > 0 => OPERATOR,
+            Status::Held | Status::Awaiting => self.plan.owner.as_str(),
+            _ => CONSIGN,
         };
-        Some(Accountable { party: party.to_owned(), since })
+        Some(Accountable { party: party.to_owned(), since: self.accountable_since() })
+    }
+
+    fn accountable_since(&self) -> Timestamp {
+        self.escalated_at.filter(|_| self.escalations > 0).unwrap_or(self.since)
     }
 
     fn urgency(&self) -> u8 {

@@ -142,8 +142,7 @@ impl Transactions {
     }
 
     fn produce(&self, append: &Append, deadline: Instant) -> Result<(), KafkaError> {
-        let name = self.names.name(append.topic);
-        let mut record = BaseRecord::<[u8], [u8]>::to(&name).key(&append.key);
+        let mut record = BaseRecord::<[u8], [u8]>::to(self.names.shared(append.topic)).key(&append.key);
         record.partition = append.partition;
         record.payload = append.value.as_deref();
         record.headers = owned_headers(&append.headers);
