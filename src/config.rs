@@ -36,6 +36,8 @@ pub struct Config {
     pub store: Store,
     /// The HTTP API.
     pub gateway: GatewayConfig,
+    /// Where announced files may lie.
+    pub content: ContentConfig,
     /// Ack tokens.
     pub acks: Acks,
     /// Where requests may go.
@@ -102,7 +104,7 @@ pub struct Topics {
     pub home_partitions: i32,
     /// Copies of each partition.
     pub replication: i32,
-    /// How long a settled file is remembered.
+    /// For how long after a file has settled what announces it again is a repeat. Its records stay for twice this time.
     #[serde(deserialize_with = "duration")]
     pub retention: Duration,
 }
@@ -233,6 +235,20 @@ pub struct SecretsConfig {
     pub files: BTreeMap<String, String>,
     /// Environment variables by the names of secrets.
     pub variables: BTreeMap<String, String>,
+}
+
+/// `[content]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContentConfig {
+    /// Directories below which local files may be opened.
+    pub roots: Vec<String>,
+    /// Options of S3.
+    pub s3: BTreeMap<String, String>,
+    /// Options of Google Cloud Storage.
+    pub gcs: BTreeMap<String, String>,
+    /// Options of Azure Blob Storage.
+    pub azure: BTreeMap<String, String>,
 }
 
 /// `[log]`

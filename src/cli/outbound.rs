@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, EgressConfig};
+use crate::config::{Config, ContentConfig, EgressConfig};
 use crate::record::{TargetName, Topic, TopicNames};
 use crate::routing::Document;
-use crate::transport::{Allowance, Egress, KafkaTargets, Secrets};
+use crate::transport::{Allowance, Egress, KafkaTargets, Places, Secrets};
 
 /// Where requests may go.
 pub(super) fn egress(config: &EgressConfig) -> Result<Egress, String> {
@@ -55,6 +55,17 @@ pub(super) fn kafka(config: &Config, names: &TopicNames) -> KafkaTargets {
     KafkaTargets::new(Some(own), config.clusters.clone(), closed)
 }
 
+/// Where announced files may lie.
+pub(super) fn places(config: &ContentConfig) -> Result<Places, String> {
+    let roots: Vec<PathBuf> = config.roots.iter().filter(|text| !text.is_empty()).map(PathBuf::from).collect();
+    if let Some(relative) = roots.iter().find(|root| !root.is_absolute()) {
+        return Err(format!("`{}` of content.roots is no absolute path", relative.display()));
+    }
+    let stores = [("s3", &config.s3), ("gcs", &config.gcs), ("azure", &config.azure)];
+    let stores = stores.map(|(name, options)| (name.to_owned(), options.clone())).into();
+    Ok(Places { roots, stores })
+}
+
 /// Says which secrets of a routing document can't be read. Their targets wait; the others don't.
 pub(super) fn warn_of_missing(document: &Document, secrets: &Secrets) {
     for name in document.secrets() {
@@ -91,5 +102,7 @@ mod tests {
             let said = egress(&config.egress).err().unwrap_or_default();
             assert!(said.contains(says), "{text}: {said}");
         }
+        let config = Config::load(Some("[content]\nroots = [\"in\"]\n"), []).unwrap();
+        assert!(places(&config.content).unwrap_err().contains("`in` of content.roots"));
     }
 }

@@ -19,7 +19,7 @@ use crate::node::{Node, StartError};
 use crate::receiver::{AckLog, Receivers, demo_behaviours};
 use crate::record::{FileId, TargetName, dispatch_key};
 use crate::routing::Sources;
-use crate::transport::{AckTokens, Egress, KafkaTargets, Secrets, wall_clock};
+use crate::transport::{AckTokens, Egress, KafkaTargets, Places, Secrets, wall_clock};
 use crate::view::View;
 
 /// The product is at its work within this time, or doesn't come to it.
@@ -113,7 +113,8 @@ impl Stage {
         let cluster = connection.as_cluster();
         let Connection { codec, names, clock, .. } = connection;
         let (egress, secrets, kafka) = (Egress::with_loopback(), Secrets::default(), KafkaTargets::default());
-        Ok((Shared { cluster, codec, names, tokens, clock, egress, secrets, kafka }, place))
+        let places = Places::default();
+        Ok((Shared { cluster, codec, names, tokens, clock, egress, secrets, kafka, places }, place))
     }
 
     /// The log, in words.

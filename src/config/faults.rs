@@ -11,7 +11,10 @@ use super::ConfigError;
 const OF_LISTS: [(&str, &[&str]); 2] =
     [("gateway.tokens", &["token_sha256", "actor", "role"]), ("acks.keys", &["id", "secret_env", "secret_file"])];
 /// Tables that take any key, and the keys of the tables in them.
-const OPEN: [(&str, &[&str]); 4] = [
+const OPEN: [(&str, &[&str]); 7] = [
+    ("content.s3", &[]),
+    ("content.gcs", &[]),
+    ("content.azure", &[]),
     ("kafka.client", &[]),
     ("secrets.files", &[]),
     ("secrets.variables", &[]),

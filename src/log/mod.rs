@@ -14,8 +14,10 @@ use crate::record::{Timestamp, Topic};
 pub mod kafka;
 mod limits;
 pub mod memory;
+mod scan;
 
 pub use limits::{MAX_RECORD_BYTES, headers_bytes, max_record_bytes};
+pub use scan::scan;
 
 /// A partition of one of consign's topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +167,13 @@ pub trait Log: Send {
 
     /// The group's committed offsets, read stably (after every transaction that is still being committed).
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError>;
+
+    /// The same for one who has other work: `Away` when there is no answer after about so long.
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError>;
 
     /// The offset of the next record that would be handed out, with control markers and aborted records before it
     /// already passed; `None` for a partition that was not started.

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::record::registry::LocalRegistry;
 use crate::record::{Codec, TopicNames};
 use crate::routing::Sources;
-use crate::transport::{AckTokens, Clock, Egress, KafkaTargets, Secrets};
+use crate::transport::{AckTokens, Clock, Egress, KafkaTargets, Places, Secrets};
 
 /// Home partitions of the in-process log.
 const HOME_PARTITIONS: i32 = 4;
@@ -39,6 +39,8 @@ pub struct Shared {
     pub secrets: Secrets,
     /// Where records of Kafka targets may go.
     pub kafka: KafkaTargets,
+    /// Where announced files may lie.
+    pub places: Places,
 }
 
 /// Why the embedded product can't start.
@@ -64,6 +66,7 @@ pub fn in_process(tokens: Arc<AckTokens>, clock: Clock) -> Result<(Shared, Memor
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
         kafka: KafkaTargets::default(),
+        places: Places::default(),
     };
     let said = Said { actor: "consign", reason: "an in-process log begins", at: (shared.clock)() };
     fix_home_partitions(shared.cluster.as_ref(), &shared.codec, HOME_PARTITIONS, said).map_err(StartError::from)?;
@@ -97,6 +100,7 @@ impl Shared {
             secrets: self.secrets.clone(),
             public_url: None,
             kafka: self.kafka.clone(),
+            places: self.places.clone(),
         })
         .await
     }

@@ -13,19 +13,19 @@ use tokio::sync::oneshot;
 use self::health::Health;
 use self::threads::Common;
 use crate::engine::{Stop, Worker, WorkerOptions};
-use crate::gateway::{Access, Gateway, GatewayError, Readiness, Rules};
+use crate::gateway::{Access, CallbackLimits, Gateway, GatewayError, Readiness, Rules};
 use crate::log::{Cluster, LogError};
 use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
 use crate::routing::{self, Sources};
 use crate::store::Stores;
-use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, KafkaTargets, Secrets};
+use crate::transport::{AckTokens, Answer, Clock, Egress, HttpParts, HttpTransport, KafkaTargets, Places, Secrets};
 use crate::view::View;
 
 mod callbacks;
 pub mod controls;
 pub mod embedded;
-mod explained;
+pub(crate) mod explained;
 mod health;
 mod observe;
 mod threads;
@@ -90,6 +90,8 @@ pub struct NodeParts {
     pub public_url: Option<String>,
     /// Where records of Kafka targets may go.
     pub kafka: KafkaTargets,
+    /// Where announced files may lie.
+    pub places: Places,
 }
 
 /// Why a process can't start.
@@ -146,6 +148,7 @@ impl Node {
                 secrets: parts.secrets.clone(),
                 callback_base,
                 kafka: parts.kafka.clone(),
+                places: parts.places.clone(),
             },
             &parts.instance,
         );
@@ -294,7 +297,12 @@ impl Node {
             access,
             readiness: Arc::new(move || health.readiness()),
             rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of, explain: explained::explain },
-            callbacks: callbacks::checks(Arc::clone(&parts.tokens), parts.secrets.clone(), Arc::clone(&parts.clock)),
+            callbacks: callbacks::checks(
+                Arc::clone(&parts.tokens),
+                parts.secrets.clone(),
+                Arc::clone(&parts.clock),
+                CallbackLimits::default(),
+            ),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(gateway.serve(listener, async move {

@@ -120,6 +120,7 @@ async fn the_transport_and_a_late_confirmation_fit_together() {
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
         callback_base: None,
+        places: crate::transport::Places::default(),
         kafka: KafkaTargets::default(),
     };
     let mut transport = HttpTransport::new(Handle::current(), parts, "w");

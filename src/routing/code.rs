@@ -66,7 +66,12 @@ pub const CONFIRMED_BY_TRANSPORT: &str = "CG132";
 /// Warning: a route that can never match, or that names a file type which doesn't exist.
 pub const NEVER_MATCHES: &str = "CG133";
 
-/// Every code, in order: errors at load, validation failures of a file, warnings at load.
+/// A URL, a header, a key or an event's attribute that can't be put together for this file.
+pub const REQUEST_PART: &str = "CG140";
+/// The file itself is the body, and its manifest doesn't say where it is, how large and with which digest.
+pub const FILE_BODY: &str = "CG141";
+
+/// Every code, in order: errors at load, validation failures of a file, warnings at load, more validation failures.
 pub const ALL: &[&str] = &[
     SYNTAX,
     DUPLICATE_KEY,
@@ -99,4 +104,6 @@ pub const ALL: &[&str] = &[
     OUTLASTS_DEADLINE,
     CONFIRMED_BY_TRANSPORT,
     NEVER_MATCHES,
+    REQUEST_PART,
+    FILE_BODY,
 ];

@@ -9,4 +9,5 @@ mod exit_codes;
 mod help;
 mod interventions;
 mod schemas;
+mod watch;
 mod wrong;

@@ -73,6 +73,14 @@ impl Log for TroubledLog {
         self.inner.committed(partitions)
     }
 
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError> {
+        self.inner.committed_within(partitions, patience)
+    }
+
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         self.inner.positions(partitions)
     }
@@ -161,6 +169,7 @@ async fn process(stop_within: Duration) -> (Node, Troubled) {
         secrets: Secrets::default(),
         public_url: None,
         kafka: consign::transport::KafkaTargets::default(),
+        places: consign::transport::Places::default(),
     };
     let node = Node::start(parts).await.unwrap();
     node.ready(Duration::from_secs(30)).await.unwrap();

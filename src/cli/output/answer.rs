@@ -37,6 +37,12 @@ impl Differs {
     }
 }
 
+const FEWER_PARTITIONS: &str = "set topics.home_partitions to what the topics have; or, while the topic is empty, delete \
+                                it and run consign topics apply";
+const MORE_PARTITIONS: &str = "before the first consign topics apply, set topics.home_partitions to what the topics have; \
+                               afterwards give manifests, interventions and outcomes equally many, so that each worker is \
+                               assigned whole homes: what is written beyond the homes is sent on to its home";
+
 impl From<&Difference> for Differs {
     fn from(difference: &Difference) -> Self {
         let text = difference.to_string();
@@ -56,8 +62,7 @@ impl From<&Difference> for Differs {
                 topic,
                 Some(is.to_string()),
                 Some(must.to_string()),
-                "set topics.home_partitions to what the topics have; or, while the topic is empty, delete it and run \
-                 consign topics apply",
+                if is > must { MORE_PARTITIONS } else { FEWER_PARTITIONS },
             ),
             Difference::Replication { topic, is, must } => differs(
                 "replication",
@@ -313,6 +318,19 @@ pub struct DemoFile {
     pub requests: BTreeMap<String, usize>,
     /// The file's state.
     pub file: Option<Arc<FileState>>,
+    /// What a person saw and did on the way; null where nobody had to.
+    pub person: Option<DemoPerson>,
+}
+
+/// The turn of a person in an example.
+#[derive(Debug, Clone, Serialize)]
+pub struct DemoPerson {
+    /// The file as the person saw it.
+    pub saw: Arc<FileState>,
+    /// Requests that each target's receiver had got by then.
+    pub requests: BTreeMap<String, usize>,
+    /// What the person did, in words.
+    pub did: String,
 }
 
 /// `dev` and `run`, once they serve.

@@ -50,6 +50,14 @@ directory = "/run/secrets"
 a = "/run/a"
 [secrets.variables]
 b = "PATH"
+[content]
+roots = ["/data"]
+[content.s3]
+aws_region = "x"
+[content.gcs]
+service_account = "y"
+[content.azure]
+account_name = "z"
 [[acks.keys]]
 id = "k1"
 secret_env = "PATH"
@@ -92,6 +100,12 @@ async fn every_key_reaches_what_it_is_for() {
     assert_eq!(allowed.cidrs, ["10.0.0.0/8".parse().unwrap()]);
     assert!(allowed.http && allowed.dangerous_metadata);
     assert_eq!(parts.egress.proxy().map(reqwest::Url::as_str), Some("http://127.0.0.1:5/"));
+    assert_eq!(parts.places.roots, [std::path::PathBuf::from("/data")]);
+    let option = |store: &str, name: &str| parts.places.stores[store][name].clone();
+    assert_eq!(
+        option("s3", "aws_region") + &option("gcs", "service_account") + &option("azure", "account_name"),
+        "xyz"
+    );
     let options = kafka_options(&connection.config);
     assert_eq!((options.bootstrap.as_str(), options.group.as_str()), ("127.0.0.1:1,127.0.0.1:2", "x.engine"));
     assert_eq!((options.session_timeout.as_secs(), options.transaction_timeout.as_secs()), (11, 13));

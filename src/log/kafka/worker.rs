@@ -64,8 +64,7 @@ impl KafkaLog {
 
     fn connect(&self) -> Result<Clients, LogError> {
         // First the producer: a transaction that an earlier life left open ends before anything is read.
-        let id = format!("{}{}", self.options.names.prefix(), self.identity);
-        let transactions = Transactions::begin_under(&self.options, &id, TAKE_OVER)?;
+        let transactions = self.begin_producer()?;
         let session = self.options.session_timeout.as_millis().to_string();
         let heartbeat = (self.options.session_timeout.as_millis() / 3).clamp(1, 3000).to_string();
         let fixed = [
@@ -87,6 +86,22 @@ impl KafkaLog {
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         consumer.subscribe(&inputs).map_err(|e| triage(&e))?;
         Ok(Clients { transactions, consumer: Some(consumer) })
+    }
+
+    fn begin_producer(&self) -> Result<Transactions, LogError> {
+        let id = format!("{}{}", self.options.names.prefix(), self.identity);
+        Transactions::begin_under(&self.options, &id, TAKE_OVER)
+    }
+
+    /// Puts a producer of a later epoch in the place of one of which a request may still be on its way.
+    fn renew_producer_if_due(&mut self) -> Result<(), LogError> {
+        if self.clients()?.transactions.may_have_repeated() {
+            let transactions = self.begin_producer()?;
+            if let Some(clients) = &mut self.clients {
+                clients.transactions = transactions;
+            }
+        }
+        Ok(())
     }
 
     fn clients(&self) -> Result<&Clients, LogError> {
@@ -276,8 +291,16 @@ impl Log for KafkaLog {
     }
 
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        self.committed_within(partitions, REQUEST)
+    }
+
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError> {
         let list = partition_list(&self.options.names, partitions);
-        stable_offsets(self.clients()?.consumer(), &list).map_err(|e| self.excuse(e))
+        stable_offsets(self.clients()?.consumer(), &list, patience).map_err(|e| self.excuse(e))
     }
 
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
@@ -316,8 +339,11 @@ impl Log for KafkaLog {
     }
 
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        assert!(!positions.is_empty(), "a transaction without positions would not fence");
+        if positions.is_empty() {
+            return Err(LogError::Fatal("a transaction without positions fences nobody".to_owned()));
+        }
         let list = position_list(&self.options.names, positions)?;
+        self.renew_producer_if_due()?;
         let clients = self.clients()?;
         let group = || clients.consumer().group_metadata();
         let next = clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {
@@ -351,11 +377,12 @@ impl Log for KafkaLog {
 pub(super) fn stable_offsets<C: rdkafka::consumer::ConsumerContext>(
     consumer: &BaseConsumer<C>,
     list: &TopicPartitionList,
+    patience: Duration,
 ) -> Result<Vec<Option<i64>>, LogError> {
     if list.count() == 0 {
         return Ok(Vec::new());
     }
-    let deadline = Instant::now() + REQUEST;
+    let deadline = Instant::now() + patience;
     let found = loop {
         match consumer.committed_offsets(list.clone(), deadline.saturating_duration_since(Instant::now())) {
             Ok(found) => break found,

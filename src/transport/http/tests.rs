@@ -181,6 +181,7 @@ impl Rig {
             secrets: Secrets::default(),
             callback_base: Some("https://consign.example".into()),
             kafka: KafkaTargets::default(),
+            places: Places::default(),
         };
         edit(&mut parts);
         let transport = HttpTransport::trusting(trusted, Handle::current(), parts, "w");

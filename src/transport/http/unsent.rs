@@ -6,7 +6,7 @@ use crate::transport::secrets::SecretError;
 
 /// Why a request can't be made ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unsent {
+pub(in crate::transport) enum Unsent {
     /// The plan asks for what can't be built.
     Invalid {
         /// Why.

@@ -74,15 +74,30 @@ pub(super) fn define(definitions: &mut Definitions) {
         ("cells", list(&cell)),
     ]);
     define("Machine", object(&[("tables", list(&table))]));
+    let requests = json!({"type": "object", "additionalProperties": integer});
+    let person = object(&[("saw", reference("FileState")), ("requests", requests.clone()), ("did", text.clone())]);
     let example = object(&[
         ("file_id", text.clone()),
         ("about", text.clone()),
         ("as_expected", boolean.clone()),
         ("differences", list(&text)),
-        ("requests", json!({"type": "object", "additionalProperties": integer})),
+        ("requests", requests),
         ("file", or_null(&reference("FileState"))),
+        ("person", or_null(&person)),
     ]);
-    define("Demo", object(&[("as_expected", boolean), ("took_ms", integer), ("files", list(&example))]));
+    define("Demo", object(&[("as_expected", boolean.clone()), ("took_ms", integer), ("files", list(&example))]));
     define("Serving", object(&[("gateway", or_null(&text)), ("receivers", or_null(&text))]));
+    let words = ["announced", "completed", "failed", "changed", "gone", "trouble"];
+    define(
+        "Watched",
+        object(&[
+            ("event", json!({"type": "string", "enum": words})),
+            ("name", or_null(&text)),
+            ("file_id", or_null(&text)),
+            ("moved_to", or_null(&text)),
+            ("deleted", boolean.clone()),
+            ("reason", or_null(&text)),
+        ]),
+    );
     define("Completions", object(&[("shell", text.clone()), ("script", text)]));
 }
