@@ -27,7 +27,6 @@ test-quick: ## format, lints and the tests that need neither a broker nor Java
 	$(PHASE) "format" cargo fmt --check
 	$(PHASE) "lints" cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	$(PHASE) "tests" cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
-	$(PHASE) "instructions of the fold" benches/guard
 
 test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS
 	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
