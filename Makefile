@@ -5,11 +5,13 @@ CARGO_FLAGS := --release --locked
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))
 # Those that need servers.
 BROKER_TESTS := kafka cluster
+# Bouncing the broker beside other tests ended the test process with SIGSEGV, once in two runs: docs/reliability.md.
+ONLY_SOAKED := --skip the_broker_ends
 QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-quick test-seeds test-kafka testbed deny fmt bench
+.PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,19 +25,32 @@ test: tools ## everything: test-quick, then test-kafka
 tools: ## check for what the tests need, and say how to install it
 	@scripts/check-tools
 
-test-quick: ## format, lints and the tests that need neither a broker nor Java
+test-quick: ## format, lints, the tests that need neither a broker nor Java, and the count of instructions
+	@scripts/check-tools quick
 	$(PHASE) "format" cargo fmt --check
 	$(PHASE) "lints" cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	$(PHASE) "tests" cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
+	$(PHASE) "guard" benches/guard
 
 test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS
 	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
 	  cargo test $(CARGO_FLAGS) --test simulation no_seed -- --nocapture
 
+fuzz: ## new mutations of manifests, documents, payloads and tables for a minute each, or FUZZ_SECONDS
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test $(CARGO_FLAGS) --test fuzz -- --nocapture
+
 test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run
 	$(PHASE) "python environment" scripts/python-env
-	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS))
+	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) -- $(ONLY_SOAKED)
+
+test-soak: tools ## the suites that break everything under load, in full (make test has them short): an hour, with tables
+	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) --test cluster --no-run
+	$(PHASE) "soak" env SOAK=1 scripts/with-testbed cargo test $(CARGO_FLAGS) --test cluster soak -- --nocapture --test-threads 1
+
+bench-restore: ## how long a process takes to come back with 1 M settled files, or RESTORE_FILES
+	$(PHASE) "build of the benchmark" cargo bench --locked --bench restore --no-run
+	scripts/with-testbed cargo bench --locked --bench restore
 
 testbed: ## download and verify the test bed's broker and registry (scripts/testbed starts them)
 	$(PHASE) "test bed" scripts/testbed fetch

@@ -163,6 +163,18 @@ pub struct GatewayConfig {
     pub tokens: Vec<TokenConfig>,
     /// Its address as targets reach it; empty for where it listens.
     pub public_url: String,
+    /// Its certificate.
+    pub tls: GatewayTls,
+}
+
+/// `[gateway.tls]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayTls {
+    /// A file in PEM; empty for plain HTTP.
+    pub certificate: String,
+    /// A file in PEM.
+    pub key: String,
 }
 
 /// `[[gateway.tokens]]`
@@ -321,6 +333,10 @@ impl Config {
             (
                 registry.user.is_empty() != registry.password_env.is_empty(),
                 "registry.user and registry.password_env go together",
+            ),
+            (
+                self.gateway.tls.certificate.is_empty() != self.gateway.tls.key.is_empty(),
+                "gateway.tls.certificate and gateway.tls.key go together",
             ),
             (self.log.level.trim().is_empty(), "log.level is empty"),
         ];

@@ -9,6 +9,8 @@ mod access;
 mod callbacks;
 #[path = "gateway/commands.rs"]
 mod commands;
+#[path = "gateway/connections.rs"]
+mod connections;
 #[path = "gateway/dead_letters.rs"]
 mod dead_letters;
 #[path = "gateway/files.rs"]

@@ -141,6 +141,14 @@ impl Log for Counted {
         self.log.committed(partitions)
     }
 
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError> {
+        self.log.committed_within(partitions, patience)
+    }
+
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         self.log.positions(partitions)
     }

@@ -5,12 +5,15 @@
 
 mod announce;
 mod bare;
+mod codec;
 mod engine;
 mod fold;
 mod join;
 mod kafka;
 mod load;
 mod options;
+mod product;
+mod receive;
 mod whole;
 mod workload;
 
@@ -24,7 +27,7 @@ fn main() {
     // `cargo bench` and `cargo test` pass flags of their own; without a subcommand there is nothing to do.
     let mut arguments = std::env::args().skip(1).filter(|a| a != "--bench");
     let Some(command) = arguments.next() else {
-        eprintln!("one of: load, join, bare, announce, whole, fold; `make bench` drives them");
+        eprintln!("one of: load, join, bare, announce, whole, product, receive, fold, codec; `make bench` drives them");
         return;
     };
     let options = Options::read(arguments);
@@ -34,7 +37,10 @@ fn main() {
         "bare" => bare::run(&options),
         "announce" => announce::run(&options),
         "whole" => whole::run(&options),
+        "product" => product::run(&options),
+        "receive" => receive::run(),
         "fold" => fold::run(&options),
+        "codec" => codec::run(&options),
         other => panic!("no contestant is called {other}"),
     }
 }

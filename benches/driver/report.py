@@ -54,12 +54,12 @@ def ends_table(rounds):
     figures = (("p50_ms", "p50 ms", "{:,.1f}"), ("p99_ms", "p99 ms", "{:,.1f}"), ("p999_ms", "p99.9 ms", "{:,.1f}"),
                ("two_bare_transactions_p99_ms", "two bare transactions, p99 ms", "{:,.1f}"),
                ("files_per_second", "files a second", "{:,.0f}"),
-               ("cpu_us_per_dispatch", "CPU µs a dispatch", "{:,.1f}"),
+               ("dispatches_per_cpu_second", "dispatches per CPU-second", "{:,.0f}"),
                ("broker_cpu_us_per_dispatch", "broker CPU µs a dispatch", "{:,.1f}"),
                ("peak_mib", "peak resident MiB", "{:,.0f}"))
     middle = {name: medians(rounds, name) for name in names}
     rows = [[name, *(form.format(middle[name][key]) for key, _, form in figures)] for name in names]
-    return table(["load, targets", *(text for _, text, _ in figures)], rows)
+    return table(["receivers, load, targets", *(text for _, text, _ in figures)], rows)
 
 
 def scale_table(rounds):

@@ -35,8 +35,10 @@ pub async fn run(args: DevArgs, globals: &Globals) -> Exit {
         Ok(stage) => stage,
         Err(failure) => return failure.tell(globals.output),
     };
+    let gateway = format!("http://{}", stage.gateway());
     let serving = Serving {
-        gateway: Some(format!("http://{}", stage.gateway())),
+        gateway: Some(gateway.clone()),
+        observing: Some(gateway),
         receivers: Some(format!("http://{}", stage.receivers.addr())),
     };
     print(globals.output, &serving, || {

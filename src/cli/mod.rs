@@ -174,7 +174,8 @@ fn begin_log(format: LogFormat, level: &str) -> Result<(), Failure> {
     match format {
         // Colours are for terminals, not for files and pipes.
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        // Without the module that a line comes from, whose key is `target` too: that of a dispatch is the one to be read.
+        LogFormat::Json => lines.json().flatten_event(true).with_target(false).init(),
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use super::output::print;
 use super::reach::Waiting;
 use crate::config::{AckKey, Config, Role, TokenConfig};
 use crate::engine::Stop;
-use crate::gateway::{Access, Role as CallerRole, Token};
+use crate::gateway::{Access, Role as CallerRole, TlsFiles, Token};
 use crate::metrics::Metrics;
 use crate::node::controls::read_controls;
 use crate::node::{Node, NodeParts, StartError, StoreParts};
@@ -35,9 +35,10 @@ const BROKER_PATIENCE: Duration = Duration::from_secs(10);
   consign run --config consign.toml
   consign run --instance node-a --workers 2
   consign run --roles gateway --listen 127.0.0.1:8481
+  consign run --roles engine --listen 127.0.0.1:8482
 
 It takes the routing document that `consign routing apply` brought into force. It ends with 2 where topics, schemas or
-routing document are not as they must be.")]
+routing document are not as they must be. A process without the gateway serves /healthz, /readyz and /metrics alone.")]
 pub struct RunArgs {
     /// Where broker and registry are.
     #[command(flatten)]
@@ -51,7 +52,7 @@ pub struct RunArgs {
     /// What this process does; wins over the configuration.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub roles: Vec<Role>,
-    /// Address of the HTTP API; wins over the configuration.
+    /// Address of the HTTP API, or of health and metrics alone without the gateway; wins over the configuration.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
     /// Refuse to start unless this routing document is the one in force.
@@ -81,13 +82,17 @@ impl RunArgs {
 
 /// Runs until it is told to stop, or a worker must end.
 pub async fn run(args: RunArgs, config: Config, globals: &Globals) -> Exit {
+    let scheme = if tls_files(&config).is_some() { "https" } else { "http" };
     match start(&args, config, globals).await {
         Err(failure) => failure.tell(globals.output),
         Ok(node) => {
-            let gateway = node.gateway_address().map(|address| format!("http://{address}"));
-            let serving = Serving { gateway, receivers: None };
-            print(globals.output, &serving, || {
-                format!("consign run: {}\n", serving.gateway.as_deref().unwrap_or("no HTTP API in this process"))
+            let gateway = node.gateway_address().map(|address| format!("{scheme}://{address}"));
+            let observing = node.observing_address().map(|address| format!("http://{address}"));
+            let serving = Serving { gateway, observing, receivers: None };
+            print(globals.output, &serving, || match (&serving.gateway, &serving.observing) {
+                (Some(gateway), _) => format!("consign run: {gateway}\n"),
+                (None, Some(observing)) => format!("consign run: health and metrics alone: {observing}\n"),
+                (None, None) => "consign run\n".to_owned(),
             });
             let exit = tokio::select! {
                 stop = node.ended() => stopped(&stop, globals),
@@ -138,7 +143,8 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
     let config = &connection.config;
     let is_engine = config.process.roles.contains(&Role::Engine);
     let is_gateway = config.process.roles.contains(&Role::Gateway);
-    let gateway = if is_gateway { Some((config.gateway.listen, access(config))) } else { None };
+    let listening = Some((config.gateway.listen, access(config)));
+    let (gateway, observing) = if is_gateway { (listening, None) } else { (None, listening) };
     Ok(NodeParts {
         cluster: connection.as_cluster(),
         codec: Arc::clone(&connection.codec),
@@ -153,12 +159,21 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
         stop_within: config.process.stop_within,
         store: store(config),
         gateway,
+        gateway_tls: tls_files(config),
+        observing,
         egress: outbound::egress(&config.egress).map_err(|text| usage("CG400", text))?,
         secrets: outbound::secrets(config),
         public_url: outbound::public_url(config),
         kafka: outbound::kafka(config, &connection.names),
         places: outbound::places(&config.content).map_err(|text| usage("CG400", text))?,
     })
+}
+
+/// The certificate of the HTTP API, if it has one.
+fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let tls = &config.gateway.tls;
+    let files = || TlsFiles { certificate: (&tls.certificate).into(), key: (&tls.key).into() };
+    (!tls.certificate.is_empty()).then(files)
 }
 
 /// Each process has a directory of its own below the configured one.
@@ -259,12 +274,17 @@ fn check_ack_keys(document: &Document, config: &Config) -> Result<(), Failure> {
         return Err(usage("CG400", text));
     }
     let callbacks = confirmed_by(&[Confirmation::Callback]);
-    let is_reached = config.process.roles.contains(&Role::Gateway) || !config.gateway.public_url.is_empty();
-    if !is_reached && !callbacks.is_empty() {
-        let text = format!(
-            "{} confirm by callback and this process has no gateway: say gateway.public_url",
-            callbacks.join(", ")
-        );
+    let unreached = if !config.gateway.public_url.is_empty() {
+        None
+    } else if !config.process.roles.contains(&Role::Gateway) {
+        Some("this process has no gateway".to_owned())
+    } else if !config.gateway.listen.ip().is_loopback() {
+        Some(format!("what listens on {} doesn't know by which name others reach it", config.gateway.listen))
+    } else {
+        None
+    };
+    if let Some(why) = unreached.filter(|_| !callbacks.is_empty()) {
+        let text = format!("{} confirm by callback and {why}: say gateway.public_url", callbacks.join(", "));
         return Err(usage("CG400", text));
     }
     Ok(())

@@ -265,7 +265,8 @@ impl<'w> Batch<'w> {
         let file = &draft.file;
         if draft.before.as_ref().map(|b| b.state) != Some(file.state) {
             let took_ms = file.settled_at.map(|at| at.millis_since(file.arrival.received_at));
-            self.observe(Observed::FileState { file_id: file.id().clone(), state: file.state, took_ms });
+            let code = file.reason.as_ref().map(|failure| failure.code.clone());
+            self.observe(Observed::FileState { file_id: file.id().clone(), state: file.state, code, took_ms });
         }
         for (index, dispatch) in file.dispatches.iter().enumerate() {
             let before = draft.before.as_ref().and_then(|b| b.statuses.get(index).copied());

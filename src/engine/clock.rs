@@ -152,7 +152,7 @@ impl Worker {
             value: None,
             headers: vec![(MARK.to_owned(), mark.clone().into_bytes())],
         };
-        self.log.transact(vec![probe], &[(input, position)])?;
+        self.transact(vec![probe], &[(input, position)])?;
         self.clock.leapt = false;
         self.clock.asked = Some(Asked { mark, before, after: clock() });
         self.read_controls().map(drop)

@@ -22,6 +22,9 @@ pub(super) const ORIGIN_TIMESTAMP: &str = "consign-origin-timestamp";
 /// Longest explanation in a dead letter's header, in bytes: the whole must stay of a size that the log takes.
 const DETAIL_BYTES: usize = 1024;
 
+/// Longest key in a log line, in bytes: every legal one fits.
+const KEY_BYTES: usize = 300;
+
 /// Why an input goes to dead-letters: the value of its `consign-reason` header.
 pub mod reason {
     /// The bytes are no record of the topic's schema.
@@ -158,7 +161,7 @@ impl Batch<'_> {
         let digest = plan::manifest_digest(&manifest);
         if let Some(file) = self.file(home, &manifest.file_id) {
             if file.arrival.manifest_digest == digest {
-                self.observe(Observed::Duplicate { what: "manifest" });
+                self.observe(Observed::Duplicate { what: "manifest", file_id: manifest.file_id });
                 return Ok(());
             }
             let text = format!("{} was accepted with {}", manifest.file_id, file.arrival.manifest_digest);
@@ -186,7 +189,7 @@ impl Batch<'_> {
         }
         let home = record.at.partition;
         if self.file(home, id).is_some() {
-            self.observe(Observed::Duplicate { what: "intervention" });
+            self.observe(Observed::Duplicate { what: "intervention", file_id: id.clone() });
             return Ok(());
         }
         self.check_age(record)?;
@@ -295,7 +298,7 @@ impl Batch<'_> {
         };
         too_long::check_forwarded(&forwarded)?;
         self.push(forwarded);
-        self.observe(Observed::Forwarded { topic: record.at.topic.base_name() });
+        self.observe(Observed::Forwarded { from: record.at, offset: record.offset, file_id: id.clone() });
         Ok(false)
     }
 
@@ -322,6 +325,8 @@ impl Batch<'_> {
         let (letter, reason) = too_long::cut_to_fit(letter, reason);
         self.push(letter);
         let (from, offset) = (record.at, record.offset);
-        self.observe(Observed::DeadLetter { from, offset, reason, detail: detail.to_owned() });
+        let key = record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let key = prefix(&key, KEY_BYTES).to_owned();
+        self.observe(Observed::DeadLetter { from, offset, key, reason, detail: detail.to_owned() });
     }
 }

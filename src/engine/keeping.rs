@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::home::Kept;
 use crate::record::{Bytes, FileId, TargetName, Timestamp, Topic};
-use crate::store::{Changes, Covers, PartitionStore, Put, StoreError};
+use crate::store::{Changes, Covers, PartitionStore, Put, StoreError, Unusable};
 
 /// How long a change may wait to be written, in milliseconds.
 const WRITE_EVERY_MS: i64 = 2_000;
@@ -16,10 +16,10 @@ const WRITE_EVERY_MS: i64 = 2_000;
 const CHANGED_AT_MOST: usize = 4_096;
 
 /// Bodies in memory, in bytes, that are written at once.
-const BODIES_AT_MOST: usize = 16 * 1024 * 1024;
+pub(super) const BODIES_AT_MOST: usize = 16 * 1024 * 1024;
 
 /// How long a write may take before the disk counts as failed, in milliseconds.
-const WRITE_WITHIN_MS: i64 = 60_000;
+pub(super) const WRITE_WITHIN_MS: i64 = 60_000;
 
 /// How much the store may lag behind in time while nothing changes, in milliseconds.
 const AGE_EVERY_MS: i64 = 3_600_000;
@@ -51,11 +51,15 @@ pub(super) struct Keeping {
     settled_from: Timestamp,
     /// When the first file settled that isn't forgotten.
     first_settled: Option<Timestamp>,
+    /// Whether this worker's clock was right when it judged how old the store is.
+    is_proven: bool,
+    /// What the store knew when it was opened, if it did.
+    opened: Option<Covers>,
 }
 
 impl Keeping {
-    /// `covers` is what the files will stand for once the changes so far are noted.
-    pub fn new(store: PartitionStore, covers: Covers) -> Result<Self, StoreError> {
+    /// `covers` is what the files will stand for once the changes so far are noted; `opened` what the store knew before.
+    pub fn new(store: PartitionStore, covers: Covers, opened: Option<Covers>) -> Result<Self, StoreError> {
         let first_settled = store.first_settled(Timestamp(i64::MIN))?;
         Ok(Self {
             store,
@@ -67,7 +71,25 @@ impl Keeping {
             written_at: Timestamp(i64::MIN / 2),
             settled_from: Timestamp(i64::MIN),
             first_settled,
+            is_proven: false,
+            opened,
         })
+    }
+
+    /// The clock is right, and says `now`: judges how old the store was. Until then nothing is written.
+    pub fn prove(&mut self, now: Timestamp) -> Result<(), Unusable> {
+        if !self.is_proven {
+            self.opened.take().map_or(Ok(()), |opened| opened.judge_age(now))?;
+            self.is_proven = true;
+            // The restore may have begun by another clock than this.
+            self.covers.until = now;
+        }
+        Ok(())
+    }
+
+    /// Whether it may be written: see [`Keeping::prove`].
+    pub fn is_proven(&self) -> bool {
+        self.is_proven
     }
 
     // ── after a commit ────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,19 +192,21 @@ impl Keeping {
             }
             return Ok(());
         }
-        self.note_written();
-        Ok(())
+        self.note_written()
     }
 
-    fn note_written(&mut self) {
-        let Some((written, _)) = self.writing.take() else { return };
+    fn note_written(&mut self) -> Result<(), StoreError> {
+        let Some((written, _)) = self.writing.take() else { return Ok(()) };
         self.written.extend(written.changed);
-        if let Some(last) = written.forgotten.values().flatten().max() {
-            // Files are forgotten in the order of their settlement, but those that were still to be written; and some
-            // that settled at that very time may be left.
-            let left = earlier(written.first_settled, self.next.first_settled).unwrap_or(*last);
-            self.settled_from = self.settled_from.max((*last).min(left));
+        if written.forgotten.values().any(Option::is_some) {
+            // What was removed is passed once, and not by each look. A file that settled earlier than others that are
+            // forgotten may be left: it had changed since, or is still to be written.
+            let stored = self.store.first_settled(self.settled_from)?;
+            if let Some(first) = earlier(stored, self.next.first_settled) {
+                self.settled_from = self.settled_from.max(first);
+            }
         }
+        Ok(())
     }
 
     /// The files that were written since the last time.
@@ -212,22 +236,19 @@ impl Keeping {
         });
         self.store.apply(Changes {
             forgotten: next.forgotten.iter().map(|(id, at)| (id, *at)).collect(),
+            bodies: Vec::new(),
             put: put.collect(),
             covers: Some(self.covers.clone()),
         })?;
         self.writing = Some((next, now));
         self.written_at = now;
-        if !self.store.is_writing()? {
-            self.note_written();
-        }
-        Ok(())
+        if self.store.is_writing()? { Ok(()) } else { self.note_written() }
     }
 
     /// Waits a while for the write that is under way.
     pub fn finish(&mut self) -> Result<(), StoreError> {
         self.store.finish()?;
-        self.note_written();
-        Ok(())
+        self.note_written()
     }
 
     pub fn into_store(self) -> PartitionStore {
@@ -238,3 +259,6 @@ impl Keeping {
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     one.into_iter().chain(other).min()
 }
+
+#[cfg(test)]
+mod tests;

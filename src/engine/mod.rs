@@ -25,7 +25,7 @@ mod worker;
 
 pub(crate) use intake::origin_of;
 pub use intake::reason;
-pub use observed::Observed;
+pub use observed::{DUPLICATES, Observed};
 pub use worker::Worker;
 
 use crate::record::TopicNames;

@@ -1,8 +1,11 @@
 //! What a committed batch did, as data: the shell turns it into metrics and logs.
 
-use crate::log::TopicPartition;
+use crate::log::{AbortCause, TopicPartition};
 use crate::record::{Action, FileId, HeldBecause, Judgement, OutcomeKind, Reporter, State, Status, TargetName};
 use crate::store::Reason;
+
+/// Every word for an input that was counted and changed nothing.
+pub const DUPLICATES: [&str; 4] = ["manifest", "report", "intervention", "timer"];
 
 /// One thing that a committed transaction (or a restore) did.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +48,8 @@ pub enum Observed {
         file_id: FileId,
         /// The state.
         state: State,
+        /// The code of its failure, where validation failed.
+        code: Option<String>,
         /// From arrival to settlement, for a file that has just settled, in milliseconds.
         took_ms: Option<i64>,
     },
@@ -83,10 +88,14 @@ pub enum Observed {
         attempt: Option<i32>,
         /// What it said.
         kind: OutcomeKind,
+        /// A stable word for the cause of that, such as `http_503`; empty where it gives none.
+        outcome_code: String,
         /// Who said it.
         reporter: Reporter,
         /// What was made of it.
         judgement: Judgement,
+        /// Why it was judged so, where it wasn't applied: a code of docs/errors/judgements.md.
+        code: Option<&'static str>,
         /// From request to answer, in milliseconds.
         took_ms: Option<i64>,
     },
@@ -94,10 +103,16 @@ pub enum Observed {
     Intervention {
         /// The file.
         file_id: FileId,
+        /// The target, where it is about one dispatch.
+        target: Option<TargetName>,
         /// What was asked.
         action: Action,
+        /// Who asked.
+        actor: String,
         /// What was made of it.
         judgement: Judgement,
+        /// Why it was refused: a code of docs/errors/judgements.md.
+        code: Option<&'static str>,
     },
     /// A dispatch escalated.
     Escalated {
@@ -105,6 +120,13 @@ pub enum Observed {
         file_id: FileId,
         /// The target.
         target: TargetName,
+    },
+    /// The worker plans by this routing document from here on.
+    Routing {
+        /// Its digest.
+        digest: String,
+        /// Its targets.
+        targets: Vec<TargetName>,
     },
     /// The engine paused a target.
     Paused {
@@ -115,18 +137,24 @@ pub enum Observed {
     },
     /// A transaction didn't happen, or nobody knows whether it did.
     Aborted {
-        /// `aborted`, `away`, `undecided` or `fenced`.
-        cause: &'static str,
+        /// Why.
+        cause: AbortCause,
     },
     /// An input was counted and changed nothing.
     Duplicate {
-        /// `manifest`, `report`, `intervention` or `timer`.
+        /// One of [`DUPLICATES`].
         what: &'static str,
+        /// The file that it is about.
+        file_id: FileId,
     },
     /// An input was forwarded to its home partition.
     Forwarded {
-        /// The topic's name without its prefix.
-        topic: &'static str,
+        /// Where it was read.
+        from: TopicPartition,
+        /// Its offset there.
+        offset: i64,
+        /// The file that it is about.
+        file_id: FileId,
     },
     /// The worker's clock was measured against the broker's.
     ClockMeasured {
@@ -141,6 +169,8 @@ pub enum Observed {
         from: TopicPartition,
         /// Its offset there.
         offset: i64,
+        /// Its key as text, cut; the `file_id` of most.
+        key: String,
         /// The reason, as in the record's header.
         reason: &'static str,
         /// The cause in words.

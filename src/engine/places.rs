@@ -12,7 +12,7 @@ use super::worker::{Place, Worker};
 use super::{Unwell, forgets_after_ms};
 use crate::log::{AssignmentChange, Ends, Isolation, LogError, Position, TopicPartition};
 use crate::record::{FileId, Timestamp, Topic};
-use crate::store::{Busy, Identity, PartitionStore, Reason, Unusable};
+use crate::store::{Busy, Identity, PartitionStore, Reason, Stores, Unusable};
 
 /// How long another worker may take to let go of a store, in milliseconds.
 const STORE_BUSY_MS: i64 = 30_000;
@@ -46,9 +46,10 @@ impl Worker {
     pub(super) fn leave(&mut self, partition: i32, now: Timestamp) {
         self.stores_lost.remove(&partition);
         self.stores_busy.remove(&partition);
-        if let Some(Place::Running(mut home)) = self.places.remove(&partition)
-            && let Err(error) = home.close(now)
-        {
+        let Some(Place::Running(mut home)) = self.places.remove(&partition) else { return };
+        if !home.keeping.is_proven() {
+            home.into_store().abandon();
+        } else if let Err(error) = home.close(now) {
             // What isn't written is read from the log again, by whoever owns the partition next.
             let (reason, text) = (error.reason, error.text);
             (self.observe)(&Observed::StoreFailed { partition, reason, text });
@@ -163,9 +164,18 @@ impl Worker {
         }
         let codec = Arc::clone(&self.codec);
         let (mut at_goal, mut lost) = (Vec::new(), Vec::new());
+        // One that has nothing to read must not keep the others from theirs.
+        let mut restoring = self.places.values().filter(|place| matches!(place, Place::Restoring(_)));
+        let is_alone = restoring.next().is_some() && restoring.next().is_none();
+        let may_wait = is_alone || self.restored_lately == 0;
+        self.restored_lately = 0;
         for (partition, place) in &mut self.places {
             let Place::Restoring(restore) = place else { continue };
-            match restore.step(&codec, self.options.max_batch, wait) {
+            let (read, wait) =
+                (restore.records, if may_wait && self.restored_lately == 0 { wait } else { Duration::ZERO });
+            let stepped = restore.step(&codec, self.options.max_batch, wait, now);
+            self.restored_lately += restore.records - read;
+            match stepped {
                 Ok(false) => {}
                 Ok(true) => at_goal.push(*partition),
                 Err(RestoreError::Refused(code, text)) => *place = Place::Refused(code, text),
@@ -212,20 +222,19 @@ impl Worker {
             founded_at: self.controls.founded_at().expect("nothing is restored before `controls` is read"),
             partition,
         };
-        let unusable = self.stores_lost.get(&partition).cloned();
-        let opened = match unusable {
+        let opened = match self.stores_lost.get(&partition).cloned() {
             Some(unusable) => self.options.stores.begin_anew(&identity, unusable),
-            None => match self.options.stores.open(&identity, now) {
-                Ok(opened) => opened,
-                Err(Busy) => {
-                    let since = *self.stores_busy.entry(partition).or_insert(now);
-                    if now.millis_since(since) < STORE_BUSY_MS {
-                        return Err(RestoreError::Wait(format!("another worker has the store of {partition} open")));
-                    }
-                    let text = "another process has it open";
-                    self.options.stores.begin_anew(&identity, Unusable::new(Reason::Failed, text))
+            None => self.options.stores.open(&identity, now),
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(Busy) => {
+                let since = *self.stores_busy.entry(partition).or_insert(now);
+                if now.millis_since(since) < STORE_BUSY_MS {
+                    return Err(RestoreError::Wait(format!("the store of {partition} is open elsewhere")));
                 }
-            },
+                Stores::in_memory(&identity, Unusable::new(Reason::Failed, "it is open elsewhere and stays so"))
+            }
         };
         self.stores_busy.remove(&partition);
         // A disk that fails is left alone until the partition is assigned anew.
@@ -236,6 +245,21 @@ impl Worker {
         Ok(opened.store)
     }
 
+    /// Judges how old the stores are that were opened before this clock was known to be right; true if one can't be used.
+    pub(super) fn judge_ages(&mut self, now: Timestamp) -> bool {
+        let mut lost = Vec::new();
+        for (partition, place) in &mut self.places {
+            if let Place::Running(home) = place
+                && let Err(unusable) = home.keeping.prove(now)
+            {
+                lost.push((*partition, unusable));
+            }
+        }
+        let is_any = !lost.is_empty();
+        lost.into_iter().for_each(|(partition, unusable)| self.lose_store(partition, unusable));
+        is_any
+    }
+
     /// Leaves the store of a partition, whose work begins again without it.
     pub(super) fn lose_store(&mut self, partition: i32, unusable: Unusable) {
         if let Some(Place::Running(home)) = self.places.insert(partition, Place::Assigned) {
@@ -244,6 +268,7 @@ impl Worker {
         let inputs = Topic::HOME_INPUTS.map(|topic| TopicPartition { topic, partition });
         for tp in &inputs {
             self.positions.remove(tp);
+            self.stalled.remove(tp);
         }
         if let Err(error) = self.log.pause(&inputs) {
             // Then they are delivered for nothing until the restore has ended.
@@ -276,11 +301,11 @@ impl Worker {
 
     /// The home as its store and the log have it, with a permit for every open attempt.
     fn home_of(&self, restored: Restored) -> Result<Home, RestoreError> {
-        let Restored { store, covers, changed, forgotten, leftovers } = restored;
+        let Restored { store, opened, covers, changed, forgotten, leftovers } = restored;
         let newer: BTreeSet<FileId> =
             changed.iter().map(|(file, ..)| file.id()).chain(forgotten.iter().map(|(id, _)| id)).cloned().collect();
         let budget = self.budget_of_a_home();
-        let mut home = Home::new(forgets_after_ms(self.options.retention_ms), Keeping::new(store, covers)?);
+        let mut home = Home::new(forgets_after_ms(self.options.retention_ms), Keeping::new(store, covers, opened)?);
         home.take_in_stored(&newer, budget, &|target| self.capacity.acquire_over(target))?;
         home.take_in_leftovers(leftovers);
         for (id, settled_at) in forgotten {

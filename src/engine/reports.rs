@@ -19,6 +19,9 @@ const SENTENCE_BYTES: usize = 4 * 1024;
 /// A word in the history is cut to this many bytes: a code, a reference, a digest.
 const WORD_BYTES: usize = 256;
 
+/// How far a clock that isn't measured is trusted not to be ahead, in milliseconds.
+const UNMEASURED_MS: i64 = 600_000;
+
 impl Batch<'_> {
     /// Re-homes one ack: its token is checked and it becomes a report in its file's home partition.
     pub(super) fn ack(&mut self, record: &Record) -> Result<(), Unfit> {
@@ -57,7 +60,8 @@ impl Batch<'_> {
         outcome.ack_token = None;
         let (home, id) = (record.at.partition, outcome.file_id.clone());
         let target = (!of_file).then(|| outcome.target.clone());
-        let index = self.dispatch_of(home, &id, target.as_ref())?;
+        let said_at = outcome.origin.as_ref().map_or(record.timestamp, |o| o.timestamp.min(record.timestamp));
+        let index = self.dispatch_of(home, &id, target.as_ref(), said_at)?;
         if outcome.kind == OutcomeKind::Timer {
             return self.timer_read_back(record, outcome, index);
         }
@@ -65,15 +69,27 @@ impl Batch<'_> {
         let (cause, now) = (self.cause_of(record), self.now);
         let file = &mut self.draft(home, &id).expect("just found").file;
         let judged = file.report(index, &outcome, now, &cause);
-        let (attempt, kind, reporter, at_target) =
-            (outcome.attempt, outcome.kind, outcome.reporter, outcome.target.clone());
+        let at_target = outcome.target.clone();
+        let (attempt, kind, outcome_code, reporter) =
+            (outcome.attempt, outcome.kind, outcome.code.clone(), outcome.reporter);
         let took_ms = outcome.evidence.as_ref().and_then(|e| e.took_ms);
         let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.outcome = Some(outcome)) else {
-            self.observe(Observed::Duplicate { what: "report" });
+            self.observe(Observed::Duplicate { what: "report", file_id: id });
             return Ok(());
         };
-        let (file_id, target, judgement) = (id.clone(), at_target, recorded.judgement);
-        self.observe(Observed::Report { file_id, target, attempt, kind, reporter, judgement, took_ms });
+        let (file_id, judgement, code) = (id.clone(), recorded.judgement, recorded.code);
+        let target = at_target;
+        self.observe(Observed::Report {
+            file_id,
+            target,
+            attempt,
+            kind,
+            outcome_code,
+            reporter,
+            judgement,
+            code,
+            took_ms,
+        });
         self.follow_up(home, &id, recorded.effects);
         Ok(())
     }
@@ -88,7 +104,7 @@ impl Batch<'_> {
         let judged = file.timer(index, &timer, now, &cause);
         let target = index.map(|_| outcome.target.clone());
         if self.keep(&id, cause, target.clone(), judged, |event| event.outcome = Some(outcome)).is_none() {
-            self.observe(Observed::Duplicate { what: "timer" });
+            self.observe(Observed::Duplicate { what: "timer", file_id: id });
         } else if let (Some(target), Some(_)) = (target, timer.escalation) {
             self.observe(Observed::Escalated { file_id: id, target });
         }
@@ -111,26 +127,41 @@ impl Batch<'_> {
         }
         bound_intervention(&mut asked)?;
         let (home, id) = (record.at.partition, asked.file_id.clone());
-        let index = self.dispatch_of(home, &id, asked.target.as_ref())?;
+        let index = self.dispatch_of(home, &id, asked.target.as_ref(), record.timestamp)?;
         let (cause, now) = (self.cause_of(record), self.now);
         let file = &mut self.draft(home, &id).expect("just found").file;
         let judged = file.intervene(index, &asked, now, &cause);
-        let (target, action) = (asked.target.clone(), asked.action);
-        let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.intervention = Some(asked)) else {
-            self.observe(Observed::Duplicate { what: "intervention" });
+        let (target, action, actor) = (asked.target.clone(), asked.action, asked.actor.clone());
+        let Some(recorded) = self.keep(&id, cause, target.clone(), judged, |event| event.intervention = Some(asked))
+        else {
+            self.observe(Observed::Duplicate { what: "intervention", file_id: id });
             return Ok(());
         };
-        self.observe(Observed::Intervention { file_id: id.clone(), action, judgement: recorded.judgement });
+        let (judgement, code) = (recorded.judgement, recorded.code);
+        self.observe(Observed::Intervention { file_id: id.clone(), target, action, actor, judgement, code });
         self.follow_up(home, &id, recorded.effects);
         Ok(())
     }
 
-    /// The dispatch that a report or an intervention is about; `None` where it is about the file.
-    fn dispatch_of(&self, home: i32, id: &FileId, target: Option<&TargetName>) -> Result<Option<usize>, Unfit> {
+    /// The dispatch that a report or an intervention of this time is about; `None` where it is about the file.
+    fn dispatch_of(
+        &self,
+        home: i32,
+        id: &FileId,
+        target: Option<&TargetName>,
+        said_at: Timestamp,
+    ) -> Result<Option<usize>, Unfit> {
         let file = self.file(home, id).filter(|_| self.home(home).tombstoned(id).is_none());
         let Some(file) = file else {
             return Err(Unfit::Dead(reason::UNKNOWN_FILE, format!("no file `{id}` is known")));
         };
+        // What is read again after lost offsets may be about a file that had the id before and is forgotten.
+        let clocks_differ_ms = self.worker.options.max_clock_skew_ms.map_or(UNMEASURED_MS, |max| 2 * max);
+        let received_at = file.arrival.received_at;
+        if received_at.millis_since(said_at) > clocks_differ_ms {
+            let text = format!("it was said at {said_at}, and the `{id}` that is known came at {received_at}");
+            return Err(Unfit::Dead(reason::UNKNOWN_FILE, text));
+        }
         let Some(target) = target else { return Ok(None) };
         match file.index_of(target) {
             Some(index) => Ok(Some(index)),

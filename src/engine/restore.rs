@@ -1,7 +1,7 @@
 //! A home partition from its compacted topics: what its store doesn't know yet is read to the end, then folded.
 //!
-//! Without a usable store everything is read. Then a file that has settled is folded as soon as its records are together,
-//! and goes to the store, so that memory holds little more than what is open.
+//! A file that has settled is folded as soon as its records are together, and goes to the store; so do bodies, once there are
+//! many. What memory holds is little more than what is open.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::forgetting::keys_of;
+use super::keeping::{BODIES_AT_MOST, WRITE_WITHIN_MS};
 use crate::lifecycle::{File, Folded, fold, fold_on};
 use crate::log::{LogError, Position, Reader, Record};
 use crate::record::{
@@ -37,8 +38,14 @@ pub(super) struct Restore {
     /// Whether the store knew where to begin.
     resumes: bool,
     by_file: BTreeMap<String, Records>,
-    /// Folded while the store is rebuilt, and still to be written.
-    settled: Vec<(File, i64)>,
+    /// Folded and still to be written, with the number of the newest history record.
+    settled: BTreeMap<FileId, (File, i64)>,
+    /// Roughly what the bodies take that were read and are in memory.
+    body_bytes: usize,
+    /// What the store knew when it was opened, if it did.
+    opened: Option<Covers>,
+    /// When the write began that is under way.
+    writing_since: Option<Timestamp>,
     /// A record that couldn't be decoded because the registry is away, and those after it.
     pending: Vec<Record>,
 }
@@ -52,9 +59,8 @@ struct Records {
     plan: BTreeMap<String, Arc<PlannedDispatch>>,
     bodies: BTreeMap<TargetName, Bytes>,
     state: Option<FileState>,
-    /// Something of it was tombstoned.
-    has_tombstones: bool,
-    /// Its arrival was: what the store has of it is gone.
+    /// Its arrival was tombstoned: what the store has under this id is gone. Tombstones on the other topics say nothing:
+    /// they may be those of an earlier file of this id.
     was_forgotten: bool,
     /// The highest history record that was. It is the last of a file's records to go.
     forgotten_seq: i64,
@@ -63,6 +69,8 @@ struct Records {
 /// A home partition, up to date.
 pub(super) struct Restored {
     pub store: PartitionStore,
+    /// What the store knew when it was opened, if it did.
+    pub opened: Option<Covers>,
     pub covers: Covers,
     /// Files that the store doesn't have, or has as they were: with the number of the newest history record, and bodies.
     pub changed: Vec<(File, i64, BTreeMap<TargetName, Bytes>)>,
@@ -115,48 +123,62 @@ impl Restore {
             begun_at,
             reader,
             resumes: store.covers().is_some(),
+            opened: store.covers().cloned(),
             store,
             default_deadline_ms,
             covers: Covers { positions: goal, until: begun_at },
             by_file: BTreeMap::new(),
-            settled: Vec::new(),
+            settled: BTreeMap::new(),
+            body_bytes: 0,
+            writing_since: None,
             pending: Vec::new(),
         }
     }
 
-    /// Reads on, waiting for records at most so long; true once everything up to the goal is there.
-    pub fn step(&mut self, codec: &Codec, max: usize, wait: Duration) -> Result<bool, RestoreError> {
-        let is_writing = self.store.is_writing()?;
-        if !is_writing && self.settled.len() >= SETTLED_AT_ONCE {
-            self.write_settled()?;
+    /// Reads on, waiting for records or the store at most so long; true once everything up to the goal is there.
+    pub fn step(&mut self, codec: &Codec, max: usize, wait: Duration, now: Timestamp) -> Result<bool, RestoreError> {
+        let must_wait = self.settled.len() >= SETTLED_AT_MOST || self.reader.at_goal();
+        let is_writing = self.is_writing(if must_wait { wait } else { Duration::ZERO }, now)?;
+        if !is_writing && (self.settled.len() >= SETTLED_AT_ONCE || self.body_bytes >= BODIES_AT_MOST) {
+            self.write_settled(now)?;
         }
         if is_writing && self.settled.len() >= SETTLED_AT_MOST {
             return Ok(false);
         }
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && !self.reader.at_goal() {
             self.pending = self.reader.poll(max, wait)?;
             self.pending.reverse();
         }
         while let Some(record) = self.pending.last() {
             let place = || format!("{} at offset {}", record.at, record.offset);
-            let id = unbroken(place, || take_in(&mut self.by_file, codec, record))?;
+            let taken = unbroken(place, || take_in(&mut self.by_file, codec, record))?;
             self.pending.pop();
             self.records += 1;
-            if !self.resumes {
-                self.fold_if_settled(&id);
+            self.body_bytes += taken.body_bytes;
+            if let Some(id) = taken.whole {
+                self.fold_settled(&id)?;
             }
         }
-        if !self.reader.at_goal() {
-            return Ok(false);
-        }
-        if self.store.is_writing()? {
+        if !self.reader.at_goal() || self.is_writing(Duration::ZERO, now)? {
             return Ok(false);
         }
         if !self.settled.is_empty() {
-            self.write_settled()?;
+            self.write_settled(now)?;
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// Whether a write is under way, having waited for it so long. One that doesn't come to its end is the disk's failure.
+    fn is_writing(&mut self, wait: Duration, now: Timestamp) -> Result<bool, StoreError> {
+        let is_writing = self.store.wait(wait)?;
+        let since = *self.writing_since.get_or_insert(now);
+        if !is_writing {
+            self.writing_since = None;
+        } else if now.millis_since(since) > WRITE_WITHIN_MS {
+            return Err(StoreError::failed("a write doesn't come to its end"));
+        }
+        Ok(is_writing)
     }
 
     /// Records read and records to the goal.
@@ -166,16 +188,19 @@ impl Restore {
 
     /// Folds every file that isn't in the store as it is on the log.
     pub fn finish(self) -> Result<Restored, RestoreError> {
-        let Self { store, covers, by_file, default_deadline_ms, .. } = self;
+        let Self { store, opened, covers, by_file, default_deadline_ms, resumes, .. } = self;
         let (mut changed, mut forgotten, mut leftovers) = (Vec::new(), Vec::new(), Vec::new());
         for (id, records) in by_file {
             let mut stored = store.file(&FileId::trusted(&id))?;
-            if let Some(gone) = stored.take_if(|_| records.was_forgotten) {
+            if let Some(gone) = stored.take_if(|stored| records.replace(&stored.file)) {
                 if !records.is_whole_gone(gone.history_seq) {
                     let seq = gone.history_seq.max(records.forgotten_seq).max(records.history_seq());
                     leftovers.extend(keys_of(&gone.file, seq));
                 }
                 forgotten.push((FileId::trusted(&id), gone.file.settled_at));
+            } else if records.was_forgotten && records.is_empty() {
+                // Its bodies may have been written before its tombstones were read.
+                forgotten.push((FileId::trusted(&id), None));
             }
             if records.is_empty() {
                 continue;
@@ -183,28 +208,74 @@ impl Restore {
             if stored.is_none() && records.is_no_file() {
                 leftovers.extend(records.keys(&id));
             } else {
-                changed.push(unbroken(|| id.clone(), || records.fold(&id, stored, default_deadline_ms))?);
+                let fold = || records.fold(&id, stored, default_deadline_ms);
+                changed.push(unbroken(|| id.clone(), || fold().map_err(|e| e.refusal(resumes)))?);
             }
         }
-        Ok(Restored { store, covers, changed, forgotten, leftovers })
+        Ok(Restored { store, opened, covers, changed, forgotten, leftovers })
     }
 
-    /// Folds a file that has settled, once its records are together. If they don't fit yet, the rest is still to come.
-    fn fold_if_settled(&mut self, id: &str) {
-        if !self.by_file.get(id).is_some_and(Records::is_whole) {
-            return;
-        }
-        let Some(records) = self.by_file.remove(id) else { return };
-        match records.fold_whole(self.default_deadline_ms) {
-            Ok(folded) => self.settled.push(folded),
+    /// Folds a file that has settled and whose records are together. If they don't fit, the rest is still to come.
+    fn fold_settled(&mut self, id: &str) -> Result<(), RestoreError> {
+        let Some(records) = self.by_file.remove(id) else { return Ok(()) };
+        let (default_deadline_ms, body_bytes) = (self.default_deadline_ms, records.body_bytes());
+        match unbroken(|| id.to_owned(), || Ok(records.fold_whole(default_deadline_ms)))? {
+            Ok((file, history_seq)) => {
+                self.body_bytes = self.body_bytes.saturating_sub(body_bytes);
+                self.settled.insert(file.id().clone(), (file, history_seq));
+            }
             Err(records) => drop(self.by_file.insert(id.to_owned(), *records)),
         }
+        Ok(())
     }
 
-    fn write_settled(&mut self) -> Result<(), StoreError> {
+    /// Writes what has settled, where the store has an earlier file of the same id in its place; and bodies, if there are
+    /// many. The store still says that it knows what it knew: what it has beyond that is read again if this ends here.
+    fn write_settled(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let settled = std::mem::take(&mut self.settled);
-        let put = settled.iter().map(|(file, history_seq)| Put { file, history_seq: *history_seq, bodies: Vec::new() });
-        self.store.apply(Changes { put: put.collect(), ..Changes::default() })
+        let mut replaced = Vec::new();
+        for id in settled.keys() {
+            if let Some(earlier) = self.store.settled_file(id)? {
+                replaced.push((id, earlier.file.settled_at));
+            }
+        }
+        let mut bodies = Vec::new();
+        if self.body_bytes >= BODIES_AT_MOST {
+            self.body_bytes = 0;
+            // Where a file was forgotten, what the store has under its id is removed later.
+            for (id, records) in self.by_file.iter_mut().filter(|(_, records)| !records.was_forgotten) {
+                let of_file = std::mem::take(&mut records.bodies).into_iter();
+                bodies.extend(of_file.map(|(target, body)| (FileId::trusted(id), target, body)));
+            }
+        }
+        let put = settled.values().map(|(file, seq)| Put { file, history_seq: *seq, bodies: Vec::new() }).collect();
+        self.store.apply(Changes { forgotten: replaced, bodies, put, covers: self.opened.clone() })?;
+        self.writing_since = Some(now);
+        Ok(())
+    }
+}
+
+/// What taking in a record did.
+struct Taken {
+    /// The file, if it has settled and as many records are there as it has.
+    whole: Option<String>,
+    /// What the body takes that came with it.
+    body_bytes: usize,
+}
+
+/// Why the records of a file don't give it: a store that doesn't fit may be to blame, but not one that was made of these
+/// very records.
+struct Contradiction(String);
+
+impl Contradiction {
+    fn refusal(self, resumes: bool) -> RestoreError {
+        let Self(text) = self;
+        if resumes {
+            let text = format!("CG205: {text}");
+            RestoreError::Store(crate::store::Unusable::new(crate::store::Reason::ContradictsLog, text))
+        } else {
+            RestoreError::Refused("CG205", text)
+        }
     }
 }
 
@@ -216,8 +287,8 @@ fn unbroken<T>(place: impl Fn() -> String, work: impl FnOnce() -> Result<T, Rest
     })
 }
 
-/// Takes in a record; gives the file that it is about.
-fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Record) -> Result<String, RestoreError> {
+/// Takes in a record.
+fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Record) -> Result<Taken, RestoreError> {
     let unreadable = |text: String| {
         let place = format!("{} at offset {}", record.at, record.offset);
         RestoreError::Refused("CG204", format!("{place}: {text}"))
@@ -236,7 +307,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
     let mut parts = key.splitn(3, '/').skip(1);
     let (second, third) = (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default());
     let value = record.value.as_deref();
-    records.has_tombstones |= value.is_none();
+    let mut body_bytes = 0;
     match record.at.topic {
         Topic::Arrivals => {
             records.was_forgotten |= value.is_none();
@@ -248,6 +319,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
             Some(value) => {
                 let mut planned: PlannedDispatch = codec.decode(value).map_err(decoding)?;
                 if let Some(body) = planned.request.body.as_mut().map(std::mem::take) {
+                    body_bytes = body.0.len();
                     records.bodies.insert(planned.target.clone(), body);
                 }
                 records.plan.insert(second, Arc::new(planned));
@@ -282,7 +354,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
         }
         other => unreachable!("{} is not restored from", other.base_name()),
     }
-    Ok(id.to_owned())
+    Ok(Taken { whole: records.is_whole().then(|| id.to_owned()), body_bytes })
 }
 
 impl Records {
@@ -313,6 +385,10 @@ impl Records {
         plans.chain(attempts).chain(history)
     }
 
+    fn body_bytes(&self) -> usize {
+        self.bodies.values().map(|body| body.0.len()).sum()
+    }
+
     /// Whether it has settled and as many events are there as its file-state counts.
     fn is_whole(&self) -> bool {
         let Some(state) = self.state.as_ref().filter(|s| matches!(s.state, State::Completed | State::Failed)) else {
@@ -320,7 +396,16 @@ impl Records {
         };
         let events: usize = self.folded.history.values().map(|h| h.events.len()).sum();
         let known = usize::from(!self.plan.is_empty()) + self.attempts.len() + events;
-        !self.has_tombstones && self.folded.arrival.is_some() && i64::try_from(1 + known).ok() == Some(state.version)
+        self.folded.arrival.is_some() && i64::try_from(1 + known).ok() == Some(state.version)
+    }
+
+    /// Whether these say that a file that the store has is gone: forgotten, or another has its id.
+    fn replace(&self, stored: &File) -> bool {
+        let arrival = self.folded.arrival.as_deref();
+        let is_another = |arrival: &Arrival| {
+            (&arrival.cause, arrival.received_at) != (&stored.arrival.cause, stored.arrival.received_at)
+        };
+        self.was_forgotten || arrival.is_some_and(is_another)
     }
 
     /// Folds a settled file whose records may be of two files that had its id, one after the other.
@@ -348,17 +433,9 @@ impl Records {
         id: &str,
         stored: Option<crate::store::Kept>,
         default_deadline_ms: i64,
-    ) -> Result<(File, i64, BTreeMap<TargetName, Bytes>), RestoreError> {
+    ) -> Result<(File, i64, BTreeMap<TargetName, Bytes>), Contradiction> {
         self.sort();
         let is_stored = stored.is_some();
-        let refused = |text: String| {
-            if is_stored {
-                let text = format!("CG205: {text}");
-                RestoreError::Store(crate::store::Unusable::new(crate::store::Reason::ContradictsLog, text))
-            } else {
-                RestoreError::Refused("CG205", text)
-            }
-        };
         let (file, history_seq) = match stored {
             Some(stored) => {
                 let history_seq = self.history_seq().max(stored.history_seq);
@@ -366,17 +443,17 @@ impl Records {
             }
             None => (fold(&self.folded, default_deadline_ms), self.history_seq()),
         };
-        let file = file.map_err(|e| refused(format!("{id}: {e}")))?;
+        let file = file.map_err(|e| Contradiction(format!("{id}: {e}")))?;
         let Some(state) = self.state else {
             // After a file has settled, its file-state isn't written any more.
             if is_stored && file.is_terminal() {
                 return Ok((file, history_seq, BTreeMap::new()));
             }
-            return Err(refused(format!("{id}: there is no file-state")));
+            return Err(Contradiction(format!("{id}: there is no file-state")));
         };
         let newest = if file.is_terminal() { state.version <= file.version } else { state.version == file.version };
-        if state.state != file.state || !newest {
-            return Err(refused(format!(
+        if state.state != file.state || !newest || state.received_at != file.arrival.received_at {
+            return Err(Contradiction(format!(
                 "{id}: file-state says {} at version {}, its records say {} at {}",
                 state.state, state.version, file.state, file.version
             )));

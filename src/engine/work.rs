@@ -11,7 +11,7 @@ use super::intake::Unfit;
 use super::observed::Observed;
 use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Stalled, Worker};
 use super::{Stop, Unwell};
-use crate::log::{Append, LogError, Position, Record, TopicPartition};
+use crate::log::{AbortCause, Append, LogError, Position, Record, TopicPartition};
 use crate::record::{Bytes, Control, FileId, TargetName, Timestamp, Topic};
 use crate::store::StoreError;
 use crate::transport::Dispatch;
@@ -62,17 +62,20 @@ impl Worker {
     /// Folds records and what is due, commits, acts.
     pub(super) fn work(&mut self, records: &[Record], now: Timestamp) -> Result<(), LogError> {
         self.more_is_due = false;
+        if let Some(all) = self.controls.home_partitions() {
+            self.capacity.share(self.running().len(), usize::try_from(all).unwrap_or(0));
+        }
         self.commit_first_positions()?;
         self.advance_gate(now)?;
         let mut current = None;
         let decided = catch_unwind(AssertUnwindSafe(|| self.decide(records, now, &mut current)));
         let Ok(mut decided) = decided else {
             self.count_failure(current, now);
-            return Err(LogError::Aborted("an invariant broke while a record was folded".into()));
+            return Err(self.abort(AbortCause::Invariant, "an invariant broke while a record was folded"));
         };
         if let Some(failed) = decided.store_failed.take() {
             self.stores_failed(vec![failed]);
-            return Err(LogError::Aborted("a store failed while a batch was decided".into()));
+            return Err(self.abort(AbortCause::Store, "a store failed while a batch was decided"));
         }
         self.add_positions(&mut decided, records, now)?;
         if !decided.appends.is_empty() || !decided.positions.is_empty() {
@@ -80,11 +83,26 @@ impl Worker {
             assert!(!positions.is_empty(), "every transaction commits the position of an owned partition");
             let appends = std::mem::take(&mut decided.appends);
             let records = appends.len();
-            let next = self.log.transact(appends, &positions)?;
+            let next = self.transact(appends, &positions)?;
             self.note_committed(&next, now);
             (self.observe)(&Observed::Committed { records });
         }
         self.act(decided, now)
+    }
+
+    /// One transaction on the log; one that doesn't happen is counted by its cause.
+    pub(super) fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
+        let done = self.log.transact(appends, positions);
+        if let Some(cause) = done.as_ref().err().and_then(LogError::abort_cause) {
+            (self.observe)(&Observed::Aborted { cause });
+        }
+        done
+    }
+
+    /// What was decided is dropped before the log hears of it.
+    fn abort(&mut self, cause: AbortCause, text: &str) -> LogError {
+        (self.observe)(&Observed::Aborted { cause });
+        LogError::aborted(cause, text)
     }
 
     fn decide(&self, records: &[Record], now: Timestamp, current: &mut Option<Deciding>) -> Decided {
@@ -175,7 +193,7 @@ impl Worker {
         let first: Vec<Position> =
             self.uncommitted.iter().filter_map(|tp| Some((*tp, *self.positions.get(tp)?))).collect();
         if !first.is_empty() {
-            self.log.transact(Vec::new(), &first)?;
+            self.transact(Vec::new(), &first)?;
             self.uncommitted.retain(|tp| !first.iter().any(|(committed, _)| committed == tp));
             (self.observe)(&Observed::Committed { records: 0 });
         }
@@ -337,18 +355,11 @@ impl Worker {
         self.unwell.push(Unwell::new("CG214", error.to_string()));
         match error {
             LogError::Away(_) | LogError::Aborted(_) => {
-                (self.observe)(&Observed::Aborted {
-                    cause: if matches!(error, LogError::Aborted(_)) { "aborted" } else { "away" },
-                });
                 self.rewind = true;
                 Ok(())
             }
-            LogError::Undecided(_) => {
-                (self.observe)(&Observed::Aborted { cause: "undecided" });
-                self.begin_anew()
-            }
+            LogError::Undecided(_) => self.begin_anew(),
             LogError::ProducerFenced(text) => {
-                (self.observe)(&Observed::Aborted { cause: "fenced" });
                 if self.fenced_at.is_some_and(|at| now.millis_since(at) < FENCED_TWICE_MS) {
                     return Err(Stop::ProducerFenced { identity, text });
                 }

@@ -95,6 +95,8 @@ pub struct Worker {
     pub(super) more_is_due: bool,
     /// Stores that can't be used, until their partitions begin without them.
     pub(super) stores_lost: BTreeMap<i32, Unusable>,
+    /// Records that the last step of the restores brought.
+    pub(super) restored_lately: u64,
     /// Stores that another worker has open, since when.
     pub(super) stores_busy: BTreeMap<i32, Timestamp>,
     /// Reads of committed offsets at the beginning of inputs that gave no answer, one after the other.
@@ -146,6 +148,7 @@ impl Worker {
             turns: 0,
             more_is_due: false,
             stores_lost: BTreeMap::new(),
+            restored_lately: 0,
             stores_busy: BTreeMap::new(),
             unanswered: 0,
             unwell: Vec::new(),
@@ -336,9 +339,13 @@ impl Worker {
             return;
         };
         self.routing_refused = None;
-        for target in loaded.document.targets() {
+        let targets = loaded.document.targets();
+        for target in &targets {
             self.capacity.limit(&target.name, target.concurrency);
         }
+        let digest = active.routing_digest.clone();
+        let targets = targets.into_iter().map(|target| target.name).collect();
+        (self.observe)(&Observed::Routing { digest, targets });
         self.routing = Some(Arc::new(loaded.document));
     }
 

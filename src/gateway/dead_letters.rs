@@ -109,12 +109,14 @@ pub(super) async fn show(
     Path(place): Path<(String, String)>,
 ) -> Result<Json<DeadLetterAnswer>, Problem> {
     let letter = letter(&app, &place).await?;
-    let headers = letter.record.headers.iter().map(|(name, value)| (name.clone(), lossy(value))).collect();
+    let headers = letter.record.headers.iter();
+    let headers = headers.map(|(name, value)| (name.clone(), lossy(&without_tokens(value)))).collect();
+    let value = letter.record.value.as_deref().map(without_tokens);
     Ok(Json(DeadLetterAnswer {
         dead_letter: summary(&letter),
         headers,
-        value_base64: letter.record.value.as_ref().map(|v| STANDARD.encode(v)),
-        value_text: letter.record.value.and_then(|v| String::from_utf8(v).ok()),
+        value_base64: value.as_ref().map(|v| STANDARD.encode(v)),
+        value_text: value.and_then(|v| String::from_utf8(v).ok()),
     }))
 }
 
@@ -219,4 +221,40 @@ fn summary(letter: &DeadLetter) -> DeadLetterSummary {
 
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Characters of an ack token after its key's id and the dot: 32 bytes in the URL's alphabet of base64.
+const TAG: usize = 43;
+
+/// The bytes with an `x` for each character of what may be an ack token, by which a viewer could report for a target. As many
+/// bytes stay, so that what is framed by lengths can still be read.
+fn without_tokens(bytes: &[u8]) -> Vec<u8> {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+    let mut shown = bytes.to_vec();
+    for at in 1..bytes.len() {
+        let tag = at + 1..at + 1 + TAG;
+        let is_tag = bytes.get(tag.clone()).is_some_and(|tag| tag.iter().all(is_letter));
+        if bytes[at] == b'.' && is_letter(&bytes[at - 1]) && is_tag {
+            shown[tag].fill(b'x');
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_hidden_in_text_and_between_lengths() {
+        let token = "k1.HtiL57ed6yq7o54xq66Jq4zj4q5bSXhodx-X1-I1Gew";
+        let hidden = format!("k1.{}", "x".repeat(TAG));
+        for (before, after) in [("{\"ack_token\":\"", "\"}"), ("\u{5c}", "a\u{2}"), ("", "")] {
+            let shown = without_tokens(format!("{before}{token}{after}").as_bytes());
+            assert_eq!(String::from_utf8(shown).unwrap(), format!("{before}{hidden}{after}"));
+        }
+        for harmless in ["", ".", "a.b", "https://billing.example/v1", "1.5"] {
+            assert_eq!(without_tokens(harmless.as_bytes()), harmless.as_bytes());
+        }
+    }
 }

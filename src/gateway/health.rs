@@ -29,9 +29,12 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn readyz(State(app): State<App>) -> impl IntoResponse {
-    let readiness = readiness(&app);
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadyAnswer { ready: readiness.ready, reasons: readiness.reasons }))
+    let Readiness { ready, reasons } = readiness(&app);
+    (status_of(ready), Json(ReadyAnswer { ready, reasons }))
+}
+
+pub(super) fn status_of(ready: bool) -> StatusCode {
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 /// Whether the workers, the registry and the view are at their work.

@@ -15,6 +15,7 @@ use super::extract::{self, Body, Params, Wait};
 use super::problem::{Code, Problem};
 use super::{App, now};
 use crate::log::Append;
+use crate::metrics::is_terminal;
 use crate::record::{
     Action, FileId, FileState, HistoryEvent, Intervention, Judgement, TargetName, Topic, dispatch_key, file_key,
     home_partition,
@@ -22,9 +23,10 @@ use crate::record::{
 
 /// How long the judgement is waited for where the request doesn't say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
-/// The history is read again after this long even if nothing of the file changed: a refusal may change nothing that
-/// the view sees.
+/// The longest pause before the history is read again for a judgement that changed nothing of the file's state.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The first such pause; each is twice the one before.
+const LOOK_FIRST: Duration = Duration::from_millis(50);
 /// Longest `intervention_id`, in bytes.
 const MAX_ID: usize = 128;
 
@@ -179,9 +181,11 @@ async fn judgement(
     mut version: i64,
     until: Instant,
 ) -> Result<Option<HistoryEvent>, Problem> {
+    let mut pause = LOOK_FIRST;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        app.wait(left.min(LOOK_AGAIN), || app.view.file(file_id).is_some_and(|f| f.version > version)).await;
+        app.wait(left.min(pause), || app.view.file(file_id).is_some_and(|f| f.version > version)).await;
+        pause = (pause * 2).min(LOOK_AGAIN);
         version = app.view.file(file_id).map_or(version, |f| f.version);
         if let Some(event) = app.view.judged(file_id, intervention_id).await? {
             return Ok(Some(event));
@@ -202,7 +206,10 @@ async fn answer(
     if let Some(event) = &event {
         // The history may be read before the view has the state of the same commit.
         let version = event.version;
-        app.wait(patience.min(LOOK_AGAIN), || app.view.file(file_id).is_some_and(|f| f.version >= version)).await;
+        // A settled file's state isn't written again.
+        let is_settled = app.view.file(file_id).is_some_and(|file| is_terminal(file.state));
+        let pause = if is_settled { LOOK_FIRST } else { LOOK_AGAIN };
+        app.wait(patience.min(pause), || app.view.file(file_id).is_some_and(|f| f.version >= version)).await;
     }
     let status = if event.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let applied = |action| {

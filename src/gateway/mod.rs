@@ -29,7 +29,9 @@ mod extract;
 mod files;
 mod health;
 mod interventions;
+mod observing;
 pub mod problem;
+mod serve;
 mod submit;
 mod targets;
 
@@ -41,6 +43,8 @@ pub use dead_letters::{DeadLetterAnswer, DeadLetterSummary, DeadLetters, Reinjec
 pub use files::{FilePage, History};
 pub use health::ReadyAnswer;
 pub use interventions::{Judged, RequestedAction};
+pub use observing::Observing;
+pub use serve::TlsFiles;
 pub use submit::{SoFar, Submission};
 pub use targets::{PauseRequest, PausedState, TargetChange, TargetView, Targets};
 
@@ -88,6 +92,9 @@ pub enum GatewayError {
     /// A token is not well formed.
     #[error("{0}")]
     Token(String),
+    /// The certificate or its key can't be used.
+    #[error("tls: {0}")]
+    Tls(String),
     /// The listener failed.
     #[error("the gateway can't serve: {0}")]
     Io(#[from] std::io::Error),
@@ -109,6 +116,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Who may call.
     pub access: Access,
+    /// By which certificate it speaks TLS; plain HTTP without one.
+    pub tls: Option<TlsFiles>,
     /// What `/readyz` asks, beside the view.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// Functions of the domain.
@@ -136,13 +145,14 @@ impl std::ops::Deref for App {
 impl Gateway {
     /// Answers requests until `stop` is done; then those under way end within ten seconds, waits at once.
     ///
-    /// Fails at once if the address can be reached by others and there are no tokens.
+    /// Fails at once if the address can be reached by others and there are no tokens, or the certificate can't be used.
     pub async fn serve(
         self,
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), GatewayError> {
         self.access.check(listener.local_addr()?)?;
+        let certificate = self.tls.clone().map(serve::Certificate::read).transpose()?;
         let (stopped, stopping) = watch::channel(false);
         let callback_limits = Arc::new(callbacks::Limits::new(self.callbacks.limits));
         let app = App { gateway: Arc::new(self), callback_limits, stopping: stopping.clone() };
@@ -150,9 +160,13 @@ impl Gateway {
             stop.await;
             stopped.send_replace(true);
         });
-        let serving = axum::serve(listener, router(app)).with_graceful_shutdown(flagged(stopping.clone()));
+        let certificate = certificate.map(Arc::new);
+        if let Some(certificate) = &certificate {
+            tokio::spawn(serve::keep_fresh(Arc::clone(certificate), stopping.clone()));
+        }
+        let serving = serve::serve(listener, router(app), certificate, stopping.clone());
         tokio::select! {
-            served = serving => Ok(served?),
+            () = serving => Ok(()),
             () = async { flagged(stopping).await; tokio::time::sleep(STOP_PATIENCE).await } => Ok(()),
         }
     }

@@ -45,7 +45,8 @@ pub struct TargetView {
     pub owner: Option<String>,
     /// Whether anyone pauses it.
     pub paused: bool,
-    /// The pauses that are on; nothing is sent while there is one.
+    /// The pauses that are on. Each worker authorizes nothing more once it has read of one, within a moment; what was
+    /// authorized before may still leave.
     pub pauses: Vec<PausedState>,
     /// Dispatches by status.
     pub dispatches: BTreeMap<Status, i64>,

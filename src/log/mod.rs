@@ -98,6 +98,34 @@ pub struct Batch {
     pub records: Vec<Record>,
 }
 
+crate::record::text_enum! {
+    /// Why a transaction didn't happen, or why nobody knows whether it did.
+    AbortCause, "snake_case" {
+        /// Partitions of its inputs are another worker's: the group has moved on.
+        Rebalance = "rebalance",
+        /// The log didn't take it.
+        Log = "log",
+        /// An invariant of ours broke while a record was folded.
+        Invariant = "invariant",
+        /// The store of a home partition failed.
+        Store = "store",
+        /// The reply to its commit was lost.
+        Undecided = "undecided",
+        /// Another producer has its transactional id.
+        Fenced = "fenced",
+    }
+}
+
+/// A transaction of which nothing is visible.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Aborted {
+    /// Why.
+    pub cause: AbortCause,
+    /// The same in words.
+    pub text: String,
+}
+
 /// Why a call on the log failed, by what the caller must do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
@@ -106,7 +134,7 @@ pub enum LogError {
     Away(String),
     /// The transaction was aborted and none of it is visible: forget what it decided and read its inputs again.
     #[error("the transaction was aborted: {0}")]
-    Aborted(String),
+    Aborted(Aborted),
     /// The reply to a commit was lost: it may or may not have happened. Rebuild from what the log holds.
     #[error("the commit's reply was lost: {0}")]
     Undecided(String),
@@ -126,6 +154,23 @@ pub enum LogError {
     /// The log refuses, and will refuse again: a missing topic, a missing permission, a configuration error.
     #[error("{0}")]
     Fatal(String),
+}
+
+impl LogError {
+    /// A transaction was aborted.
+    pub fn aborted(cause: AbortCause, text: impl Into<String>) -> Self {
+        Self::Aborted(Aborted { cause, text: text.into() })
+    }
+
+    /// Why a transaction didn't happen, where it was one that this error ended.
+    pub fn abort_cause(&self) -> Option<AbortCause> {
+        match self {
+            Self::Aborted(aborted) => Some(aborted.cause),
+            Self::Undecided(_) => Some(AbortCause::Undecided),
+            Self::ProducerFenced(_) => Some(AbortCause::Fenced),
+            Self::Away(_) | Self::InstanceFenced(_) | Self::OutOfRange(_) | Self::TooLong(_) | Self::Fatal(_) => None,
+        }
+    }
 }
 
 fn places(positions: &[Position]) -> String {
@@ -159,7 +204,8 @@ pub trait Log: Send {
     /// Takes part in the group and waits up to `wait` for records of started partitions, `max` at most.
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Batch, LogError>;
 
-    /// Begins (or resumes) the delivery of assigned partitions at these offsets.
+    /// Begins (or resumes) the delivery of assigned partitions at these offsets. One that isn't assigned any more is passed
+    /// over: the next poll says so.
     fn start(&mut self, positions: &[Position]) -> Result<(), LogError>;
 
     /// Stops the delivery of partitions until [`Log::start`] names them again.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::record::{FileState, HeldBecause, State, Status, TargetName, Timestamp};
+use crate::record::{DispatchState, FileState, HeldBecause, NextEventKind, State, Status, TargetName, Timestamp};
 
 /// Counts over the newest state of every file. Kept up to date by adding a new state and removing the one it replaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Census {
     pub held: BTreeMap<(TargetName, HeldBecause), i64>,
     /// Open files whose deadline has passed.
     pub overdue: i64,
+    /// Open files that can't be COMPLETED by their deadline without a person.
+    pub deadline_lost: i64,
     /// Open files that have an open dispatch at a target, by the time they were received.
     open: BTreeMap<TargetName, BTreeMap<Timestamp, i64>>,
 }
@@ -28,6 +30,16 @@ pub fn is_terminal(state: State) -> bool {
 /// Whether a dispatch of that status is settled.
 pub fn is_settled(status: Status) -> bool {
     matches!(status, Status::Succeeded | Status::Failed | Status::Cancelled)
+}
+
+/// Whether it is certain that an open file can't be COMPLETED by its deadline without a person: a retry that it waits for
+/// would be due only then, so that the deadline is what happens next to the dispatch.
+pub fn is_deadline_lost(file: &FileState) -> bool {
+    let waits_too_long = |dispatch: &DispatchState| {
+        dispatch.status == Status::BackingOff
+            && dispatch.next_event.as_ref().is_some_and(|next| next.what == NextEventKind::FileDeadline)
+    };
+    !file.overdue && file.dispatches.iter().any(waits_too_long)
 }
 
 impl Census {
@@ -51,6 +63,9 @@ impl Census {
         let open = !is_terminal(file.state);
         if open && file.overdue {
             self.overdue += by;
+        }
+        if open && is_deadline_lost(file) {
+            self.deadline_lost += by;
         }
         for dispatch in &file.dispatches {
             add(&mut self.dispatches, (dispatch.target.clone(), dispatch.status), by);

@@ -5,18 +5,21 @@
 //! holds all files of the group: every gateway says the same, so take the maximum over processes, never the sum. The
 //! same goes for the lags, which every gateway measures of all partitions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::log::Lag;
-use crate::record::{Action, Judgement, OutcomeKind, PausedBy, Reporter, State, TargetName, Timestamp};
+use crate::log::{AbortCause, Lag};
+use crate::record::{Action, Judgement, OutcomeKind, PausedBy, Reporter, State, TargetName, Timestamp, Topic};
 
+mod begin;
 mod census;
 
-pub use census::{Census, is_settled, is_terminal};
+pub use begin::Words;
+pub use census::{Census, is_deadline_lost, is_settled, is_terminal};
 
 const NAMESPACE: &str = "consign";
 /// Buckets of an attempt, in seconds: the bounds of an HTTP request.
@@ -77,6 +80,7 @@ macro_rules! metrics {
         pub struct Metrics {
             registry: Registry,
             mirroring: std::sync::Mutex<()>,
+            known_targets: std::sync::Mutex<BTreeSet<TargetName>>,
             $($field: $family,)+
         }
 
@@ -88,7 +92,12 @@ macro_rules! metrics {
             fn default() -> Self {
                 let registry = Registry::new();
                 $(let $field = register::<$family>(&registry, stringify!($field), $help, &[$($label),*], $buckets);)+
-                Self { registry, mirroring: std::sync::Mutex::default(), $($field,)+ }
+                Self {
+                    registry,
+                    mirroring: std::sync::Mutex::default(),
+                    known_targets: std::sync::Mutex::default(),
+                    $($field,)+
+                }
             }
         }
     };
@@ -109,25 +118,26 @@ metrics! {
     files_settled_total: IntCounterVec ["state"] NO_BUCKETS, "Files that became COMPLETED or FAILED.";
     dispatches: IntGaugeVec ["target", "status"] NO_BUCKETS, "Dispatches by target and status, all of the group.";
     attempts_total: IntCounterVec ["target"] NO_BUCKETS, "Attempts authorized.";
-    outcomes_total: IntCounterVec ["target", "kind", "reporter"] NO_BUCKETS, "Reports read from the outcomes topic.";
-    attempt_duration_seconds: HistogramVec ["target"] REQUEST, "From the first byte sent to the answer or the time-out.";
+    outcomes_total: IntCounterVec ["target", "kind", "reporter"] NO_BUCKETS, "Reports read from the outcomes topic, exact repeats excepted.";
+    attempt_duration_seconds: HistogramVec ["target"] REQUEST, "From the first byte sent to the answer or the time-out, in whole milliseconds, as the reports say.";
     time_to_terminal_seconds: HistogramVec ["state"] FILE, "From acceptance to COMPLETED or FAILED.";
     oldest_open_file_seconds: GaugeVec ["target"] NO_BUCKETS, "Age of the oldest file with an open dispatch at the target.";
     held: IntGaugeVec ["target", "held_because"] NO_BUCKETS, "HELD dispatches by cause, all of the group.";
     overdue_files: IntGaugeVec [] NO_BUCKETS, "Open files whose deadline has passed, all of the group.";
+    deadline_lost_files: IntGaugeVec [] NO_BUCKETS, "Open files that can't be COMPLETED by their deadline without a person any more, all of the group.";
     escalations_total: IntCounterVec ["target"] NO_BUCKETS, "Escalations of what is HELD or waits under a pause.";
     paused_targets: IntGaugeVec ["target", "paused_by"] NO_BUCKETS, "1 for each pause that is on.";
     dead_letters_total: IntCounterVec ["reason"] NO_BUCKETS, "Records moved to dead-letters.";
     forwarded_total: IntCounterVec ["topic"] NO_BUCKETS, "Records sent on to their home partition: their producer uses another partitioner.";
     transactions_total: IntCounterVec [] NO_BUCKETS, "Transactions committed.";
-    aborts_total: IntCounterVec ["cause"] NO_BUCKETS, "Transactions aborted.";
+    aborts_total: IntCounterVec ["cause"] NO_BUCKETS, "Transactions that did not happen (rebalance, log, invariant, store) or may have (undecided, fenced).";
     input_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Offsets between the committed position and the last stable offset, all of the group; a control marker counts as one.";
     last_stable_offset_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Offsets between the last stable offset and the log's end, all of the group: an open transaction holds them back.";
     restore_records_total: IntCounterVec [] NO_BUCKETS, "Records read to restore partitions.";
     store_rebuilds_total: IntCounterVec ["reason"] NO_BUCKETS, "Partitions read from the beginning, by what was wrong with their store.";
     restore_seconds: HistogramVec [] RESTORE, "From the assignment of a partition to its first new record.";
-    duplicates_total: IntCounterVec ["what"] NO_BUCKETS, "Exact repeats that changed nothing: manifest, outcome, intervention.";
-    reports_late_total: IntCounterVec ["target", "judgement"] NO_BUCKETS, "Reports after the decision, by late or contradiction.";
+    duplicates_total: IntCounterVec ["what"] NO_BUCKETS, "What was read again and changed nothing: manifest, report, intervention, or a timer that nothing waits for.";
+    reports_late_total: IntCounterVec ["target", "judgement"] NO_BUCKETS, "Reports that changed nothing, by judgement: late, contradiction, or refused (a wrong token, an unknown attempt).";
     interventions_total: IntCounterVec ["action", "judgement"] NO_BUCKETS, "Interventions judged.";
     clock_offset_seconds: GaugeVec ["worker"] NO_BUCKETS, "By how much a worker's clock was ahead of the broker's when it was last measured.";
     ready: IntGaugeVec [] NO_BUCKETS, "1 while the process can do its work, as /readyz says, else 0.";
@@ -185,8 +195,8 @@ impl Metrics {
     }
 
     /// A record was sent on to its home partition.
-    pub fn forwarded(&self, topic: &'static str) {
-        self.forwarded_total.with_label_values(&[topic]).inc();
+    pub fn forwarded(&self, topic: Topic) {
+        self.forwarded_total.with_label_values(&[topic.base_name()]).inc();
     }
 
     /// A transaction was committed.
@@ -194,9 +204,9 @@ impl Metrics {
         self.transactions_total.with_label_values::<&str>(&[]).inc();
     }
 
-    /// A transaction was aborted. `cause` is one of a fixed set of words.
-    pub fn transaction_aborted(&self, cause: &'static str) {
-        self.aborts_total.with_label_values(&[cause]).inc();
+    /// A transaction was aborted, or nobody knows.
+    pub fn transaction_aborted(&self, cause: AbortCause) {
+        self.aborts_total.with_label_values(&[cause.as_str()]).inc();
     }
 
     /// How far the group is behind on a partition.
@@ -264,6 +274,7 @@ impl Metrics {
         }
         self.dispatches.reset();
         for ((target, status), count) in &census.dispatches {
+            self.know_target(target);
             self.dispatches.with_label_values(&[target.as_str(), status.as_str()]).set(*count);
         }
         self.held.reset();
@@ -271,6 +282,7 @@ impl Metrics {
             self.held.with_label_values(&[target.as_str(), because.as_str()]).set(*count);
         }
         self.overdue_files.with_label_values::<&str>(&[]).set(census.overdue);
+        self.deadline_lost_files.with_label_values::<&str>(&[]).set(census.deadline_lost);
         self.oldest_open_file_seconds.reset();
         for (target, received_at) in census.oldest_open() {
             let age = Duration::from_millis(u64::try_from(now.millis_since(received_at)).unwrap_or(0));

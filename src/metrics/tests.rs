@@ -1,6 +1,6 @@
 use super::*;
 use crate::log::TopicPartition;
-use crate::record::{HeldBecause, Status, Topic};
+use crate::record::{FileState, HeldBecause, NextEvent, NextEventKind, Status, Topic};
 use crate::view::testing::{dispatch, file};
 
 #[test]
@@ -56,6 +56,61 @@ fn the_mirror_follows_the_files() {
 }
 
 #[test]
+fn a_deadline_counts_as_lost_once_a_retry_is_due_only_after_it() {
+    let next = |what| Some(NextEvent { what, at: Timestamp(5_000), target: None });
+    let mut waiting = file("x", State::Distributing, 1_000);
+    waiting.dispatches = vec![dispatch("a", Status::BackingOff), dispatch("b", Status::Pending)];
+    waiting.dispatches[0].next_event = next(NextEventKind::Attempt);
+    // What waits for another target waits for the deadline at the latest, and may begin before.
+    waiting.dispatches[1].next_event = next(NextEventKind::FileDeadline);
+    let lost = |file: &FileState| {
+        let mut census = Census::default();
+        census.add(file);
+        let metrics = Metrics::default();
+        metrics.mirror(&census, [], Timestamp(3_500));
+        assert!(metrics.render().contains(&format!("consign_deadline_lost_files {}", census.deadline_lost)));
+        census.deadline_lost
+    };
+    assert_eq!(lost(&waiting), 0);
+    waiting.dispatches[0].next_event = next(NextEventKind::FileDeadline);
+    assert_eq!(lost(&waiting), 1);
+    assert_eq!(lost(&FileState { overdue: true, ..waiting.clone() }), 0);
+    assert_eq!(lost(&FileState { state: State::Failed, ..waiting }), 0);
+}
+
+#[test]
+fn what_may_be_counted_is_shown_at_zero_and_what_was_counted_stays() {
+    let metrics = Metrics::default();
+    metrics.dead_lettered("astray");
+    let a = TargetName::trusted("a");
+    metrics.escalated(&a);
+    metrics.begin(&Words { dead_letters: &["astray", "expired"], duplicates: &["manifest"], store_rebuilds: &["gap"] });
+    for _ in 0..2 {
+        metrics.know_target(&a);
+    }
+    let text = metrics.render();
+    for line in [
+        "consign_dead_letters_total{reason=\"astray\"} 1",
+        "consign_dead_letters_total{reason=\"expired\"} 0",
+        "consign_duplicates_total{what=\"manifest\"} 0",
+        "consign_store_rebuilds_total{reason=\"gap\"} 0",
+        "consign_aborts_total{cause=\"rebalance\"} 0",
+        "consign_forwarded_total{topic=\"outcomes\"} 0",
+        "consign_files_settled_total{state=\"FAILED\"} 0",
+        "consign_time_to_terminal_seconds_count{state=\"COMPLETED\"} 0",
+        "consign_interventions_total{action=\"confirm\",judgement=\"refused\"} 0",
+        "consign_attempts_total{target=\"a\"} 0",
+        "consign_attempt_duration_seconds_count{target=\"a\"} 0",
+        "consign_escalations_total{target=\"a\"} 1",
+        "consign_reports_late_total{judgement=\"contradiction\",target=\"a\"} 0",
+        "consign_outcomes_total{kind=\"UNKNOWN\",reporter=\"transport\",target=\"a\"} 0",
+    ] {
+        assert!(text.contains(line), "{line} is missing in:\n{text}");
+    }
+    assert!(!text.contains("TIMER") && !text.contains("start_successor"), "what is never counted:\n{text}");
+}
+
+#[test]
 fn what_is_fed_is_shown() {
     let metrics = Metrics::default();
     let a = TargetName::trusted("a");
@@ -69,9 +124,9 @@ fn what_is_fed_is_shown() {
     metrics.intervention(Action::Confirm, Judgement::Refused);
     metrics.duplicate("manifest");
     metrics.dead_lettered("undecodable");
-    metrics.forwarded("manifests");
+    metrics.forwarded(Topic::Manifests);
     metrics.transaction_committed();
-    metrics.transaction_aborted("fenced");
+    metrics.transaction_aborted(crate::log::AbortCause::Fenced);
     metrics.lag(&Lag { at, input: 7, last_stable_offset: 2 });
     metrics.ready(true);
     metrics.clock_offset("a-0", -1_500);

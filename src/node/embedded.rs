@@ -96,6 +96,8 @@ impl Shared {
             stop_within: Duration::from_secs(15),
             store: super::StoreParts::default(),
             gateway: Some((([127, 0, 0, 1], port).into(), Access::Loopback)),
+            gateway_tls: None,
+            observing: None,
             egress: self.egress.clone(),
             secrets: self.secrets.clone(),
             public_url: None,

@@ -26,6 +26,8 @@ struct WorkerHealth {
 /// The health of a process: of each worker, and of what all of them need.
 pub(super) struct Health {
     workers: Vec<Mutex<WorkerHealth>>,
+    /// Why the process must end, where that is no worker's.
+    broken: Mutex<Option<Stop>>,
     registry: Mutex<RegistryHealth>,
 }
 
@@ -38,6 +40,7 @@ impl Health {
     pub fn new(workers: usize) -> Self {
         Self {
             workers: (0..workers).map(|_| Mutex::default()).collect(),
+            broken: Mutex::default(),
             registry: Mutex::new(RegistryHealth { heard: Instant::now(), why: String::new() }),
         }
     }
@@ -62,9 +65,14 @@ impl Health {
         lock(&self.workers[worker]).stopped = Some(stop);
     }
 
-    /// Why a worker ended, if one has.
+    /// A part of the process that is no worker has ended.
+    pub fn breaks(&self, stop: Stop) {
+        *lock(&self.broken) = Some(stop);
+    }
+
+    /// Why a worker or another part ended, if one has.
     pub fn stopped(&self) -> Option<Stop> {
-        self.workers.iter().find_map(|w| lock(w).stopped.clone())
+        self.workers.iter().find_map(|w| lock(w).stopped.clone()).or_else(|| lock(&self.broken).clone())
     }
 
     /// The registry answered, or why it didn't.
@@ -82,6 +90,7 @@ impl Health {
         for (number, worker) in self.workers.iter().enumerate() {
             worker_reasons(number, &lock(worker), &mut reasons);
         }
+        reasons.extend(lock(&self.broken).as_ref().map(ToString::to_string));
         let registry = lock(&self.registry);
         let silence = registry.heard.elapsed();
         if silence > SILENCE {

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use self::health::Health;
 use self::threads::Common;
 use crate::engine::{Stop, Worker, WorkerOptions};
-use crate::gateway::{Access, CallbackLimits, Gateway, GatewayError, Readiness, Rules};
+use crate::gateway::{Access, CallbackLimits, Gateway, GatewayError, Observing, Readiness, Rules, TlsFiles};
 use crate::log::{Cluster, LogError};
 use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
@@ -82,11 +82,15 @@ pub struct NodeParts {
     pub store: StoreParts,
     /// Where the HTTP API listens and who may call it; `None` for no gateway.
     pub gateway: Option<(SocketAddr, Access)>,
+    /// By which certificate the HTTP API speaks TLS; plain HTTP without one.
+    pub gateway_tls: Option<TlsFiles>,
+    /// Where a process without a gateway serves its health and its numbers, and who may see these.
+    pub observing: Option<(SocketAddr, Access)>,
     /// Where requests may go.
     pub egress: Egress,
     /// The secrets that plans name.
     pub secrets: Secrets,
-    /// The HTTP API's address as targets reach it, for callbacks; `None` for where it listens.
+    /// The HTTP API's address as targets reach it, for callbacks; `None` for where it listens, if that is this machine alone.
     pub public_url: Option<String>,
     /// Where records of Kafka targets may go.
     pub kafka: KafkaTargets,
@@ -113,6 +117,8 @@ struct Serving {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Result<(), GatewayError>>,
+    /// Ends what watches the view, by being dropped.
+    _watching: Option<oneshot::Sender<()>>,
 }
 
 /// A running process.
@@ -122,19 +128,28 @@ pub struct Node {
     transport: HttpTransport,
     stop_within: Duration,
     gateway: Option<Serving>,
+    observing: Option<Serving>,
     view: Option<View>,
 }
 
 impl Node {
     /// Starts the workers' threads and the gateway. Must be called inside a tokio runtime.
     pub async fn start(parts: NodeParts) -> Result<Self, StartError> {
+        observe::begin(&parts.metrics);
         // Bound first, because requests may name it.
         let listener = match &parts.gateway {
             Some((listen, access)) => Some(bind(*listen, access).await?),
             None => None,
         };
+        let observing = match &parts.observing {
+            Some((listen, access)) => Some((bind(*listen, access).await?, access.clone())),
+            None => None,
+        };
         let local = listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
-        let callback_base = parts.public_url.clone().or_else(|| local.map(|address| format!("http://{address}")));
+        let scheme = scheme(&parts);
+        // What it listens on tells others where it is only on the machine itself.
+        let reached = local.filter(|address| address.ip().is_loopback()).map(|address| format!("{scheme}://{address}"));
+        let callback_base = parts.public_url.clone().or(reached);
         let transport = HttpTransport::new(
             Handle::current(),
             HttpParts {
@@ -162,8 +177,12 @@ impl Node {
             transport,
             stop_within: parts.stop_within,
             gateway: None,
+            observing: None,
             view: None,
         };
+        if let Some((listener, access)) = observing {
+            node.start_observing(Arc::clone(&parts.metrics), listener, access)?;
+        }
         for number in 0..parts.workers {
             node.start_worker(&parts, number)?;
         }
@@ -179,6 +198,11 @@ impl Node {
     /// Where the HTTP API listens.
     pub fn gateway_address(&self) -> Option<SocketAddr> {
         self.gateway.as_ref().map(|serving| serving.address)
+    }
+
+    /// Where health and numbers are served: by the gateway where there is one.
+    pub fn observing_address(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().or(self.observing.as_ref()).map(|serving| serving.address)
     }
 
     /// The gateway's view of all files.
@@ -225,8 +249,8 @@ impl Node {
     pub async fn stop(self) {
         let until = Instant::now() + self.stop_within;
         self.common.stopping.store(true, Ordering::SeqCst);
-        let serving = self.gateway.map(|Serving { stop, task, .. }| {
-            // The gateway may have ended by itself; then nobody listens any more.
+        let serving = self.gateway.or(self.observing).map(|Serving { stop, task, _watching, .. }| {
+            // The server may have ended by itself; then nobody listens any more.
             let _ = stop.send(());
             task
         });
@@ -278,6 +302,24 @@ impl Node {
         Ok(())
     }
 
+    fn start_observing(
+        &mut self,
+        metrics: Arc<Metrics>,
+        listener: tokio::net::TcpListener,
+        access: Access,
+    ) -> Result<(), StartError> {
+        let address = listener.local_addr()?;
+        let health = Arc::clone(&self.common.health);
+        let observing = Observing { metrics, access, readiness: Arc::new(move || health.readiness()) };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(observing.serve(listener, async move {
+            // A dropped sender stops the server as well.
+            let _ = stopped.await;
+        }));
+        self.observing = Some(Serving { address, stop, task, _watching: None });
+        Ok(())
+    }
+
     fn start_gateway(
         &mut self,
         parts: &NodeParts,
@@ -295,6 +337,7 @@ impl Node {
             names: parts.names.clone(),
             metrics: Arc::clone(&parts.metrics),
             access,
+            tls: parts.gateway_tls.clone(),
             readiness: Arc::new(move || health.readiness()),
             rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of, explain: explained::explain },
             callbacks: callbacks::checks(
@@ -309,10 +352,29 @@ impl Node {
             // A dropped sender stops the gateway as well.
             let _ = stopped.await;
         }));
-        self.gateway = Some(Serving { address, stop, task });
+        let (common, watched) = (self.common.clone(), view.clone());
+        let watching = async move {
+            let text = watched.broken().await;
+            let stop = Stop::Broken { identity: "view".into(), text };
+            tracing::error!("{stop}");
+            common.health.breaks(stop);
+            common.ended.notify_waiters();
+            common.ended.notify_one();
+        };
+        let (done, ended) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            // A watcher that went on would keep the view's thread.
+            tokio::select! { () = watching => {}, _ = ended => {} }
+        });
+        self.gateway = Some(Serving { address, stop, task, _watching: Some(done) });
         self.view = Some(view);
         Ok(())
     }
+}
+
+/// How the HTTP API is spoken to.
+fn scheme(parts: &NodeParts) -> &'static str {
+    if parts.gateway_tls.is_some() { "https" } else { "http" }
 }
 
 async fn bind(listen: SocketAddr, access: &Access) -> Result<tokio::net::TcpListener, StartError> {

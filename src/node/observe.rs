@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
-use crate::engine::{Observed, Unwell};
-use crate::metrics::Metrics;
-use crate::record::{Judgement, State, Status};
+use crate::engine::{DUPLICATES, Observed, Unwell, reason};
+use crate::metrics::{Metrics, Words};
+use crate::record::{Judgement, State, Status, TargetName};
 use crate::store::Reason;
+
+/// Codes of reports that came without proof of who sent them.
+const TOKEN_CODES: [&str; 2] = ["wrong_token", "token_missing"];
 
 fn millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// Shows at zero what a worker may count, before it does: what is first seen at one doesn't rise.
+pub(super) fn begin(metrics: &Metrics) {
+    let rebuilds = Reason::ALL.map(Reason::as_str);
+    metrics.begin(&Words { dead_letters: &reason::ALL, duplicates: &DUPLICATES, store_rebuilds: &rebuilds });
 }
 
 /// Counts and logs one thing that a worker did.
@@ -20,7 +29,7 @@ pub(super) fn observe(metrics: &Metrics, worker: &str, observed: &Observed) {
 fn count(metrics: &Metrics, worker: &str, observed: &Observed) {
     match observed {
         Observed::Committed { .. } => metrics.transaction_committed(),
-        Observed::Aborted { cause } => metrics.transaction_aborted(cause),
+        Observed::Aborted { cause } => metrics.transaction_aborted(*cause),
         Observed::Restored { records, took_ms, .. } => metrics.restored(*records, millis(*took_ms)),
         Observed::StoreEmpty { reason, .. } => metrics.store_rebuilt(reason.as_str()),
         Observed::FileState { state, took_ms, .. } => {
@@ -40,21 +49,20 @@ fn count(metrics: &Metrics, worker: &str, observed: &Observed) {
         }
         Observed::Intervention { action, judgement, .. } => metrics.intervention(*action, *judgement),
         Observed::Escalated { target, .. } => metrics.escalated(target),
-        Observed::Duplicate { what } => metrics.duplicate(what),
+        Observed::Duplicate { what, .. } => metrics.duplicate(what),
         Observed::DeadLetter { reason, .. } => metrics.dead_lettered(reason),
-        Observed::Forwarded { topic } => metrics.forwarded(topic),
+        Observed::Forwarded { from, .. } => metrics.forwarded(from.topic),
+        Observed::Routing { targets, .. } => targets.iter().for_each(|target| metrics.know_target(target)),
+        Observed::Dispatch { target, .. } => metrics.know_target(target),
         Observed::ClockMeasured { offset_ms, .. } => metrics.clock_offset(worker, *offset_ms),
-        Observed::StoreFailed { .. }
-        | Observed::Dispatch { .. }
-        | Observed::Forgotten { .. }
-        | Observed::Paused { .. } => {}
+        Observed::StoreFailed { .. } | Observed::Forgotten { .. } | Observed::Paused { .. } => {}
     }
 }
 
 fn log(observed: &Observed) {
     match observed {
-        Observed::FileState { file_id, state, .. } => {
-            tracing::info!(%file_id, %state, "file");
+        Observed::FileState { file_id, state, code, .. } => {
+            tracing::info!(%file_id, %state, code, "file");
         }
         Observed::Dispatch { file_id, target, status: Status::Held, held_because } => {
             let because = held_because.map_or("", crate::record::HeldBecause::as_str);
@@ -66,11 +74,18 @@ fn log(observed: &Observed) {
         Observed::Attempt { file_id, target, attempt } => {
             tracing::debug!(%file_id, %target, attempt, "attempt authorized");
         }
-        Observed::Report { file_id, target, attempt, kind, reporter, judgement, .. } => {
-            tracing::debug!(%file_id, %target, attempt, outcome = %kind, %reporter, %judgement, "report");
+        Observed::Report { file_id, target, attempt, kind, outcome_code, reporter, judgement, code, .. } => {
+            // Somebody must find out what is true, or who it is that reports.
+            let is_alarming = *judgement == Judgement::Contradiction || code.is_some_and(|c| TOKEN_CODES.contains(&c));
+            if is_alarming {
+                tracing::warn!(%file_id, %target, attempt, outcome = %kind, outcome_code, %reporter, %judgement, code, "report");
+            } else {
+                tracing::info!(%file_id, %target, attempt, outcome = %kind, outcome_code, %reporter, %judgement, code, "report");
+            }
         }
-        Observed::Intervention { file_id, action, judgement } => {
-            tracing::info!(%file_id, %action, %judgement, "intervention");
+        Observed::Intervention { file_id, target, action, actor, judgement, code } => {
+            let target = target.as_ref().map(TargetName::as_str);
+            tracing::info!(%file_id, target, %action, actor, %judgement, code, "intervention");
         }
         Observed::Escalated { file_id, target } => {
             tracing::warn!(%file_id, %target, "escalated: the operator is accountable");
@@ -78,11 +93,20 @@ fn log(observed: &Observed) {
         Observed::Paused { target, code } => {
             tracing::warn!(%target, code, "target paused: it refused; `consign targets resume` ends it");
         }
-        Observed::DeadLetter { from, offset, reason, detail } => {
+        Observed::DeadLetter { from, offset, key, reason, detail } => {
             let (topic, partition) = (from.topic.base_name(), from.partition);
-            tracing::warn!(topic, partition, offset, reason, detail, "dead letter");
+            let file_id = key.split('/').next();
+            tracing::warn!(topic, partition, offset, key, file_id, reason, detail, "dead letter");
         }
-        Observed::Aborted { cause } => tracing::warn!(cause, "transaction aborted"),
+        Observed::Duplicate { what, file_id } => tracing::debug!(%file_id, what, "duplicate"),
+        Observed::Forwarded { from, offset, file_id } => {
+            let (topic, partition) = (from.topic.base_name(), from.partition);
+            tracing::debug!(%file_id, topic, partition, offset, "forwarded home");
+        }
+        Observed::Routing { digest, targets } => {
+            tracing::info!(digest, targets = targets.len(), "routing document in force");
+        }
+        Observed::Aborted { cause } => tracing::warn!(%cause, "transaction aborted"),
         Observed::Restored { partition, records, took_ms } => {
             tracing::info!(partition, records, took_ms, "home partition restored");
         }
@@ -100,7 +124,7 @@ fn log(observed: &Observed) {
             tracing::warn!(partition, reason = reason.as_str(), "the store failed: {text}");
         }
         Observed::Forgotten { file_id } => tracing::debug!(%file_id, "retention ended"),
-        Observed::Committed { .. } | Observed::Duplicate { .. } | Observed::Forwarded { .. } => {}
+        Observed::Committed { .. } => {}
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use super::{Inputs, Limits, PLANNER_VERSION, plan};
+use super::{Inputs, Limits, OLDEST_PROVABLE, PLANNER_VERSION, plan, plan_as};
 use crate::record::{Arrival, Failure, FileId, PlannedDispatch, TargetName};
 use crate::routing::Document;
 
@@ -24,21 +24,22 @@ pub fn verify<P: Borrow<PlannedDispatch>>(arrival: &Arrival, routing: Option<&Do
     let recorded: Vec<&PlannedDispatch> = recorded.iter().map(Borrow::borrow).collect();
     let not_provable = |text: String| Verdict::NotProvable(text);
     let Some(first) = recorded.first() else { return not_provable("there is no plan record".to_owned()) };
-    if first.planner_version != PLANNER_VERSION {
-        let text = format!("it was made by planner version {}, this is {PLANNER_VERSION}", first.planner_version);
-        return not_provable(text);
+    let version = first.planner_version;
+    if !(OLDEST_PROVABLE..=PLANNER_VERSION).contains(&version) {
+        return not_provable(format!("it was made by planner version {version}, this is {PLANNER_VERSION}"));
     }
     let Some(routing) = routing.filter(|routing| routing.digest() == first.routing_digest) else {
         return not_provable(format!("the routing document {} isn't there", first.routing_digest));
     };
-    let again = plan(Inputs {
+    let inputs = Inputs {
         arrival,
         routing,
         version: first.version,
         cause: &first.cause,
         planned_at: first.planned_at,
         limits: Limits::default(),
-    });
+    };
+    let again = plan_as(inputs, version);
     match again {
         Ok(again) if again.iter().eq(recorded.iter().copied()) => Verdict::Equal,
         Ok(again) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
+use super::data::parse;
 use super::failure;
 use crate::record::{Arrival, Failure, TargetName};
 use crate::routing::{Document, Evaluator, FileType, Target, code};
@@ -18,23 +19,28 @@ pub(super) struct Chosen<'d> {
 }
 
 /// Validates the file's data, and gives what expressions see of the file: `file`, `attributes` and `data`.
-pub(super) fn environment(arrival: &Arrival, routing: &Document) -> Result<Evaluator, Failure> {
+pub(super) fn environment(arrival: &Arrival, routing: &Document, version: i32) -> Result<Evaluator, Failure> {
     let manifest = &arrival.manifest;
     let Some(file_type) = routing.file_type(&manifest.file_type) else {
         let known: Vec<&str> = routing.file_types().collect();
         let text = format!("there is no file type `{}`; there are: {}", manifest.file_type, known.join(", "));
         return Err(failure(code::FILE_TYPE, text));
     };
-    let data = data(manifest.data.as_deref(), file_type)?;
+    let data = data(manifest.data.as_deref(), file_type, version)?;
     let attributes: Map<String, Json> =
         manifest.attributes.iter().map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
     let variables = [("file", file(arrival)), ("attributes", Json::Object(attributes)), ("data", data)];
     let variables = variables.iter().map(|(name, value)| (*name, value));
-    Evaluator::new(variables, Arc::clone(routing.tables())).map_err(|why| failure(code::DATA, why))
+    let evaluator = Evaluator::new(variables, Arc::clone(routing.tables())).map_err(|why| failure(code::DATA, why))?;
+    Ok(if version >= STRICT { evaluator.bounded() } else { evaluator })
 }
 
-fn data(text: Option<&str>, file_type: &FileType) -> Result<Json, Failure> {
+/// The planner's version from which on `data` and the cost of a file's expressions are bounded.
+const STRICT: i32 = 2;
+
+fn data(text: Option<&str>, file_type: &FileType, version: i32) -> Result<Json, Failure> {
     let data = match text {
+        Some(text) if version >= STRICT => parse(text).map_err(|why| failure(code::DATA, why))?,
         Some(text) => serde_json::from_str(text).map_err(|error| {
             let text = format!("`data` is no JSON: line {}, column {}", error.line(), error.column());
             failure(code::DATA, text)

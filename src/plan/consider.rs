@@ -1,5 +1,6 @@
 //! Why a file goes to a target, or doesn't.
 
+use super::PLANNER_VERSION;
 use super::choose::environment;
 use crate::record::{Arrival, Failure, TargetName};
 use crate::routing::{Document, Evaluator, Expression, Route, shown};
@@ -40,7 +41,7 @@ pub enum Why {
 /// Every target of the document with why the file goes there or not: those with a route in the order of the routes, then
 /// the others by name. The error is why the file fails validation before any route is asked.
 pub fn consider(arrival: &Arrival, routing: &Document) -> Result<Vec<Considered>, Failure> {
-    let environment = environment(arrival, routing)?;
+    let environment = environment(arrival, routing, PLANNER_VERSION)?;
     let mut all: Vec<Considered> = routing
         .routes()
         .iter()

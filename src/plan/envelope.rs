@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::Url;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::render::Rendered;
 use super::request::{Parts, RESERVED, Scalar};
 use crate::record::{Arrival, Failure, TransportKind, dispatch_key};
-use crate::routing::{Envelope, Format, canonical_json};
+use crate::routing::{Envelope, Format};
 
 /// The media type of a structured event.
 pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json; charset=UTF-8";
@@ -103,18 +105,22 @@ impl Event {
         self.attributes.into_iter().map(header).collect()
     }
 
-    /// The event with its data as one JSON message. What isn't JSON stands in it as text.
+    /// The event with its data as one JSON message, keys in order. What isn't JSON stands in it as text, or in base64.
     pub(super) fn message(self, rendered: &Rendered) -> String {
-        let mut message: Map<String, Json> = self.attributes.into_iter().collect();
-        let data = if rendered.format == Format::Json && is_json(&self.content_type) {
-            rendered.json.clone()
-        } else {
-            let bytes = rendered.bytes.as_ref().map(|bytes| bytes.as_ref().to_vec()).unwrap_or_default();
-            Json::from(String::from_utf8_lossy(&bytes).into_owned())
+        let bytes = rendered.bytes.as_ref().map(AsRef::as_ref).unwrap_or_default();
+        let text = || String::from_utf8_lossy(bytes).into_owned();
+        let mut fields: BTreeMap<String, String> =
+            self.attributes.into_iter().map(|(name, value)| (name, value.to_string())).collect();
+        match rendered.format {
+            // It is canonical JSON already.
+            Format::Json if is_json(&self.content_type) => fields.insert("data".to_owned(), text()),
+            Format::Avro => fields.insert("data_base64".to_owned(), Json::from(BASE64.encode(bytes)).to_string()),
+            _ => fields.insert("data".to_owned(), Json::from(text()).to_string()),
         };
-        message.insert("datacontenttype".to_owned(), Json::from(self.content_type));
-        message.insert("data".to_owned(), data);
-        canonical_json(&Json::Object(message))
+        fields.insert("datacontenttype".to_owned(), Json::from(self.content_type).to_string());
+        let fields: Vec<String> =
+            fields.into_iter().map(|(name, value)| format!("{}:{value}", Json::from(name))).collect();
+        format!("{{{}}}", fields.join(","))
     }
 }
 

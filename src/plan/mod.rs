@@ -8,6 +8,7 @@
 mod again;
 mod choose;
 mod consider;
+mod data;
 mod envelope;
 mod manifest;
 mod render;
@@ -20,10 +21,18 @@ use crate::routing::{Document, Target, canonical_json, code, sha256_digest};
 
 pub use again::{Replanned, Verdict, replan, verify};
 pub use consider::{Considered, Why, consider};
+pub use data::MAX_VALUES;
 pub use manifest::{MAX_ATTRIBUTE, MAX_ATTRIBUTES, MAX_DATA, MAX_LOCATION, MAX_NAME, check_manifest, manifest_digest};
 
 /// Version of this code. It is raised whenever the same inputs would give other bytes.
-pub const PLANNER_VERSION: i32 = 1;
+///
+/// | version | differs from the one before by |
+/// | --- | --- |
+/// | 1 | |
+/// | 2 | `data` with a key that is there twice, or with more than [`MAX_VALUES`] values, fails validation; what the expressions of a file cost together is bounded |
+pub const PLANNER_VERSION: i32 = 2;
+/// The oldest version whose plans this code can make again.
+const OLDEST_PROVABLE: i32 = 1;
 
 /// How large what comes out of planning may be, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,17 +94,25 @@ const MAX_FAILURE_TEXT: usize = 2048;
 /// The error is why the file fails validation, with one of the codes CG121 to CG129 and from CG140 on of [`code`]. Its text names places and
 /// rules, never values of the file's data.
 pub fn plan(inputs: Inputs<'_>) -> Result<Vec<PlannedDispatch>, Failure> {
-    let environment = choose::environment(inputs.arrival, inputs.routing)?;
+    plan_as(inputs, PLANNER_VERSION)
+}
+
+/// The plan as this version of the planner makes it.
+fn plan_as(inputs: Inputs<'_>, version: i32) -> Result<Vec<PlannedDispatch>, Failure> {
+    let environment = choose::environment(inputs.arrival, inputs.routing, version)?;
     let chosen = choose::choose(inputs.arrival, inputs.routing, &environment)?;
     let targets: Vec<TargetName> = chosen.iter().map(|choice| choice.target.clone()).collect();
     check_file_state(inputs, &targets)?;
     let payloads = render::payloads(inputs, &chosen, &environment)?;
     let mut dispatches = Vec::with_capacity(chosen.len());
+    let mut bytes = 0;
     for (ordinal, choice) in chosen.iter().enumerate() {
         let after = choice.after.iter().filter(|name| targets.contains(name)).cloned().collect();
         let rendered = choice.payload.and_then(|payload| payloads.get(payload));
         let request = request::request(inputs, choice, rendered, &environment)?;
-        dispatches.push(dispatch(inputs, choice, Place { ordinal, targets: &targets, after }, request));
+        bytes += request.body.as_ref().map_or(0, |body| body.as_ref().len());
+        check_plan_size(inputs, bytes)?;
+        dispatches.push(dispatch(inputs, choice, Place { ordinal, targets: &targets, after, version }, request));
     }
     seal(inputs, dispatches)
 }
@@ -105,6 +122,8 @@ struct Place<'a> {
     ordinal: usize,
     targets: &'a [TargetName],
     after: Vec<TargetName>,
+    /// The planner's version.
+    version: i32,
 }
 
 fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, request: Request) -> PlannedDispatch {
@@ -123,7 +142,7 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, r
         content_digest: None,
         routing_digest: routing.digest().to_owned(),
         plan_digest: String::new(),
-        planner_version: PLANNER_VERSION,
+        planner_version: place.version,
         transport: http.transport,
         request,
         after: place.after,
@@ -154,20 +173,25 @@ pub fn file_deadline(arrival: &Arrival, routing: &Document) -> Timestamp {
 
 /// Puts the plan's digest into every dispatch, and refuses a plan that is too large.
 fn seal(inputs: Inputs<'_>, mut dispatches: Vec<PlannedDispatch>) -> Result<Vec<PlannedDispatch>, Failure> {
-    let limit = inputs.limits.plan_bytes;
     let mut all = String::new();
     for dispatch in &dispatches {
         all.push_str(&content(dispatch));
         all.push('\n');
-        if all.len() > limit {
-            return Err(failure(code::PLAN_SIZE, format!("the plan is larger than {limit} bytes")));
-        }
+        check_plan_size(inputs, all.len())?;
     }
     let digest = sha256_digest(all.as_bytes());
     for dispatch in &mut dispatches {
         dispatch.plan_digest.clone_from(&digest);
     }
     Ok(dispatches)
+}
+
+fn check_plan_size(inputs: Inputs<'_>, bytes: usize) -> Result<(), Failure> {
+    let limit = inputs.limits.plan_bytes;
+    if bytes > limit {
+        return Err(failure(code::PLAN_SIZE, format!("the plan is larger than {limit} bytes")));
+    }
+    Ok(())
 }
 
 /// The digest of a plan: over the canonical JSON of its dispatches, in order, each followed by a line feed. What says when

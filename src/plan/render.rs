@@ -14,8 +14,6 @@ use crate::routing::{Content, Document, Evaluator, Format, canonical_json, code}
 #[derive(Debug, Clone)]
 pub(super) struct Rendered {
     pub(super) format: Format,
-    /// What it says; null where it is the file itself.
-    pub(super) json: Json,
     /// Its bytes; none where it is the file itself.
     pub(super) bytes: Option<Bytes>,
 }
@@ -27,9 +25,13 @@ pub(super) fn payloads<'d>(
     environment: &Evaluator,
 ) -> Result<BTreeMap<&'d str, Rendered>, Failure> {
     let mut rendered: BTreeMap<&str, Rendered> = BTreeMap::new();
+    let mut bytes = 0;
     for payload in chosen.iter().filter_map(|choice| choice.payload) {
         if !rendered.contains_key(payload) {
-            rendered.insert(payload, one(payload, inputs, environment)?);
+            let one = one(payload, inputs, environment)?;
+            bytes += one.bytes.as_ref().map_or(0, |bytes| bytes.as_ref().len());
+            super::check_plan_size(inputs, bytes)?;
+            rendered.insert(payload, one);
         }
     }
     Ok(rendered)
@@ -39,22 +41,27 @@ fn one(payload: &str, inputs: Inputs<'_>, environment: &Evaluator) -> Result<Ren
     let definition = inputs.routing.payload(payload).expect("loading resolves every payload");
     let format = definition.format;
     if format == Format::File {
-        return Ok(Rendered { format, json: Json::Null, bytes: None });
+        return Ok(Rendered { format, bytes: None });
     }
     let json = render(payload, inputs.routing, environment)?;
     if let Some(schema) = &definition.schema {
         schema.check(&json).map_err(|why| failure(code::PAYLOAD_SCHEMA, format!("the payload `{payload}` {why}")))?;
     }
-    let text = match format {
-        Format::Form => form(&json).map_err(|why| failure(code::PAYLOAD, format!("the payload `{payload}`: {why}")))?,
-        _ => canonical_json(&json),
+    let unfit = |why| failure(code::PAYLOAD, format!("the payload `{payload}`: {why}"));
+    let bytes = match (format, &definition.avro) {
+        (Format::Form, _) => form(&json).map_err(unfit)?.into_bytes(),
+        (_, Some(avro)) => {
+            let unfit = |why| failure(code::PAYLOAD_SCHEMA, format!("the payload `{payload}` {why}"));
+            avro.encode(&json).map_err(unfit)?
+        }
+        _ => canonical_json(&json).into_bytes(),
     };
     let limit = inputs.limits.body_bytes;
-    if text.len() > limit {
-        let text = format!("the payload `{payload}` has {} bytes, more than {limit}", text.len());
+    if bytes.len() > limit {
+        let text = format!("the payload `{payload}` has {} bytes, more than {limit}", bytes.len());
         return Err(failure(code::PLAN_SIZE, text));
     }
-    Ok(Rendered { format, json, bytes: Some(Bytes::from(text.into_bytes())) })
+    Ok(Rendered { format, bytes: Some(Bytes::from(bytes)) })
 }
 
 /// An object of texts, numbers and booleans, or of lists of them, as a form: keys in order, the items of a list one by one

@@ -72,6 +72,7 @@ fn content_type(inputs: Inputs<'_>, chosen: &Chosen<'_>, rendered: Option<&Rende
         None => String::new(),
         Some(Format::Form) => "application/x-www-form-urlencoded".to_owned(),
         Some(Format::Json) => or("application/json"),
+        Some(Format::Avro) => or("application/avro"),
         Some(Format::File) => or(inputs.arrival.manifest.media_type.as_deref().unwrap_or("application/octet-stream")),
     }
 }

@@ -16,3 +16,4 @@ pub use bounds::{Bounds, MostRequests, PersonNeeded, bounds};
 pub use course::{Course, End, Happening, MAX_STEPS, Step, course, follow};
 pub use explain::{Deadline, DispatchExplained, Explanation, LeadsTo, MAX_TRIED, Would, explain};
 pub use script::{Confirming, Reply, Script, ScriptError, ScriptedStep, verdict_of};
+pub use words::length;

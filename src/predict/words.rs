@@ -196,15 +196,19 @@ impl fmt::Display for Explanation {
 /// A time and how far away it is.
 fn moment(at: Timestamp, now: Timestamp) -> String {
     let millis = at.millis_since(now);
-    // Seconds are enough for a person, and two units of time.
+    let length = length(millis);
+    if millis < 0 { format!("{at} ({length} ago)") } else { format!("{at} (in {length})") }
+}
+
+/// A length of time, in milliseconds, whatever its sign, in its two largest units: `3h 12m`.
+pub fn length(millis: i64) -> String {
     let seconds = millis.unsigned_abs() / 1000;
     let rounded = match seconds {
         0..=3_599 => seconds,
         3_600..=86_399 => seconds - seconds % 60,
         _ => seconds - seconds % 3_600,
     };
-    let length = humantime::format_duration(Duration::from_secs(rounded));
-    if millis < 0 { format!("{at} ({length} ago)") } else { format!("{at} (in {length})") }
+    humantime::format_duration(Duration::from_secs(rounded)).to_string()
 }
 
 fn next_words(next: &NextEvent, now: Timestamp) -> String {

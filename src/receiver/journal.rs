@@ -12,6 +12,8 @@ use crate::transport::hex;
 
 /// Most requests that are kept; the oldest go first.
 const MAX_ENTRIES: usize = 200_000;
+/// Most bytes of their paths, headers and bodies.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// One request as a receiver read it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,7 +43,26 @@ pub struct Received {
 #[derive(Default)]
 struct Entries {
     kept: VecDeque<Arc<Received>>,
+    bytes: usize,
     dropped: usize,
+}
+
+impl Entries {
+    fn push(&mut self, received: Arc<Received>, (most, most_bytes): (usize, usize)) {
+        self.bytes += size(&received);
+        self.kept.push_back(received);
+        while self.kept.len() > 1 && (self.kept.len() > most || self.bytes > most_bytes) {
+            let Some(oldest) = self.kept.pop_front() else { return };
+            self.bytes -= size(&oldest);
+            self.dropped += 1;
+        }
+    }
+}
+
+/// What a request takes, roughly.
+fn size(received: &Received) -> usize {
+    let headers: usize = received.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    received.path.len() + headers + received.body.0.len()
 }
 
 /// The requests of all receivers, in the order in which they had been read. Clones share it.
@@ -67,7 +88,7 @@ impl Journal {
         entries.kept.len() + entries.dropped
     }
 
-    /// Requests that are no more kept: the journal holds the newest 200,000.
+    /// Requests that are no more kept: the journal holds the newest 200,000, in 256 MiB at most.
     pub fn dropped(&self) -> usize {
         self.lock().dropped
     }
@@ -75,11 +96,7 @@ impl Journal {
     pub(super) fn push(&self, received: Received) -> Arc<Received> {
         let received = Arc::new(received);
         let mut entries = self.lock();
-        if entries.kept.len() == MAX_ENTRIES {
-            entries.kept.pop_front();
-            entries.dropped += 1;
-        }
-        entries.kept.push_back(Arc::clone(&received));
+        entries.push(Arc::clone(&received), (MAX_ENTRIES, MAX_BYTES));
         received
     }
 
@@ -98,4 +115,36 @@ pub(super) fn headers(headers: &HeaderMap) -> BTreeMap<String, String> {
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many_or_they_are_too_large() {
+        let request = |bytes: usize| {
+            Arc::new(Received {
+                target: "a".into(),
+                idempotency_key: String::new(),
+                attempt: None,
+                attempts_left: None,
+                method: "POST".into(),
+                path: String::new(),
+                headers: BTreeMap::new(),
+                body_sha256: String::new(),
+                body: Bytes::from(vec![0; bytes]),
+                received_at: Timestamp(0),
+            })
+        };
+        let mut entries = Entries::default();
+        for _ in 0..5 {
+            entries.push(request(10), (3, 1_000));
+        }
+        assert_eq!((entries.kept.len(), entries.bytes, entries.dropped), (3, 30, 2));
+        entries.push(request(985), (3, 1_000));
+        assert_eq!((entries.kept.len(), entries.bytes, entries.dropped), (2, 995, 4));
+        entries.push(request(5_000), (3, 1_000));
+        assert_eq!((entries.kept.len(), entries.dropped), (1, 6), "the newest is always there");
+    }
 }

@@ -37,4 +37,5 @@ pub use manifest::*;
 pub use murmur2::{home_partition, murmur2};
 pub use outcome::*;
 pub use plan::*;
+pub(crate) use text_enum::text_enum;
 pub use topic::{CleanUp, Topic, TopicNames};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::avro::AvroSchema;
 use super::expression::Expression;
 use super::schema::Schema;
 use super::table::Table;
@@ -43,6 +44,8 @@ pub(crate) enum Format {
     Json,
     /// `application/x-www-form-urlencoded`, by sorted keys.
     Form,
+    /// Avro in the framing of Confluent, by the payload's registered schema.
+    Avro,
     /// The file's own bytes.
     File,
 }
@@ -53,6 +56,7 @@ impl Format {
         match self {
             Self::Json => "json",
             Self::Form => "form",
+            Self::Avro => "avro",
             Self::File => "file",
         }
     }
@@ -65,6 +69,8 @@ pub(crate) struct Payload {
     pub(crate) format: Format,
     /// What the rendered body must fit.
     pub(crate) schema: Option<Arc<Schema>>,
+    /// How it becomes Avro.
+    pub(crate) avro: Option<AvroSchema>,
 }
 
 /// Where a payload comes from.

@@ -70,14 +70,20 @@ fn definitions() -> Json {
         json!({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$", "description": "a secret's name"});
     let file_type =
         object(vec![("schema", reference("file")), ("deadline", reference("duration")), ("description", text())], &[]);
+    let number = || integer(1, i64::from(i32::MAX));
+    let registered = object(
+        vec![("schema", reference("file")), ("subject", text()), ("version", number()), ("id", number())],
+        &["schema", "subject", "version", "id"],
+    );
     let payload = object(
         vec![
             ("body", json!(true)),
             ("from", text()),
             ("remove", list(&json!({"type": "string", "pattern": "^/"}))),
             ("set", json!({"type": "object", "propertyNames": {"pattern": "^/"}})),
-            ("format", one_of(&["json", "form", "file"])),
+            ("format", one_of(&["json", "form", "avro", "file"])),
             ("schema", reference("file")),
+            ("avro", registered),
             ("description", text()),
         ],
         &[],
@@ -112,6 +118,14 @@ fn definitions() -> Json {
         "kafka": kafka(),
         "envelope": envelope(),
         "confirmed_by": confirmed_by(),
+        "exponential": object(
+            vec![
+                ("first", reference("duration")),
+                ("factor", json!({"type": "number", "minimum": 1.1, "maximum": 10})),
+                ("max", reference("duration")),
+            ],
+            &["first", "max"],
+        ),
         "auth": auth(),
         "tls": object(vec![("certificate", reference("secret")), ("key", reference("secret")), ("ca", reference("secret"))], &[]),
     })
@@ -128,7 +142,7 @@ fn target() -> Json {
         ("confirmed_by", reference("confirmed_by")),
     ];
     fields.extend(policy());
-    object(fields, &["owner", "confirmed_by"])
+    object(fields, &[])
 }
 
 fn http(with_method: bool) -> Vec<(&'static str, Json)> {
@@ -161,7 +175,8 @@ fn scalar() -> Json {
 
 /// What `target_defaults` may say.
 fn defaults() -> Vec<(&'static str, Json)> {
-    policy().into_iter().chain([("envelope", reference("envelope"))]).collect()
+    let more = [("owner", text()), ("confirmed_by", reference("confirmed_by")), ("envelope", reference("envelope"))];
+    policy().into_iter().chain(more).collect()
 }
 
 fn envelope() -> Json {
@@ -252,6 +267,7 @@ fn policy() -> Vec<(&'static str, Json)> {
         ("operator_attempts", integer(0, 1_000)),
         ("refusals", integer(1, 1_000)),
         ("schedule", json!({"type": "array", "items": duration(), "minItems": 1, "maxItems": 64})),
+        ("exponential", reference("exponential")),
         ("jitter", integer(0, 100)),
         ("give_up_after", duration()),
         ("retry_after_max", duration()),

@@ -28,7 +28,7 @@
 //! | `on_overdue` | `hold` (default), `retry` (not with `on_unknown: hold`), `fail` |
 //! | `on_exhausted` | `hold` (default), `fail` |
 //! | `on_failed` | `settle` (default), `cancel` |
-//! | `retry` | `attempts` 8, `operator_attempts` 3, `refusals` 3, `schedule` [1s, 5s, 30s, 2m, 10m, 30m, 1h], `jitter` 20 (percent), `give_up_after`, `retry_after_max` 1h |
+//! | `retry` | `attempts` 8, `operator_attempts` 3, `refusals` 3, `schedule` [1s, 5s, 30s, 2m, 10m, 30m, 1h] or `exponential` (`first`, `factor` 2, `max`), `jitter` 20 (percent), `give_up_after`, `retry_after_max` 1h |
 //! | `timeouts` | `send_within` 30s, `request` 30s, `max_clock_skew` 5s |
 //! | `escalation` | `first` 1h, `max` 24h |
 //! | `operator_confirm` | true |
@@ -42,6 +42,7 @@
 //! `headers` (lower-case names), `body` (JSON, or null) and `text`. Nothing sees an attempt or a clock: a retry can't differ.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod avro;
 mod canonical;
 pub mod code;
 mod diagnostic;
@@ -61,7 +62,10 @@ pub use diagnostic::Diagnostic;
 pub(crate) use document::{Content, Envelope, FileType, Format, Mode, Route};
 pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Target, TargetSummary};
 pub(crate) use expression::{Evaluator, Expression, shown};
-pub use expression::{MAX_ITEMS, MAX_SEARCHED_BYTES, MAX_SOURCE, MAX_SUM_BYTES, Response, Rule, response_rule};
+pub use expression::{
+    MAX_ITEMS, MAX_ITEMS_OF_A_FILE, MAX_SEARCHED_BYTES, MAX_SEARCHED_BYTES_OF_A_FILE, MAX_SOURCE, MAX_SUM_BYTES,
+    MAX_SUM_BYTES_OF_A_FILE, Response, Rule, response_rule,
+};
 pub use json_schema::json_schema;
 pub use read::{MAX_DOCUMENT_BYTES, load};
 pub(crate) use read::{is_header_value, is_record_header};

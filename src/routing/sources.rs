@@ -39,8 +39,10 @@ impl Sources {
 /// what else is wrong with it is for [`super::load`] to say.
 pub fn named_files(document: &str) -> Vec<String> {
     let Some(root) = node::parse(document, &mut Report::new("")) else { return Vec::new() };
-    let of_schemas = ["file_types", "payloads"].into_iter().filter_map(|key| root.field(key)).flat_map(|section| {
-        section.entries().iter().filter_map(|entry| entry.value.field("schema")).filter_map(Node::as_text)
+    let entries = |section: &str| root.field(section).map(Node::entries).unwrap_or_default();
+    let of_schemas = entries("file_types").iter().chain(entries("payloads")).flat_map(|entry| {
+        let of_avro = entry.value.field("avro").and_then(|avro| avro.field("schema"));
+        [entry.value.field("schema"), of_avro].into_iter().flatten().filter_map(Node::as_text)
     });
     let of_tables = root.field("tables").into_iter().flat_map(Node::entries).filter_map(|entry| entry.value.as_text());
     let mut names: Vec<String> =
@@ -74,9 +76,9 @@ mod tests {
         let document = "
 tables: {accounts: accounts.csv, gone: ../../etc/passwd}
 file_types: {invoice: {schema: examples/invoice.json}, note: {}}
-payloads: {a: {body: {}, schema: a.json}, b: {from: a, schema: a.json}}
+payloads: {a: {body: {}, schema: a.json}, b: {from: a, schema: a.json, avro: {schema: b.avsc}}}
 ";
-        assert_eq!(named_files(document), ["a.json", "accounts.csv", "examples/invoice.json"]);
+        assert_eq!(named_files(document), ["a.json", "accounts.csv", "b.avsc", "examples/invoice.json"]);
         assert_eq!(named_files("a: ["), Vec::<String>::new());
     }
 

@@ -1,7 +1,7 @@
 //! The disks of the workers' machines, and what a crash does to the stores on them.
 
 use super::world::World;
-use crate::store::{Shelves, Stores};
+use crate::store::{Health, Shelves, Stores};
 
 impl World {
     /// The disk of a worker. A process that begins beside one with the same identity is on another machine.
@@ -17,6 +17,30 @@ impl World {
         Stores::Shelves(self.shelves.entry(identity.to_owned()).or_default().clone())
     }
 
+    /// The disk of a worker, if it ever had one that outlives it.
+    pub fn disk(&self, identity: &str) -> Option<&Shelves> {
+        self.shelves.get(identity)
+    }
+
+    /// Kills a worker with everything that is on its wire, and does nothing to its disk.
+    pub fn kill(&mut self, identity: &str) {
+        self.end(identity);
+        self.close_stores(identity);
+    }
+
+    /// What a process left open on its disk is closed once it has ended.
+    pub(super) fn close_stores(&self, identity: &str) {
+        let Some(shelves) = self.shelves.get(identity) else { return };
+        shelves.partitions().into_iter().for_each(|partition| shelves.process_ended(partition));
+    }
+
+    /// All disks do well.
+    pub(super) fn heal_disks(&self) {
+        for shelves in self.shelves.values() {
+            shelves.partitions().into_iter().for_each(|partition| shelves.set_health(partition, Health::Well));
+        }
+    }
+
     /// As [`World::harm_stores`], for one process. Where another has begun under its identity, the disk that is known is
     /// that one's: a crash elsewhere does nothing to it.
     pub(super) fn harm_stores_of(&mut self, identity: &str, process: u64) {
@@ -25,8 +49,10 @@ impl World {
         }
     }
 
-    /// What a crash does to the stores of a worker: often nothing, else they lose their last writes, or all, or a bit.
+    /// What a crash does to the stores of a worker: often nothing, else they lose their last writes, or all, or a bit; or
+    /// their disk does badly until the next one.
     pub(super) fn harm_stores(&mut self, identity: &str) {
+        self.close_stores(identity);
         let Some(shelves) = self.shelves.get(identity) else { return };
         for partition in shelves.partitions() {
             let crashes: u64 = self.harm.values().sum();
@@ -38,6 +64,14 @@ impl World {
                 }
                 2 | 5 if shelves.take_back(partition, draw) > 0 => "taken_back",
                 3 if shelves.corrupt(partition, draw * 31 + usize::try_from(crashes).unwrap_or(0)) => "corrupted",
+                6 => {
+                    shelves.set_health(partition, Health::Hangs);
+                    "hangs"
+                }
+                7 => {
+                    shelves.set_health(partition, Health::Fails);
+                    "fails"
+                }
                 _ => "kept",
             };
             *self.harm.entry(harm).or_default() += 1;

@@ -72,10 +72,19 @@ impl World {
         move || Timestamp(now.load(Ordering::SeqCst) + skew.load(Ordering::SeqCst))
     }
 
-    /// Kills a worker with everything that is on its wire.
+    /// Kills a worker with everything that is on its wire. One that stands still goes on standing: its disk and its requests are
+    /// as they are until it is thawed.
     pub fn crash(&mut self, identity: &str) {
-        self.workers.remove(identity);
+        let newest = self.processes.get(identity);
+        if self.frozen.iter().any(|f| f.identity == identity && Some(&f.number) == newest) {
+            return;
+        }
+        self.end(identity);
         self.harm_stores(identity);
+    }
+
+    pub(super) fn end(&mut self, identity: &str) {
+        self.workers.remove(identity);
         if let Some(number) = self.processes.get(identity).copied() {
             self.forget_parcels(number);
         }
@@ -99,6 +108,8 @@ impl World {
         for (number, has_left) in of_it {
             self.report(number, if has_left { Answer::Unknown } else { Answer::Retryable(None) });
         }
+        drop(worker);
+        self.close_stores(identity);
     }
 
     /// One turn of one worker. One that must end is taken out, with what is on its wire.

@@ -9,7 +9,7 @@ use super::points::Killed;
 use super::registry::SimRegistry;
 use super::wire::Wire;
 use crate::log::memory::MemoryCluster;
-use crate::log::{Append, Batch, Log, LogError, Position, Reader, Record, TopicPartition};
+use crate::log::{AbortCause, Append, Batch, Log, LogError, Position, Reader, Record, TopicPartition};
 use crate::record::registry::LocalRegistry;
 use crate::record::{Bytes, Codec, OnUnknown, Timestamp, Topic};
 use crate::routing::sha256_digest;
@@ -251,7 +251,7 @@ impl Saboteur {
             }
             Sabotage::CommitTakenForAborted if !appends.is_empty() && self.strikes_every(30) => {
                 log.transact(appends, positions)?;
-                Err(LogError::Aborted("it was committed".to_owned()))
+                Err(LogError::aborted(AbortCause::Log, "it was committed"))
             }
             Sabotage::StaleEpoch => {
                 let copies = appends.clone();

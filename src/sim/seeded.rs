@@ -155,6 +155,7 @@ impl Run {
                 world.step(identity);
             }
             self.storm.restart_the_stopped();
+            self.storm.world.heal_disks();
             let delivered = self.storm.deliver_everything();
             if let Some(story) = &mut self.story {
                 story.go_on(&self.storm.world, &mut self.storm.trace);
@@ -232,6 +233,7 @@ impl Run {
         let identities: Vec<String> = self.storm.world.workers.keys().cloned().collect();
         for identity in identities {
             self.storm.world.crash(&identity);
+            self.storm.world.heal_disks();
             self.storm.world.start(&identity);
         }
         self.storm.world.run();
@@ -274,7 +276,7 @@ impl Run {
                 Observed::StoreEmpty { reason, .. } => format!("sim.store.{}", reason.as_str()),
                 Observed::Aborted { cause } => format!("sim.aborted.{cause}"),
                 Observed::Escalated { .. } => "sim.escalated".to_owned(),
-                Observed::Duplicate { what } => format!("sim.duplicate.{what}"),
+                Observed::Duplicate { what, .. } => format!("sim.duplicate.{what}"),
                 Observed::Forgotten { .. } => "sim.forgotten".to_owned(),
                 Observed::Paused { .. } => "sim.paused".to_owned(),
                 Observed::Report { judgement, .. } => format!("sim.report.{judgement}"),

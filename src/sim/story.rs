@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::START;
 use super::world::World;
+use crate::engine::Observed;
 use crate::log::{Cluster, Reader, Record};
 use crate::record::{
     Arrival, Control, DispatchAttempt, FileHistory, FileManifest, FileState, Intervention, Outcome, PlannedDispatch,
@@ -45,6 +46,8 @@ pub(super) struct Story {
     reader: Box<dyn Reader>,
     /// Requests told of so far.
     requests: usize,
+    /// Things told of so far that workers did beside their records.
+    observed: usize,
     /// By whom each was seen to be written last; a worker is named by its attempts alone.
     worker_by_file: BTreeMap<String, String>,
 }
@@ -52,7 +55,7 @@ pub(super) struct Story {
 impl Story {
     pub fn new(world: &World) -> Self {
         let reader = world.cluster.follow(&Topic::ALL).expect("reads go well");
-        Self { reader, requests: 0, worker_by_file: BTreeMap::new() }
+        Self { reader, requests: 0, observed: 0, worker_by_file: BTreeMap::new() }
     }
 
     /// Adds a line for each record and request since the last time.
@@ -64,6 +67,20 @@ impl Story {
                 .push(format!("{at:>9} {MARK}target receives {} attempt {}", request.idempotency_key, request.attempt));
         }
         self.requests = journal.len();
+        let observed = world.observed();
+        for done in &observed[self.observed..] {
+            let is_told = matches!(
+                done,
+                Observed::Restored { .. }
+                    | Observed::StoreEmpty { .. }
+                    | Observed::StoreFailed { .. }
+                    | Observed::Aborted { .. }
+            );
+            if is_told {
+                trace.push(format!("{:>9} {MARK}{done:?}", world.now().millis_since(START)));
+            }
+        }
+        self.observed = observed.len();
         while let Ok(records) = self.reader.poll(1_000, Duration::ZERO) {
             if records.is_empty() {
                 return;

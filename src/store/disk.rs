@@ -4,6 +4,7 @@
 //! fjall checks every block that it reads. A write reaches the operating system before it counts as done, which a killed
 //! process survives; a machine that loses power may lose the newest writes, whole and from the end.
 
+use std::fs::TryLockError;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// The journals of one partition, at most: the least that fjall takes.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The file that fjall holds a lock on while a directory is open.
+const LOCK: &str = "lock";
+
 /// How long a close waits for the write that is under way.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -41,11 +45,26 @@ pub(super) fn path_of(dir: &Path, partition: i32) -> PathBuf {
     dir.join(format!("home-{partition}"))
 }
 
-/// Removes the directory of a partition.
-pub(super) fn wipe(path: &Path) -> Result<(), StoreError> {
+/// Makes a directory that only this user may read: what files hold is in there.
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Removes the directory of a partition, unless anybody has it open: a writer that was left behind may still be at work
+/// there, and would go on in what is begun anew.
+pub(super) fn wipe(path: &Path) -> Result<(), OpenError> {
+    let lock = std::fs::File::open(path.join(LOCK)).ok();
+    if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(std::fs::File::try_lock) {
+        return Err(OpenError::Busy);
+    }
     match std::fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::failed(format!("{} can't be removed: {e}", path.display())))
+            let text = format!("{} can't be removed: {e}", path.display());
+            Err(OpenError::Failed(StoreError::failed(text)))
         }
         _ => Ok(()),
     }
@@ -71,7 +90,7 @@ impl std::fmt::Debug for Disk {
 impl Disk {
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let opened = guarded(|| {
-            std::fs::create_dir_all(path)?;
+            make_directory(path)?;
             let database = Database::builder(path)
                 .cache_size(CACHE_BYTES)
                 .worker_threads(1)
@@ -146,15 +165,15 @@ impl Disk {
         Ok(self.is_writing)
     }
 
-    pub(super) fn finish(&mut self) -> Result<(), StoreError> {
+    pub(super) fn wait(&mut self, at_most: Duration) -> Result<bool, StoreError> {
         if self.is_writing {
-            match self.done.recv_timeout(FINISH) {
+            match self.done.recv_timeout(at_most) {
                 Ok(written) => self.note(written)?,
-                Err(RecvTimeoutError::Timeout) => return Err(StoreError::failed("a write doesn't come to its end")),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(StoreError::failed("the writer's thread has ended")),
             }
         }
-        Ok(())
+        Ok(self.is_writing)
     }
 
     pub(super) fn abandon(&mut self) {

@@ -10,6 +10,18 @@ use super::{Busy, StoreError};
 /// Writes that can be taken back.
 const UNDONE_AT_MOST: usize = 64;
 
+/// How well a simulated disk does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Well.
+    #[default]
+    Well,
+    /// No write on it comes to its end.
+    Hangs,
+    /// It refuses reads and writes.
+    Fails,
+}
+
 #[derive(Debug, Default)]
 struct Content {
     values: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -18,18 +30,24 @@ struct Content {
     keeps_replaced: bool,
     /// How many have it open.
     open: usize,
+    health: Health,
 }
 
 /// One partition's keys and values.
 #[derive(Debug, Default)]
 pub(super) struct MemoryShelf {
     content: Arc<Mutex<Content>>,
+    /// A write that hangs.
+    hanging: Option<Ops>,
 }
 
 impl Drop for MemoryShelf {
+    /// Who lets go while a write hangs leaves it behind, and it holds the medium.
     fn drop(&mut self) {
-        let mut content = self.lock();
-        content.open = content.open.saturating_sub(1);
+        if self.hanging.is_none() {
+            let mut content = self.lock();
+            content.open = content.open.saturating_sub(1);
+        }
     }
 }
 
@@ -38,12 +56,18 @@ impl MemoryShelf {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.lock().values.get(key).cloned()
+    /// The content, unless the disk fails.
+    fn read(&self) -> Result<MutexGuard<'_, Content>, StoreError> {
+        let content = self.lock();
+        if content.health == Health::Fails { Err(StoreError::failed("the disk fails")) } else { Ok(content) }
+    }
+
+    pub(super) fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.read()?.values.get(key).cloned())
     }
 
     pub(super) fn visit(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        let content = self.lock();
+        let content = self.read()?;
         for (key, value) in content.values.range::<[u8], _>((Bound::Included(from), Bound::Excluded(until))) {
             if visit(key, value)?.is_break() {
                 break;
@@ -52,22 +76,42 @@ impl MemoryShelf {
         Ok(())
     }
 
-    pub(super) fn write(&self, ops: Ops) {
-        let mut content = self.lock();
+    pub(super) fn write(&mut self, ops: Ops) -> Result<(), StoreError> {
+        assert!(self.hanging.is_none(), "one write at a time");
+        let hangs = self.read()?.health == Health::Hangs;
+        if hangs {
+            self.hanging = Some(ops);
+        } else {
+            self.lock().write(ops);
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_writing(&mut self) -> bool {
+        if self.hanging.is_some() && self.lock().health == Health::Well {
+            let ops = self.hanging.take().expect("just seen");
+            self.lock().write(ops);
+        }
+        self.hanging.is_some()
+    }
+}
+
+impl Content {
+    fn write(&mut self, ops: Ops) {
         let mut replaced = Ops::new();
         for (key, value) in ops {
             let before = match value {
-                Some(value) => content.values.insert(key.clone(), value),
-                None => content.values.remove(&key),
+                Some(value) => self.values.insert(key.clone(), value),
+                None => self.values.remove(&key),
             };
-            if content.keeps_replaced {
+            if self.keeps_replaced {
                 replaced.insert(key, before);
             }
         }
-        if content.keeps_replaced {
-            content.replaced.push(replaced);
-            if content.replaced.len() > UNDONE_AT_MOST {
-                content.replaced.remove(0);
+        if self.keeps_replaced {
+            self.replaced.push(replaced);
+            if self.replaced.len() > UNDONE_AT_MOST {
+                self.replaced.remove(0);
             }
         }
     }
@@ -90,7 +134,7 @@ impl Shelves {
             content.open += 1;
             content.keeps_replaced = true;
         }
-        Ok(MemoryShelf { content })
+        Ok(MemoryShelf { content, hanging: None })
     }
 
     /// The partitions that have one.
@@ -122,6 +166,30 @@ impl Shelves {
         self.lock().remove(&partition);
     }
 
+    /// Makes the disk of a partition do well or badly from here on.
+    pub fn set_health(&self, partition: i32, health: Health) {
+        let content = Arc::clone(self.lock().entry(partition).or_default());
+        content.lock().unwrap_or_else(PoisonError::into_inner).health = health;
+    }
+
+    /// The process has ended: whatever it left open or hanging on a partition is closed, and the disk is well.
+    pub fn process_ended(&self, partition: i32) {
+        let Some(content) = self.lock().get(&partition).cloned() else { return };
+        let mut content = content.lock().unwrap_or_else(PoisonError::into_inner);
+        (content.open, content.health) = (0, Health::Well);
+    }
+
+    /// Wipes a partition that nobody has open.
+    pub(super) fn wipe(&self, partition: i32) -> Result<(), Busy> {
+        let Some(content) = self.lock().get(&partition).cloned() else { return Ok(()) };
+        let mut content = content.lock().unwrap_or_else(PoisonError::into_inner);
+        if content.open > 0 {
+            return Err(Busy);
+        }
+        *content = Content { health: content.health, ..Content::default() };
+        Ok(())
+    }
+
     /// Takes one write back as if it had never been made, whatever came after it.
     #[cfg(test)]
     pub(super) fn forget_write(&self, partition: i32, number: u64) {
@@ -131,6 +199,13 @@ impl Shelves {
         if let Some(content) = content {
             content.lock().unwrap_or_else(PoisonError::into_inner).values.remove(&mark);
         }
+    }
+
+    /// Every key and value of a partition.
+    #[cfg(test)]
+    pub(super) fn dump(&self, partition: i32) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let content = Arc::clone(self.lock().entry(partition).or_default());
+        content.lock().unwrap_or_else(PoisonError::into_inner).values.clone()
     }
 
     /// The same content, apart.

@@ -14,6 +14,8 @@ mod shelf;
 mod value;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -21,7 +23,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use memory::Shelves;
+pub use memory::{Health, Shelves};
 pub use partition::{Changes, PartitionStore, Put};
 pub use value::Kept;
 
@@ -30,6 +32,9 @@ use crate::record::{Timestamp, Topic};
 /// How long after its newest commit a store may be used, in milliseconds: on the log, tombstones are kept for 7 days,
 /// and what they deleted later is never heard of again.
 pub const MAX_AGE_MS: i64 = 6 * 86_400_000;
+
+/// How far in the future the newest commit may lie, in milliseconds: clocks differ, but not by that much.
+const AHEAD_AT_MOST_MS: i64 = 3_600_000;
 
 /// Whose state it is: the store of another log, or of another number of home partitions, says nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +58,22 @@ pub struct Covers {
     pub positions: BTreeMap<Topic, i64>,
     /// When the newest commit was made that is known.
     pub until: Timestamp,
+}
+
+impl Covers {
+    /// Whether tombstones that this doesn't know may be gone from the log, by a clock that says `now`. One that is yet to
+    /// come was written by a clock that was wrong, and says nothing of its age.
+    pub fn judge_age(&self, now: Timestamp) -> Result<(), Unusable> {
+        let age_ms = now.millis_since(self.until);
+        let text = if age_ms > MAX_AGE_MS {
+            format!("it knows of nothing after {}", self.until)
+        } else if -age_ms > AHEAD_AT_MOST_MS {
+            format!("it says that it was written at {}, which is yet to come", self.until)
+        } else {
+            return Ok(());
+        };
+        Err(Unusable::new(Reason::TooOld, text))
+    }
 }
 
 /// Why a partition is read anew from the log.
@@ -177,7 +198,7 @@ impl Stores {
     /// Opens the store of a partition. One that can't be used is wiped.
     pub fn open(&self, identity: &Identity, now: Timestamp) -> Result<Opened, Busy> {
         let Some(shelf) = self.shelf(identity.partition)? else {
-            return Ok(in_memory(identity, Unusable::new(Reason::Empty, "stores are kept in memory")));
+            return Ok(Self::in_memory(identity, Unusable::new(Reason::Empty, "stores are kept in memory")));
         };
         let judged = shelf.map_err(|e| Unusable::new(e.reason, e.text)).and_then(|shelf| {
             let (covers, written) = PartitionStore::judge(&shelf, identity, now)?;
@@ -185,26 +206,33 @@ impl Stores {
         });
         match judged {
             Ok(store) => Ok(Opened { store, why_empty: None }),
-            Err(unusable) => Ok(self.begin_anew(identity, unusable)),
+            Err(unusable) => self.begin_anew(identity, unusable),
         }
     }
 
-    /// Wipes the store of a partition, which nobody has open, and opens it empty; in memory where that fails.
-    pub fn begin_anew(&self, identity: &Identity, unusable: Unusable) -> Opened {
+    /// Wipes the store of a partition and opens it empty; in memory where that fails. Busy while anybody has it open, be
+    /// it a writer that hangs and was left behind.
+    pub fn begin_anew(&self, identity: &Identity, unusable: Unusable) -> Result<Opened, Busy> {
         if unusable.reason == Reason::Failed || matches!(self, Self::Memory) {
-            return in_memory(identity, unusable);
+            return Ok(Self::in_memory(identity, unusable));
         }
-        let shelf = self.wipe(identity.partition).and_then(|()| match self.shelf(identity.partition) {
+        let shelf = self.wipe(identity.partition)?.and_then(|()| match self.shelf(identity.partition) {
             Ok(Some(shelf)) => shelf,
             Ok(None) | Err(Busy) => Err(StoreError::failed("it can't be opened once it is wiped")),
         });
-        match shelf {
+        Ok(match shelf {
             Ok(shelf) => {
                 let store = PartitionStore::of(shelf, identity.clone(), None, 0);
                 Opened { store, why_empty: Some(unusable) }
             }
-            Err(error) => in_memory(identity, Unusable::new(Reason::Failed, error.text)),
-        }
+            Err(error) => Self::in_memory(identity, Unusable::new(Reason::Failed, error.text)),
+        })
+    }
+
+    /// An empty store in memory, in place of one that can't be had.
+    pub fn in_memory(identity: &Identity, unusable: Unusable) -> Opened {
+        let store = PartitionStore::of(shelf::Shelf::default(), identity.clone(), None, 0);
+        Opened { store, why_empty: Some(unusable) }
     }
 
     /// The medium of a partition; none where every opening begins with an empty one.
@@ -221,19 +249,15 @@ impl Stores {
         }
     }
 
-    fn wipe(&self, partition: i32) -> Result<(), StoreError> {
+    fn wipe(&self, partition: i32) -> Result<Result<(), StoreError>, Busy> {
         match self {
-            Self::Memory => Ok(()),
-            Self::Directory(dir) => disk::wipe(&disk::path_of(dir, partition)),
-            Self::Shelves(shelves) => {
-                shelves.lose(partition);
-                Ok(())
-            }
+            Self::Memory => Ok(Ok(())),
+            Self::Directory(dir) => match disk::wipe(&disk::path_of(dir, partition)) {
+                Ok(()) => Ok(Ok(())),
+                Err(disk::OpenError::Busy) => Err(Busy),
+                Err(disk::OpenError::Failed(error)) => Ok(Err(error)),
+            },
+            Self::Shelves(shelves) => shelves.wipe(partition).map(Ok),
         }
     }
-}
-
-fn in_memory(identity: &Identity, unusable: Unusable) -> Opened {
-    let store = PartitionStore::of(shelf::Shelf::default(), identity.clone(), None, 0);
-    Opened { store, why_empty: Some(unusable) }
 }

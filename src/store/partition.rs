@@ -1,10 +1,11 @@
 //! The store of one home partition: what is under which key, and what is written together.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::shelf::{Ops, Shelf};
 use super::value::{FORMAT, decode, decode_body, decode_file, encode, encode_body, encode_file};
-use super::{Covers, Identity, Kept, MAX_AGE_MS, Reason, StoreError, Unusable};
+use super::{Covers, Identity, Kept, Reason, StoreError, Unusable};
 use crate::lifecycle::File;
 use crate::record::{Bytes, FileId, TargetName, Timestamp};
 
@@ -26,6 +27,9 @@ const BODY: u8 = b'b';
 /// How many of the last writes leave a mark: more than fit into what the disk hasn't sorted yet.
 const MARKS: u64 = 1 << 16;
 
+/// How long a close waits for the write that is under way.
+const FINISH: Duration = Duration::from_secs(5);
+
 /// A file to be written.
 #[derive(Debug)]
 pub struct Put<'a> {
@@ -42,9 +46,12 @@ pub struct Put<'a> {
 pub struct Changes<'a> {
     /// Files whose records were tombstoned, with the time of their settlement as it stands in the store, if it does.
     pub forgotten: Vec<(&'a FileId, Option<Timestamp>)>,
+    /// Bodies of files that are to be written later.
+    pub bodies: Vec<(FileId, TargetName, Bytes)>,
     /// Files to be written.
     pub put: Vec<Put<'a>>,
-    /// Up to where the store knows with this write; none while it is being rebuilt.
+    /// Up to where the store knows with this write, or what it said before while it is being brought up to date; none while it
+    /// is being rebuilt.
     pub covers: Option<Covers>,
 }
 
@@ -77,9 +84,7 @@ impl PartitionStore {
             return unusable(Reason::Unfinished, "a rebuild of it didn't come to its end".into());
         };
         let (covers, written): (Covers, u64) = decode(&covers).map_err(told)?;
-        if now.millis_since(covers.until) > MAX_AGE_MS {
-            return unusable(Reason::TooOld, format!("it knows of nothing after {}", covers.until));
-        }
+        covers.judge_age(now)?;
         let first = written.saturating_sub(MARKS - 1).max(1);
         let mut marks = 0;
         shelf
@@ -131,6 +136,8 @@ impl PartitionStore {
                 None => self.forget_open(id, &mut ops)?,
             }
         }
+        let bodies = changes.bodies.iter();
+        ops.extend(bodies.map(|(id, target, body)| (body_key(id, target), Some(encode_body(&body.0)))));
         for Put { file, history_seq, bodies } in changes.put {
             let id = file.id();
             let is_settled = file.settled_at.is_some();
@@ -169,9 +176,17 @@ impl PartitionStore {
         self.shelf.is_writing()
     }
 
+    /// Waits for the write that is under way, at most so long; whether it still is.
+    pub fn wait(&mut self, at_most: Duration) -> Result<bool, StoreError> {
+        self.shelf.wait(at_most)
+    }
+
     /// Waits a few seconds for the write that is under way.
     pub fn finish(&mut self) -> Result<(), StoreError> {
-        self.shelf.finish()
+        if self.wait(FINISH)? {
+            return Err(StoreError::failed("a write doesn't come to its end"));
+        }
+        Ok(())
     }
 
     /// An open file.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::StoreError;
 use super::disk::Disk;
@@ -33,7 +34,7 @@ impl Shelf {
 
     pub(super) fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
-            Self::Memory(shelf) => Ok(shelf.value(key)),
+            Self::Memory(shelf) => shelf.value(key),
             Self::Disk(disk) => disk.value(key),
         }
     }
@@ -49,10 +50,7 @@ impl Shelf {
     /// Writes all of it or nothing, later perhaps: [`Shelf::is_writing`] tells. One write at a time.
     pub(super) fn write(&mut self, ops: Ops) -> Result<(), StoreError> {
         match self {
-            Self::Memory(shelf) => {
-                shelf.write(ops);
-                Ok(())
-            }
+            Self::Memory(shelf) => shelf.write(ops),
             Self::Disk(disk) => disk.write(ops),
         }
     }
@@ -60,7 +58,7 @@ impl Shelf {
     /// Whether the last write isn't done yet; an error once it failed.
     pub(super) fn is_writing(&mut self) -> Result<bool, StoreError> {
         match self {
-            Self::Memory(_) => Ok(false),
+            Self::Memory(shelf) => Ok(shelf.is_writing()),
             Self::Disk(disk) => disk.is_writing(),
         }
     }
@@ -72,11 +70,11 @@ impl Shelf {
         }
     }
 
-    /// Waits a few seconds for the last write.
-    pub(super) fn finish(&mut self) -> Result<(), StoreError> {
+    /// Waits for the last write, at most so long; whether it is still under way.
+    pub(super) fn wait(&mut self, at_most: Duration) -> Result<bool, StoreError> {
         match self {
-            Self::Memory(_) => Ok(()),
-            Self::Disk(disk) => disk.finish(),
+            Self::Memory(shelf) => Ok(shelf.is_writing()),
+            Self::Disk(disk) => disk.wait(at_most),
         }
     }
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Busy, Changes, Covers, Identity, MAX_AGE_MS, Opened, PartitionStore, Put, Reason, Shelves, Stores, disk};
+use super::{
+    AHEAD_AT_MOST_MS, Busy, Changes, Covers, Health, Identity, MAX_AGE_MS, Opened, PartitionStore, Put, Reason,
+    Shelves, Stores, Unusable, disk,
+};
 use crate::lifecycle::File;
 use crate::lifecycle::specimen::{START, arrival, planned};
 use crate::record::{Bytes, FileId, State, TargetName, Timestamp, Topic};
@@ -188,6 +191,11 @@ fn a_store_older_than_tombstones_are_kept_is_wiped() {
         let still = START.plus_millis(3 + MAX_AGE_MS);
         assert_eq!(why(&stores.open(&identity(), still).expect("free")), None);
         assert_eq!(why(&stores.open(&identity(), still.plus_millis(1)).expect("free")), Some(Reason::TooOld));
+        fill(&mut open(stores).store, 3, 10);
+        // By this clock it was written in the future: one of the two clocks is wrong, and its age isn't known.
+        let before = START.plus_millis(3 - AHEAD_AT_MOST_MS);
+        assert_eq!(why(&stores.open(&identity(), before).expect("free")), None);
+        assert_eq!(why(&stores.open(&identity(), before.plus_millis(-1)).expect("free")), Some(Reason::TooOld));
         assert_eq!(why(&open(stores)), Some(Reason::Empty));
     });
 }
@@ -203,6 +211,35 @@ fn a_rebuild_that_did_not_end_is_begun_again() {
         drop(store);
         assert_eq!(why(&open(stores)), Some(Reason::Unfinished));
     });
+}
+
+#[test]
+fn what_somebody_has_open_is_not_wiped() {
+    every_medium(|stores| {
+        let mut first = open(stores).store;
+        let models = fill(&mut first, 3, 10);
+        let unusable = || Unusable::new(Reason::Corrupt, "so it seems");
+        assert_eq!(stores.begin_anew(&identity(), unusable()).err(), Some(Busy));
+        compare(&first, &models[3]).expect("it is untouched");
+        drop(first);
+        assert_eq!(why(&stores.begin_anew(&identity(), unusable()).expect("free")), Some(Reason::Corrupt));
+        assert_eq!(why(&open(stores)), Some(Reason::Empty));
+    });
+}
+
+#[test]
+fn a_writer_that_hangs_and_was_left_behind_keeps_the_store_busy() {
+    let shelves = Shelves::default();
+    let stores = Stores::Shelves(shelves.clone());
+    let mut store = open(&stores).store;
+    shelves.set_health(3, Health::Hangs);
+    store.apply(Changes { covers: Some(covers(1)), ..Changes::default() }).expect("it is taken");
+    assert_eq!(store.is_writing(), Ok(true));
+    assert!(store.finish().is_err());
+    store.abandon();
+    assert_eq!(stores.begin_anew(&identity(), Unusable::new(Reason::Corrupt, "so it seems")).err(), Some(Busy));
+    shelves.process_ended(3);
+    assert_eq!(why(&open(&stores)), Some(Reason::Empty));
 }
 
 #[test]

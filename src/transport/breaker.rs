@@ -22,8 +22,8 @@ const IN_A_ROW: usize = 10;
 const FIRST_MS: i64 = 30_000;
 /// How long at most.
 const LONGEST_MS: i64 = 600_000;
-/// Longest Retry-After that holds for the whole target.
-const LONGEST_ASKED_MS: i64 = 3_600_000;
+/// Longest Retry-After that holds for the whole target: what asks for more wants no request while any file waits for it.
+const LONGEST_ASKED_MS: i64 = 366 * 86_400_000;
 /// Requests that are remembered.
 const MAX_REMEMBERED: usize = 1_024;
 
@@ -227,6 +227,9 @@ mod tests {
         assert!(!breaker.would_let_through(at(59)) && breaker.would_let_through(at(60)));
         assert_eq!(breaker.lets_through(at(60)), Some(false));
         breaker.hear(Heard::Wait(i64::MAX), false, at(60));
-        assert_eq!(breaker.lets_through(at(3_660)), Some(false), "an hour at most");
+        assert_eq!(breaker.lets_through(at(60 + 365 * 86_400)), None, "never earlier than it asked");
+        let mut breaker = Breaker::default();
+        breaker.hear(Heard::Wait(7_200_000), false, at(0));
+        assert_eq!((breaker.lets_through(at(7_199)), breaker.lets_through(at(7_200))), (None, Some(false)));
     }
 }

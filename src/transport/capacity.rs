@@ -3,6 +3,9 @@
 //! Capacity is an input of the engine. A dispatch without it stays as it is, spends nothing and shows nothing in
 //! file-state. A permit is given back by being dropped, so that an aborted transaction returns what it took. What became
 //! of a request is said to its permit, which tells the target's [`Breaker`].
+//!
+//! A limit holds for the whole group: each worker takes the share of it that it has of the home partitions, and never less than
+//! one, so that with `w` workers at most `w - 1` requests more than the limit are on the wire.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,7 +23,27 @@ struct Place {
     breaker: Breaker,
 }
 
-type Shared = BTreeMap<TargetName, Place>;
+#[derive(Debug, Default)]
+struct Shared {
+    places: BTreeMap<TargetName, Place>,
+    /// The home partitions that this worker has, and all there are; none where nobody has said.
+    share: Option<(usize, usize)>,
+}
+
+impl Shared {
+    /// How many requests of this worker may be on the wire to a target.
+    fn limit(&self, place: &Place) -> usize {
+        let limit = place.limit.unwrap_or(DEFAULT_CONCURRENCY);
+        match self.share {
+            Some((held, all)) if all > 0 => (limit * held.min(all) / all).max(1),
+            _ => limit,
+        }
+    }
+
+    fn place(&mut self, target: &TargetName) -> &mut Place {
+        self.places.entry(target.clone()).or_default()
+    }
+}
 
 /// The capacity of one worker.
 #[derive(Debug, Clone, Default)]
@@ -31,16 +54,22 @@ pub struct Capacity {
 impl Capacity {
     /// Sets how many requests may be on the wire to a target; permits that are out stay out.
     pub fn limit(&self, target: &TargetName, concurrency: usize) {
-        self.lock().entry(target.clone()).or_default().limit = Some(concurrency.max(1));
+        self.lock().place(target).limit = Some(concurrency.max(1));
+    }
+
+    /// Says how many of `all` home partitions this worker has: its share of every limit.
+    pub fn share(&self, held: usize, all: usize) {
+        self.lock().share = Some((held, all));
     }
 
     /// A permit for one request, or `None` while all are out, the target's breaker is open, or it asked to be left alone.
     pub fn acquire(&self, target: &TargetName, now: Timestamp) -> Option<Permit> {
         let mut shared = self.lock();
-        let place = shared.entry(target.clone()).or_default();
-        if place.taken >= place.limit.unwrap_or(DEFAULT_CONCURRENCY) {
+        let taken = shared.place(target).taken;
+        if taken >= shared.limit(&shared.places[target]) {
             return None;
         }
+        let place = shared.place(target);
         let is_probe = place.breaker.lets_through(now)?;
         place.taken += 1;
         Some(self.permit(target, is_probe, now))
@@ -48,20 +77,20 @@ impl Capacity {
 
     /// Whether a permit would be given.
     pub fn has_room(&self, target: &TargetName, now: Timestamp) -> bool {
-        self.lock().get(target).is_none_or(|place| {
-            place.taken < place.limit.unwrap_or(DEFAULT_CONCURRENCY) && place.breaker.would_let_through(now)
-        })
+        let shared = self.lock();
+        let place = shared.places.get(target);
+        place.is_none_or(|place| place.taken < shared.limit(place) && place.breaker.would_let_through(now))
     }
 
     /// A permit for a request that is on the wire already, whatever the limit: for attempts that were restored.
     pub fn acquire_over(&self, target: &TargetName) -> Permit {
-        self.lock().entry(target.clone()).or_default().taken += 1;
+        self.lock().place(target).taken += 1;
         self.permit(target, false, Timestamp(0))
     }
 
     /// Requests on the wire to a target.
     pub fn taken(&self, target: &TargetName) -> usize {
-        self.lock().get(target).map_or(0, |place| place.taken)
+        self.lock().places.get(target).map_or(0, |place| place.taken)
     }
 
     fn permit(&self, target: &TargetName, is_probe: bool, since: Timestamp) -> Permit {
@@ -88,7 +117,7 @@ impl Permit {
     pub fn ended(mut self, heard: Heard, now: Timestamp) {
         let was_probe = std::mem::take(&mut self.is_probe);
         let Ok(mut shared) = self.shared.lock() else { return };
-        let Some(place) = shared.get_mut(&self.target) else { return };
+        let Some(place) = shared.places.get_mut(&self.target) else { return };
         if place.breaker.hear(heard, was_probe, now) {
             let target = &self.target;
             if place.breaker.is_open() {
@@ -103,7 +132,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Ok(mut shared) = self.shared.lock() {
-            let place = shared.get_mut(&self.target).expect("a permit was counted");
+            let place = shared.places.get_mut(&self.target).expect("a permit was counted");
             assert!(place.taken > 0, "a permit was given back twice");
             place.taken -= 1;
             if self.is_probe {
@@ -141,6 +170,39 @@ mod tests {
         assert!(capacity.acquire(&target, NOW).is_none());
         drop(restored);
         assert!(capacity.acquire(&target, NOW).is_some());
+    }
+
+    #[test]
+    fn a_limit_holds_for_the_group_through_a_change_of_its_workers() {
+        let target = TargetName::trusted("a");
+        let granted =
+            |capacity: &Capacity| -> Vec<Permit> { (0..100).filter_map(|_| capacity.acquire(&target, NOW)).collect() };
+        for (limit, all, held) in
+            [(50, 12, vec![5, 4, 3]), (50, 12, vec![12]), (32, 7, vec![3, 4]), (10, 100, vec![33, 33, 34])]
+        {
+            let workers: Vec<Capacity> = held.iter().map(|_| Capacity::default()).collect();
+            for (capacity, held) in workers.iter().zip(&held) {
+                capacity.limit(&target, limit);
+                capacity.share(*held, all);
+            }
+            let on_the_wire: usize = workers.iter().map(|capacity| granted(capacity).len()).sum();
+            assert!(on_the_wire <= limit && on_the_wire + held.len() > limit, "{limit}: {on_the_wire}");
+        }
+        // One each where there are more workers than the limit.
+        let few = Capacity::default();
+        few.limit(&target, 1);
+        few.share(1, 12);
+        let permits = granted(&few);
+        assert_eq!(permits.len(), 1);
+        // Homes that go take their share with them; what is on the wire stays counted.
+        let leaving = Capacity::default();
+        leaving.limit(&target, 50);
+        leaving.share(12, 12);
+        let all = granted(&leaving);
+        leaving.share(6, 12);
+        assert!(leaving.acquire(&target, NOW).is_none());
+        drop(all);
+        assert_eq!(granted(&leaving).len(), 25);
     }
 
     #[test]

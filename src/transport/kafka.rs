@@ -5,7 +5,7 @@
 //! attempt's time is up, and not beyond the time to send by: so the same record is in the log at most once for each attempt, and
 //! doesn't leave late.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,9 +43,30 @@ pub struct KafkaTargets {
     clusters: BTreeMap<String, ClientSettings>,
     /// Topics of the log's cluster that only consign writes.
     closed: BTreeSet<String>,
+    /// Takes the records where the log is in this process, and so has no broker.
+    kept: Option<KeptRecords>,
     producers: Arc<Mutex<Producers>>,
     known: Clusters,
 }
+
+/// A record of a target that was written where there is no broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRecord {
+    /// Its topic.
+    pub topic: String,
+    /// Its key.
+    pub key: String,
+    /// Its headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Its value.
+    pub body: Vec<u8>,
+}
+
+/// The newest records of targets in this process, oldest first.
+pub type KeptRecords = Arc<Mutex<VecDeque<KeptRecord>>>;
+
+/// Records that are kept in this process.
+const MAX_KEPT: usize = 10_000;
 
 /// A record to be written.
 pub(super) struct Written<'r> {
@@ -70,7 +91,13 @@ impl KafkaTargets {
         clusters: BTreeMap<String, ClientSettings>,
         closed: BTreeSet<String>,
     ) -> Self {
-        Self { own, clusters, closed, producers: Arc::default(), known: Clusters::default() }
+        Self { own, clusters, closed, kept: None, producers: Arc::default(), known: Clusters::default() }
+    }
+
+    /// Keeps the records of the log's cluster in this process, for a log that is in this process; the newest 10,000 of them.
+    pub fn in_process() -> (Self, KeptRecords) {
+        let kept = KeptRecords::default();
+        (Self { kept: Some(Arc::clone(&kept)), ..Self::default() }, kept)
     }
 
     /// Writes a record, if `pass` lets it, and waits for its delivery.
@@ -80,6 +107,9 @@ impl KafkaTargets {
         egress: &Egress,
         pass: impl FnOnce() -> bool,
     ) -> Result<Exchange, ()> {
+        if let Some(kept) = self.kept.as_ref().filter(|_| written.cluster.is_none()) {
+            return if pass() { Ok(keep(kept, written)) } else { Err(()) };
+        }
         let producer = match self.admitted(&written, egress).await {
             Ok(producer) => producer,
             Err(unsent) => return Ok(unsent),
@@ -166,6 +196,17 @@ impl KafkaTargets {
         producers.insert(place, new.clone());
         Ok(new)
     }
+}
+
+fn keep(kept: &KeptRecords, written: Written<'_>) -> Exchange {
+    let Written { topic, key, headers, body, .. } = written;
+    let record = KeptRecord { topic: topic.to_owned(), key: key.to_owned(), headers, body: body.to_vec() };
+    let mut kept = kept.lock().expect("nothing panics while it is held");
+    if kept.len() >= MAX_KEPT {
+        kept.pop_front();
+    }
+    kept.push_back(record);
+    Exchange::Delivered { detail: "in this process".into() }
 }
 
 /// What a failed delivery means. What a broker may have is unknown, whatever was said of it last.

@@ -31,7 +31,7 @@ pub use content::{Announced, Contents, Fault, Found, Kind as FaultKind, Opened, 
 pub use egress::{Allowance, Egress, Lookup, Refused};
 pub(crate) use hex::hex;
 pub use http::{Clock, HttpParts, HttpTransport, MAX_ANSWER_BYTES, wall_clock};
-pub use kafka::{ClientSettings, KafkaTargets};
+pub use kafka::{ClientSettings, KafkaTargets, KeptRecord, KeptRecords};
 pub(crate) use report::Reports;
 pub use secrets::{Secret, SecretError, Secrets, Values, is_secret_name};
 

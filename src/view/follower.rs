@@ -1,6 +1,7 @@
 //! The thread that follows `file-state` and `controls`.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -30,8 +31,18 @@ impl Follower {
         Self { shared, cluster, codec, positions: BTreeMap::new() }
     }
 
+    /// Follows until the view is dropped. A panic is said to whoever waits for it: the process must not go on as if it saw.
+    pub(super) fn run_or_say_so(self) {
+        let shared = Arc::clone(&self.shared);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+            shared.broken.send_replace(Some(text.to_owned()));
+        }
+    }
+
     /// Follows until the view is dropped. Whatever the log says, the answer is to try again and to say so meanwhile.
-    pub(super) fn run(mut self) {
+    fn run(mut self) {
         while !self.stopping() {
             let followed = match self.cluster.follow(&[Topic::FileState, Topic::Controls]) {
                 Ok(mut reader) => {

@@ -75,6 +75,8 @@ struct Shared {
     /// Rises whenever something changed; waiters look again.
     changes: watch::Sender<u64>,
     stopping: AtomicBool,
+    /// What the follower's panic said, once it has.
+    broken: watch::Sender<Option<String>>,
 }
 
 struct Progress {
@@ -114,9 +116,10 @@ impl View {
             progress: RwLock::new(progress),
             changes: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
+            broken: watch::Sender::new(None),
         });
         let follower = follower::Follower::new(Arc::clone(&shared), Arc::clone(&cluster), Arc::clone(&codec));
-        std::thread::Builder::new().name("view".to_owned()).spawn(move || follower.run())?;
+        std::thread::Builder::new().name("view".to_owned()).spawn(move || follower.run_or_say_so())?;
         let stop = Arc::new(StopOnDrop(Arc::clone(&shared)));
         Ok(Self { shared, cluster, codec, scans: Arc::new(Semaphore::new(MAX_SCANS)), _stop: stop })
     }
@@ -155,6 +158,17 @@ impl View {
             age: progress.drained_at.elapsed(),
             trouble: progress.trouble.clone(),
             undecodable: progress.undecodable,
+        }
+    }
+
+    /// Done once the view's thread has panicked, with what that said: nothing that it shows becomes any newer then.
+    pub async fn broken(&self) -> String {
+        let mut broken = self.shared.broken.subscribe();
+        let said = broken.wait_for(Option::is_some).await.ok().and_then(|text| text.clone());
+        match said {
+            Some(text) => text,
+            // The sender is in what this view shares.
+            None => std::future::pending().await,
         }
     }
 

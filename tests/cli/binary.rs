@@ -80,9 +80,14 @@ pub struct Dev {
 impl Dev {
     /// Waits until it serves.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_logging(arguments, Stdio::inherit())
+    }
+
+    /// The same, with what it logs there.
+    pub fn start_logging(arguments: &[&str], log: Stdio) -> Self {
         let port = if arguments.contains(&"--port") { &[][..] } else { &["--port", "0"] };
         let arguments = [&["dev", "--output", "json"], port, arguments].concat();
-        let mut child = command(&arguments).stdout(Stdio::piped()).spawn().expect("the binary can be run");
+        let mut child = command(&arguments).stdout(Stdio::piped()).stderr(log).spawn().expect("the binary can be run");
         let line = BufReader::new(child.stdout.take().unwrap()).lines().next().expect("dev says where it serves");
         Self { child, serving: check("dev", &line.unwrap()) }
     }
@@ -114,28 +119,24 @@ impl Dev {
 
     /// Submits a payment, which its target answers with 502, and waits until it is HELD.
     pub fn held(&self, file_id: &str) {
-        self.submit(file_id, "payment", "0s");
-        let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
-        loop {
-            let status = self.run(&["status", file_id]);
-            if status.out.contains("legacy: HELD") {
-                return;
-            }
-            assert!(std::time::Instant::now() < deadline, "{file_id} is not HELD: {status:?}");
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        self.submit_until(file_id, "legacy: HELD");
     }
 
     /// Submits a payment to a target that is paused, and waits until the engine has planned it.
     pub fn held_back(&self, file_id: &str) {
+        self.submit_until(file_id, "legacy: PENDING");
+    }
+
+    /// Submits a payment, and waits until its status says so.
+    fn submit_until(&self, file_id: &str, says: &str) {
         self.submit(file_id, "payment", "0s");
         let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
         loop {
             let status = self.run(&["status", file_id]);
-            if status.out.contains("legacy: PENDING") {
+            if status.out.contains(says) {
                 return;
             }
-            assert!(std::time::Instant::now() < deadline, "{file_id} is not planned: {status:?}");
+            assert!(std::time::Instant::now() < deadline, "{file_id} is not {says}: {status:?}");
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }

@@ -1,5 +1,7 @@
 //! `consign dev`: serves on a free port, and ends with 0 when it is told to.
 
+use serde_json::Value;
+
 use crate::binary::{Dev, check, command, consign, run};
 
 #[test]
@@ -11,6 +13,23 @@ fn it_serves_and_ends_with_0_when_told() {
         assert!(ran.out.starts_with("note-1: COMPLETED"), "{}", ran.out);
         assert_eq!(dev.signal(signal).code(), Some(0), "SIG{signal}");
     }
+}
+
+#[test]
+fn a_line_of_its_log_has_file_target_attempt_and_outcome_as_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = std::fs::File::create(&path).unwrap();
+    let dev = Dev::start_logging(&["--log-format", "json", "--log-level", "info"], log.into());
+    assert_eq!(dev.submit("note-1", "note", "60s").code, Some(0));
+    assert_eq!(dev.signal("TERM").code(), Some(0));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{e}: {line}")));
+    let reports: Vec<Value> = lines.filter(|line| line["message"] == "report").collect();
+    let [report] = &reports[..] else { panic!("{text}") };
+    let fields = ["file_id", "target", "attempt", "outcome"].map(|field| report[field].clone());
+    assert_eq!(fields, ["note-1".into(), "archive".into(), Value::from(1), "SUCCEEDED".into()], "{report}");
+    assert_eq!(text.matches("\"target\"").count(), text.matches("\"target\":\"archive\"").count(), "{text}");
 }
 
 #[test]

@@ -6,10 +6,14 @@ mod outage;
 mod python;
 #[path = "../servers/python.rs"]
 mod python_env;
+mod readme;
 mod refusals;
+mod registry_away;
+mod roles;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod setup;
+mod soak;
 mod store;
 mod takeover;
 mod too_long;

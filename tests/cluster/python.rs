@@ -1,6 +1,7 @@
 //! A producer and a consumer that know nothing of consign but its topics: Python's stock clients, their own Avro
 //! serializer and their default partitioner.
 
+use consign::log::Record;
 use consign::record::Topic;
 use serde_json::Value;
 
@@ -35,6 +36,13 @@ async fn any_producer_announces_and_any_team_joins_the_state() {
         );
         assert_eq!(value["dispatches"].as_array().unwrap().len(), 5);
     }
+    // Its partitioner isn't the engine's: some of them were astray, and were sent home once.
+    let forwarded = |record: &Record| record.header("consign-origin-partition").is_some();
+    let strays = world.read(Topic::Manifests).iter().filter(|record| forwarded(record)).count();
+    assert!((1..=12).contains(&strays), "{strays} of 12 were forwarded home: {placed:?}");
+    let metrics = process.metrics().await;
+    let counted = format!("consign_forwarded_total{{topic=\"manifests\"}} {strays}");
+    assert!(metrics.contains(&counted), "{counted} is not in {metrics}");
     assert_eq!(process.stop().code(), Some(0));
     let report = world.verify();
     let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();

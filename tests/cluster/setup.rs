@@ -68,7 +68,7 @@ impl Setup {
     pub fn routing(&self, receivers: &Receivers) -> String {
         let mut text = String::from(
             "file_types: {batch: {}}\npayloads: {all: {body: {n: \"=data.n\"}}}\n\
-             target_defaults:\n  retry: {schedule: [200ms], attempts: 6}\n  \
+             target_defaults:\n  retry: {schedule: [200ms], attempts: 30}\n  \
              timeouts: {send_within: 3s, request: 3s, max_clock_skew: 1s}\ntargets:\n",
         );
         for name in &self.targets {

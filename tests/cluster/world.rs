@@ -1,19 +1,21 @@
 //! Processes of the binary, the receivers they send to, and what the topics hold in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::servers::OwnBed;
 use crate::setup::Setup;
 use consign::log::kafka::{KafkaCluster, KafkaOptions};
-use consign::log::{Append, Appender, Cluster as _, Headers, Record, TopicPartition};
+use consign::log::{Append, Appender, Cluster as _, Headers, LogError, Record, TopicPartition};
 use consign::receiver::{AckLog, Journal, Receivers};
 use consign::record::registry::{HttpRegistry, RegistryAuth};
-use consign::record::{Codec, FileId, FileManifest, State, Timestamp, Topic, TopicNames, Wire, home_partition};
+use consign::record::{
+    Codec, FileId, FileManifest, PlannedDispatch, State, Timestamp, Topic, TopicNames, Wire, home_partition,
+};
 use consign::verify::{Due, Options, Report, Request, check};
 use consign::view::View;
 use serde_json::{Value, json};
@@ -52,6 +54,11 @@ impl OwnBed {
         self.run("kill", &[server]);
     }
 
+    /// Ends it in good order, keeping its data.
+    pub fn halt(&self, server: &str) {
+        self.run("halt", &[server]);
+    }
+
     /// Starts it again where it was; returns when it answers.
     pub fn revive(&self, server: &str) {
         self.run("revive", &[server]);
@@ -61,7 +68,7 @@ impl OwnBed {
 /// A process of the binary; dropping it ends it at once.
 pub struct Process {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Process {
@@ -146,8 +153,27 @@ pub struct World {
     pub servers: Servers,
     pub setup: Setup,
     appender: Arc<dyn Appender>,
-    folder: tempfile::TempDir,
+    folder: Folder,
     receivers: Receivers,
+    /// What a load has announced, in order.
+    pub submitted: Mutex<Vec<String>>,
+}
+
+/// A folder that goes with its world, unless the test has failed: it has the processes' logs.
+struct Folder(Option<tempfile::TempDir>);
+
+impl Folder {
+    fn path(&self) -> &Path {
+        self.0.as_ref().expect("only dropping takes it").path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Some(folder) = self.0.take().filter(|_| std::thread::panicking()) {
+            eprintln!("the processes' logs are in {}", folder.keep().display());
+        }
+    }
 }
 
 impl World {
@@ -169,7 +195,7 @@ impl World {
         let appender = cluster.appender().unwrap();
         let acks = AckLog { appender: Arc::clone(&appender), codec: Arc::clone(&codec) };
         let receivers = Receivers::start(&handle, setup.behaviours(), Some(acks)).unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder(Some(tempfile::tempdir().unwrap()));
         let store = format!("[store]\ndir = \"{}\"\n", folder.path().join("state").display());
         std::fs::write(folder.path().join("consign.toml"), setup.configuration(&names) + &store).unwrap();
         std::fs::write(folder.path().join("routing.yaml"), setup.routing(&receivers)).unwrap();
@@ -181,7 +207,19 @@ impl World {
         // Asks the registry, in plain calls.
         tokio::task::block_in_place(|| codec.prepare()).unwrap();
         let view = View::start(Arc::clone(&cluster) as Arc<_>, Arc::clone(&codec)).unwrap();
-        Self { codec, cluster, journal: receivers.journal(), view, names, servers, setup, appender, folder, receivers }
+        Self {
+            codec,
+            cluster,
+            journal: receivers.journal(),
+            view,
+            names,
+            servers,
+            setup,
+            appender,
+            folder,
+            receivers,
+            submitted: Mutex::default(),
+        }
     }
 
     /// Starts `consign run` with two workers; waits until it says where it listens.
@@ -202,6 +240,18 @@ impl World {
         let path = self.folder.path().join(format!("{instance}.log"));
         let file = std::fs::File::create(&path).unwrap();
         (self.launch(instance, &["--workers", "1", "--log-level", "consign=debug,info"], file.into()), path)
+    }
+
+    /// The same, with its warnings in a file, behind those of an earlier life.
+    pub fn start_quiet(&self, instance: &str) -> Process {
+        let path = self.folder.path().join(format!("{instance}.log"));
+        let file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        tokio::task::block_in_place(|| self.launch(instance, &["--log-level", "warn"], file.into()))
+    }
+
+    /// With some of the roles.
+    pub fn start_as(&self, instance: &str, roles: &[&str]) -> Process {
+        self.launch(instance, &["--roles", &roles.join(","), "--workers", "2", "--log-level", "warn"], Stdio::inherit())
     }
 
     fn launch(&self, instance: &str, more: &[&str], log: Stdio) -> Process {
@@ -236,20 +286,26 @@ impl World {
         self.appender.append(self.announcement(file_id, partition)).await.unwrap();
     }
 
-    /// Announces many, without waiting for one before the next.
+    /// Announces many, without waiting for one before the next, and again where the broker doesn't say that it has one.
     pub async fn submit_all(&self, file_ids: impl IntoIterator<Item = String>) {
         let mut under_way = tokio::task::JoinSet::new();
         for file_id in file_ids {
             let home = home_partition(&file_id, self.setup.partitions);
             let (appender, announcement) = (Arc::clone(&self.appender), self.announcement(&file_id, home));
-            under_way.spawn(async move { appender.append(announcement).await });
+            under_way.spawn(async move {
+                let begun = Instant::now();
+                while let Err(error) = appender.append(announcement.clone()).await {
+                    assert!(matches!(error, LogError::Away(_)) && begun.elapsed() < PATIENCE, "{error:?}");
+                }
+            });
         }
         while let Some(done) = under_way.join_next().await {
-            done.unwrap().unwrap();
+            done.unwrap();
         }
     }
 
-    fn announcement(&self, file_id: &str, partition: i32) -> Append {
+    /// The record by which a producer announces a file.
+    pub fn announcement(&self, file_id: &str, partition: i32) -> Append {
         let manifest = FileManifest {
             file_id: FileId::trusted(file_id),
             schema_version: 1,
@@ -279,7 +335,23 @@ impl World {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
-    /// The routing document in force.
+    /// Puts another document in force, whose bodies say this.
+    pub fn apply_routing(&self, says: &str) {
+        let text = self.routing().replace("n: \"=data.n\"", &format!("n: \"=data.n\", says: \"{says}\""));
+        self.write("changed.yaml", &text);
+        let accept = ["--actor", "ann", "--accept-breaking", says];
+        let (code, out, err) = self.run(&[&["routing", "apply", "changed.yaml"], &accept[..]].concat());
+        assert_eq!(code, Some(0), "{out}{err}");
+    }
+
+    /// Under how many documents files were planned.
+    pub fn documents_in_plans(&self) -> usize {
+        let plans = self.read(Topic::Plans).into_iter().filter_map(|record| record.value);
+        let digest = |value: Vec<u8>| self.codec.decode::<PlannedDispatch>(&value).unwrap().routing_digest;
+        tokio::task::block_in_place(|| plans.map(digest).collect::<BTreeSet<_>>()).len()
+    }
+
+    /// The routing document in force at first.
     pub fn routing(&self) -> String {
         self.setup.routing(&self.receivers)
     }
@@ -346,6 +418,15 @@ impl World {
 
     /// Everything on the topics and in the journal, checked against the contract.
     pub fn verify(&self) -> Report {
+        self.verify_as(false)
+    }
+
+    /// The same after offsets were lost and repaired.
+    pub fn verify_reread(&self) -> Report {
+        self.clean(self.verify_as(true))
+    }
+
+    fn verify_as(&self, inputs_were_reread: bool) -> Report {
         let mut records = Vec::new();
         for topic in Topic::ALL {
             records.extend(self.read(topic));
@@ -359,7 +440,7 @@ impl World {
             due: Due::Everything,
             committed: BTreeMap::new(),
             every_state: true,
-            inputs_were_reread: false,
+            inputs_were_reread,
         };
         let requests = self.journal.entries().into_iter().map(|received| Request {
             idempotency_key: received.idempotency_key.clone(),
@@ -372,7 +453,10 @@ impl World {
 
     /// The same, which must find nothing broken.
     pub fn verify_clean(&self) -> Report {
-        let report = self.verify();
+        self.clean(self.verify())
+    }
+
+    fn clean(&self, report: Report) -> Report {
         let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
         let first = violations[..violations.len().min(20)].join("\n");
         assert!(violations.is_empty(), "{}: {} violations:\n{first}", self.setup.test, violations.len());

@@ -1,13 +1,10 @@
 //! No secret gets out: a run in which targets repeat everything that they are shown, searched in all that it leaves.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use consign::record::Topic;
-use tracing_subscriber::fmt::MakeWriter;
 
+use crate::logged::Lines;
 use crate::world::{self, World};
 
 const PASSWORD: &str = "canary-password-5f1c";
@@ -15,34 +12,9 @@ const BEARER: &str = "canary-bearer-90aa";
 const SIGNING: &str = "whsec_Y2FuYXJ5LXNpZ25pbmcta2V5LTdkMzItYWJjZA==";
 const ED25519: &str = "whsk_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2E=";
 
-/// All log lines of this process.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_anything_that_a_run_leaves() {
-    let lines = Lines::default();
-    let logging = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(lines.clone()).finish();
-    tracing::subscriber::set_global_default(logging).unwrap();
+    let lines = Lines::catch();
     let world = World::start().await;
     for (name, value) in
         [("echo-password", PASSWORD), ("echo-bearer", BEARER), ("echo-key", SIGNING), ("echo-key.previous", ED25519)]
@@ -77,7 +49,7 @@ async fn no_secret_is_in_anything_that_a_run_leaves() {
         outputs.push((path.to_owned(), text.into_bytes()));
     }
     world.stop().await;
-    let logged = lines.0.lock().unwrap().clone();
+    let logged = lines.text();
     assert!(String::from_utf8_lossy(&logged).contains("exchange ended"), "the log was caught");
     outputs.push(("log".into(), logged));
     let basic = STANDARD.encode(format!("consign:{PASSWORD}"));

@@ -1,7 +1,13 @@
 //! The whole product in one process, on the in-process log, against receivers on real sockets.
 
+mod bad_input;
 mod callbacks;
 mod canary;
+mod feed;
+mod logged;
+mod monster;
+mod numbers;
+mod pausing;
 mod trouble;
 mod world;
 

@@ -1,13 +1,15 @@
 //! What a process does when one of its workers breaks, or its log stalls.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use consign::engine::Stop;
+use consign::gateway::Access;
 use consign::log::memory::MemoryCluster;
 use consign::log::{
-    Append, Appender, Batch, Cluster, ControlsChange, Ends, Isolation, Lag, Log, LogError, Position, Reader,
+    Append, Appender, Batch, Cluster, ControlsChange, Ends, Isolation, Lag, Log, LogError, Position, Reader, Record,
     TopicPartition,
 };
 use consign::node::embedded::{Shared, in_process};
@@ -20,6 +22,8 @@ use consign::transport::{AckTokens, Egress, Secrets, wall_clock};
 struct Troubled {
     inner: MemoryCluster,
     panics: Arc<AtomicBool>,
+    /// Whether who follows panics.
+    blinds: Arc<AtomicBool>,
     stalls: Arc<Stall>,
 }
 
@@ -114,6 +118,26 @@ impl Log for TroubledLog {
     }
 }
 
+struct TroubledReader {
+    inner: Box<dyn Reader>,
+    blinds: Arc<AtomicBool>,
+}
+
+impl Reader for TroubledReader {
+    fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>, LogError> {
+        assert!(!self.blinds.load(Ordering::SeqCst), "blind on purpose");
+        self.inner.poll(max, wait)
+    }
+
+    fn at_goal(&self) -> bool {
+        self.inner.at_goal()
+    }
+
+    fn progress(&self) -> (i64, i64) {
+        self.inner.progress()
+    }
+}
+
 impl Cluster for Troubled {
     fn worker(&self, identity: &str) -> Result<Box<dyn Log>, LogError> {
         Ok(Box::new(TroubledLog { inner: self.inner.worker(identity)?, trouble: self.clone() }))
@@ -124,7 +148,7 @@ impl Cluster for Troubled {
     }
 
     fn follow(&self, topics: &[Topic]) -> Result<Box<dyn Reader>, LogError> {
-        self.inner.follow(topics)
+        Ok(Box::new(TroubledReader { inner: self.inner.follow(topics)?, blinds: Arc::clone(&self.blinds) }))
     }
 
     fn reader(&self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError> {
@@ -144,11 +168,11 @@ impl Cluster for Troubled {
     }
 }
 
-/// A process without a gateway, at work.
-async fn process(stop_within: Duration) -> (Node, Troubled) {
+/// A process, at work.
+async fn process(stop_within: Duration, gateway: Option<(SocketAddr, Access)>) -> (Node, Troubled) {
     let tokens = Arc::new(AckTokens::new(vec![("k1".into(), b"0123456789abcdef".to_vec())]).unwrap());
     let (shared, inner) = in_process(tokens, wall_clock()).unwrap();
-    let trouble = Troubled { inner, panics: Arc::default(), stalls: Arc::default() };
+    let trouble = Troubled { inner, panics: Arc::default(), blinds: Arc::default(), stalls: Arc::default() };
     let shared = Shared { cluster: Arc::new(trouble.clone()), ..shared };
     shared.apply(&super::world::any_routing(), "test").unwrap();
     let parts = NodeParts {
@@ -164,7 +188,9 @@ async fn process(stop_within: Duration) -> (Node, Troubled) {
         max_clock_skew: Duration::from_secs(2),
         stop_within,
         store: StoreParts::default(),
-        gateway: None,
+        gateway,
+        gateway_tls: None,
+        observing: None,
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
         public_url: None,
@@ -178,7 +204,7 @@ async fn process(stop_within: Duration) -> (Node, Troubled) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_panics_ends_the_process_and_is_named() {
-    let (node, trouble) = process(Duration::from_secs(15)).await;
+    let (node, trouble) = process(Duration::from_secs(15), None).await;
     trouble.panics.store(true, Ordering::SeqCst);
     let stop = tokio::time::timeout(Duration::from_secs(30), node.ended()).await.expect("it ends");
     assert_eq!(stop, Stop::Broken { identity: "t-0".into(), text: "broken on purpose".into() });
@@ -189,8 +215,21 @@ async fn a_worker_that_panics_ends_the_process_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_panics_ends_the_process_and_is_named() {
+    let loopback = Some((([127, 0, 0, 1], 0).into(), Access::Loopback));
+    let (node, trouble) = process(Duration::from_secs(15), loopback).await;
+    trouble.blinds.store(true, Ordering::SeqCst);
+    let stop = tokio::time::timeout(Duration::from_secs(30), node.ended()).await.expect("it ends");
+    assert_eq!(stop, Stop::Broken { identity: "view".into(), text: "blind on purpose".into() });
+    assert_eq!(consign::cli::exit::Exit::from(&stop), consign::cli::exit::Exit::Broken);
+    let reasons = node.readiness().reasons;
+    assert!(reasons.len() == 1 && reasons[0].contains("CG217") && reasons[0].contains("view"), "{reasons:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_stalls_holds_neither_readiness_nor_a_stop() {
-    let (node, trouble) = process(Duration::from_secs(2)).await;
+    let (node, trouble) = process(Duration::from_secs(2), None).await;
     trouble.stalls.set(true);
     let stalls = Arc::clone(&trouble.stalls);
     tokio::task::spawn_blocking(move || stalls.holds_somebody()).await.unwrap();

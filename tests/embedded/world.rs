@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct World {
     pub cluster: MemoryCluster,
     pub journal: Journal,
-    shared: Shared,
+    pub shared: Shared,
     node: Option<Node>,
     receivers: Receivers,
     secrets: tempfile::TempDir,
@@ -32,6 +32,7 @@ fn behaviours() -> BTreeMap<TargetName, Behaviour> {
     for silent in ["silent", "hasty", "signed"] {
         behaviours.insert(TargetName::trusted(silent), Behaviour::status(202));
     }
+    behaviours.insert(TargetName::trusted("nagging"), Behaviour::status(502));
     for echo in ["echo-basic", "echo-bearer", "echo-webhook"] {
         behaviours.insert(TargetName::trusted(echo), Behaviour::Echo(400));
     }
@@ -175,8 +176,11 @@ fn routing_to(address: &str) -> Sources {
     let document = text.replace("http://receivers.invalid", &format!("http://{address}"));
     let document = document
         .replace("\ntargets:\n", &format!("\ntargets:\n{}", targets(address)))
-        .replace("\nroutes:\n", ROUTES)
-        .replace("\nfile_types:\n", "\nfile_types:\n  deed: {}\n  lease: {}\n  bond: {}\n  echo: {}\n");
+        .replace("\nroutes:\n", &(ROUTES.to_owned() + &wide_routes()))
+        .replace(
+            "\nfile_types:\n",
+            "\nfile_types:\n  writ: {}\n  atlas: {}\n  deed: {}\n  lease: {}\n  bond: {}\n  echo: {}\n",
+        );
     let files = named_files(&document)
         .into_iter()
         .map(|name| (name.clone(), std::fs::read_to_string(format!("{root}/{name}")).unwrap()))
@@ -184,8 +188,17 @@ fn routing_to(address: &str) -> Sources {
     Sources { name: "routing.yaml".into(), document, files }
 }
 
+/// So many targets of one file that a body of the largest size for each is more than a plan may have.
+const WIDE: usize = 80;
+
+fn wide_routes() -> String {
+    let route = |n| format!("  - {{to: wide-{n}, when: \"file.type == 'atlas'\", payload: announcement}}\n");
+    (0..WIDE).map(route).collect()
+}
+
 const ROUTES: &str = "
 routes:
+  - {to: nagging, when: \"file.type == 'writ'\", payload: announcement}
   - {to: silent, when: \"file.type == 'deed'\", payload: announcement}
   - {to: hasty, when: \"file.type == 'lease'\", payload: announcement}
   - {to: signed, when: \"file.type == 'bond'\", payload: announcement}
@@ -204,8 +217,11 @@ fn targets(address: &str) -> String {
         format!("  {name}: {{owner: team-{name}, {}}}\n", way.replace("URL", &url))
     };
     let response = "confirmed_by: {response: \"status == 200\"}";
+    let plain = |name: &str, more: &str| echo(name, &format!("http: {{url: \"URL\"}}, {response}{more}"));
+    let wide: String = (0..WIDE).map(|n| plain(&format!("wide-{n}"), "")).collect();
     let basic = "auth: {basic: {user: consign, password: echo-password}}";
-    echo("echo-basic", &format!("http: {{url: \"URL\", {basic}}}, {response}"))
+    wide + &plain("nagging", ", on_unknown: hold, escalation: {first: 300ms, max: 1h}")
+        + &echo("echo-basic", &format!("http: {{url: \"URL\", {basic}}}, {response}"))
         + &echo("echo-bearer", &format!("http: {{url: \"URL\", auth: {{bearer: echo-bearer}}}}, {response}"))
         + &echo("echo-webhook", "webhook: {url: \"URL\", sign_with: echo-key}, confirmed_by: {callback: 1h}")
         + &target("silent", "1h")

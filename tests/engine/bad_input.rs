@@ -94,7 +94,8 @@ fn the_same_manifest_is_counted_and_another_under_its_name_dies() {
     world.submit(&first);
     world.run();
     assert_eq!(reasons(&world), vec![reason::CONFLICTING_MANIFEST; 2]);
-    let duplicates = world.observed().iter().filter(|o| **o == Observed::Duplicate { what: "manifest" }).count();
+    let duplicates =
+        world.observed().iter().filter(|o| matches!(o, Observed::Duplicate { what: "manifest", .. })).count();
     assert_eq!(duplicates, 2);
     assert_eq!(world.on_the_wire().len(), 1);
     world.answer("f0/fast", Answer::Succeeded);

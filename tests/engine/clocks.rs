@@ -10,7 +10,10 @@ use crate::{clean, passes_through, world_of};
 const MAX_SKEW_MS: i64 = 1_000;
 
 fn checked_world(skew_ms: i64) -> World {
-    let mut options = WorldOptions::new(SIMULATED_DOCUMENT);
+    checked_world_of(WorldOptions::new(SIMULATED_DOCUMENT), skew_ms)
+}
+
+fn checked_world_of(mut options: WorldOptions, skew_ms: i64) -> World {
     options.max_clock_skew_ms = Some(MAX_SKEW_MS);
     let mut world = world_of(options, &[]);
     world.skew("w", skew_ms);
@@ -94,7 +97,14 @@ fn a_clock_that_leaps_fires_nothing_before_it_is_measured() {
 /// was long overdue.
 #[test]
 fn what_is_restored_by_a_clock_that_is_ahead_goes_on_once_it_is_right() {
-    let mut world = checked_world(0);
+    let mut of_stores = WorldOptions::new(SIMULATED_DOCUMENT);
+    (of_stores.stores_survive, of_stores.memory_budget) = (true, 0);
+    for options in [WorldOptions::new(SIMULATED_DOCUMENT), of_stores] {
+        goes_on_once_the_clock_is_right(checked_world_of(options, 0));
+    }
+}
+
+fn goes_on_once_the_clock_is_right(mut world: World) {
     for (file_id, file_type) in [("f0", "narrow"), ("f1", "narrow"), ("f2", "plain")] {
         world.submit(&manifest(file_id, file_type));
         world.run();

@@ -128,6 +128,39 @@ fn an_id_may_be_used_again_once_its_file_is_forgotten() {
     assert_eq!((report.violations, report.counts.get("files.again")), (Vec::new(), Some(&1)));
 }
 
+/// What was said of a file says nothing of another one that has its id, however it comes to be read again.
+#[test]
+fn what_was_said_of_a_forgotten_file_is_not_believed_of_the_next() {
+    let mut options = brief_memory();
+    options.max_clock_skew_ms = Some(1_000);
+    let mut world = world_of(options, &["w"]);
+    completes(&mut world, "f0");
+    world.run_for(2 * RETENTION_MS + 10_000);
+    world.submit(&manifest("f0", "plain"));
+    world.run();
+    assert_eq!(world.on_the_wire().len(), 1, "a file of its own, at its first attempt");
+    world.crash("w");
+    let lows: Vec<_> = world.cluster.committed_positions().into_keys().map(|tp| (tp, 0)).collect();
+    world.cluster.set_committed(&lows);
+    world.start("w");
+    world.run_for(1_000);
+    assert_eq!(world.state("f0").state, State::Distributing, "its target has said nothing yet");
+    assert!(reasons(&world).contains(&reason::UNKNOWN_FILE.to_owned()));
+    // The deadline of the attempt that the crash ended, and the back-off; the next one may still be sent.
+    world.run_for(13_000);
+    assert!(world.answer("f0/fast", Answer::Succeeded), "its second attempt");
+    world.run();
+    assert_eq!(world.state("f0").state, State::Completed);
+    // A genuine report comes after its file, whatever the clocks say.
+    let mut options = brief_memory();
+    options.max_clock_skew_ms = Some(1_000);
+    let mut world = world_of(options, &[]);
+    world.skew("w", 1_000);
+    world.start("w");
+    world.run();
+    completes(&mut world, "f1");
+}
+
 /// A settled file with more records than one transaction takes tombstones.
 fn talkative(options: WorldOptions) -> World {
     let mut world = world_of(options, &["w"]);

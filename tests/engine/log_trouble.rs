@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use consign::engine::Observed;
 use consign::log::memory::Fault;
-use consign::log::{Headers, TopicPartition};
+use consign::log::{AbortCause, Headers, TopicPartition};
 use consign::record::{ActiveRouting, Control, OutcomeKind, RoutingBundle, State, Status, TargetName, Topic};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, START, SimRegistry, World, WorldOptions, manifest};
 
@@ -16,6 +17,38 @@ fn reframed(mut bytes: Vec<u8>, id: u32) -> Vec<u8> {
 
 fn codes(world: &World) -> Vec<&'static str> {
     world.unwell().iter().map(|u| u.code).collect()
+}
+
+/// Why transactions were aborted, in order.
+fn causes(world: &World) -> Vec<AbortCause> {
+    let cause = |observed: &Observed| match observed {
+        Observed::Aborted { cause } => Some(*cause),
+        _ => None,
+    };
+    world.observed().iter().filter_map(cause).collect()
+}
+
+#[test]
+fn a_transaction_that_does_not_happen_is_counted_once_by_its_cause() {
+    for (fault, expected) in [
+        (Fault::Abort { late_markers: false }, Some(AbortCause::Log)),
+        (Fault::LeftOpen, Some(AbortCause::Undecided)),
+        (Fault::Commit { reply_lost: true, late_markers: false }, Some(AbortCause::Undecided)),
+        // It didn't begin.
+        (Fault::Away, None),
+        (Fault::Commit { reply_lost: false, late_markers: true }, None),
+    ] {
+        let mut world = world();
+        world.submit(&manifest("f0", "plain"));
+        world.aimed.transaction("w", fault);
+        world.run();
+        assert_eq!(causes(&world), Vec::from_iter(expected), "{fault:?}");
+    }
+    let mut world = world();
+    world.submit(&manifest("f0", "plain"));
+    world.cluster.fence_producer("w");
+    world.run();
+    assert_eq!(causes(&world), [AbortCause::Fenced]);
 }
 
 #[test]
@@ -150,11 +183,9 @@ fn a_broken_invariant_pauses_its_partition_only() {
     world.registry.set_broken(true);
     let value = reframed(world.encode(Topic::Manifests, &manifest(&zero, "plain")), SimRegistry::BREAKING_ID);
     world.append(Topic::Manifests, 0, &zero, Some(value));
-    let aborts = |world: &World| {
-        world.observed().iter().filter(|o| matches!(o, consign::engine::Observed::Aborted { .. })).count()
-    };
+    let aborts = |world: &World| causes(world).len();
     world.run();
-    assert_eq!(aborts(&world), 3, "the first time and two repeats");
+    assert_eq!(causes(&world), [AbortCause::Invariant; 3], "the first time and two repeats");
     assert_eq!(codes(&world), ["CG213"]);
     assert_eq!(world.workers["w"].running(), [1]);
     passes_through(&mut world, &one);
@@ -278,8 +309,7 @@ fn one_workers_late_markers_stop_no_other() {
         world.advance(50);
     }
     assert_eq!(world.state(&plain).state, State::Distributing, "w0 goes on");
-    let aborted = world.observed().iter().any(|o| matches!(o, consign::engine::Observed::Aborted { .. }));
-    assert!(!aborted, "nothing of w0's work is thrown away meanwhile");
+    assert!(causes(&world).is_empty(), "nothing of w0's work is thrown away meanwhile");
     world.cluster.land_markers();
     world.run_for(500);
 }
@@ -292,6 +322,7 @@ fn an_aborted_transaction_leaves_nothing_behind() {
         world.aimed.transaction("w", Fault::Abort { late_markers });
     }
     world.run();
+    assert_eq!(causes(&world), [AbortCause::Log; 2]);
     assert_eq!(world.on_the_wire().len(), 5);
     assert!(world.cluster.dump_uncommitted(Topic::Attempts).len() > 5, "the aborted ones are on the log, too");
     assert_eq!(world.cluster.dump(Topic::Attempts).len(), 5);
@@ -317,8 +348,7 @@ fn a_broken_invariant_pauses_its_partition_under_traffic_too() {
         world.step("w");
     }
     world.run();
-    let aborts = world.observed().iter().filter(|o| matches!(o, consign::engine::Observed::Aborted { .. })).count();
-    assert_eq!((codes(&world), aborts), (vec!["CG213"], 3));
+    assert_eq!((codes(&world), causes(&world)), (vec!["CG213"], vec![AbortCause::Invariant; 3]));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod log_trouble;
 mod pauses;
 mod restarts;
 mod restoring;
+mod stores;
 mod too_long;
 mod wide;
 

@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use consign::cli::exit::Exit;
+use consign::gateway::Access;
 use consign::record::{FileManifest, HistoryEvent, Intervention, Judgement, State, Topic};
 use serde_json::Value;
+use tokio::net::TcpListener;
 
 use crate::world::{Ran, World, accept, event, file, held};
 
@@ -140,6 +142,46 @@ async fn watch_follows_the_file_to_its_end() {
     assert_eq!(ran.exit, Exit::Ok);
     let versions: Vec<i64> = ran.out.lines().map(|line| check("status", line)["version"].as_i64().unwrap()).collect();
     assert!(versions.is_sorted() && versions.last() == Some(&4), "{versions:?}");
+}
+
+/// Listens where somebody listened just before.
+async fn bound(address: std::net::SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watch_outlasts_a_gateway_that_restarts_and_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let world = World::on(Access::Loopback, listener).await;
+    world.state(&file("inv-1", State::Distributing, 3)).await;
+    let url = format!("http://{address}");
+    let words = ["status", "inv-1", "--watch", "--url", &url];
+    let watched = tokio::time::timeout(crate::world::PATIENCE, crate::world::run(&words));
+    let restarted = async {
+        // Once its first call is answered, it waits for what is new.
+        while !world.get("/metrics").await.text.contains("route=\"/v1/files/{file_id}\"") {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        world.stop().await.unwrap();
+        // Whoever asks meanwhile is cut off, once at least.
+        let nobody = bound(address).await;
+        drop(nobody.accept().await.unwrap());
+        drop(nobody);
+        let world = World::on(Access::Loopback, bound(address).await).await;
+        world.state(&file("inv-1", State::Completed, 4)).await;
+        world
+    };
+    let (ran, _world) = tokio::join!(watched, restarted);
+    let ran = ran.expect("it ends with the file");
+    assert_eq!(ran.exit, Exit::Ok, "{} {}", ran.out, ran.err);
+    assert!(ran.out.contains("COMPLETED"), "{}", ran.out);
+    assert!(ran.err.contains("CG405") && ran.err.contains("asking again"), "{}", ran.err);
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use consign::cli::client::{ClientCommand, Globals, run_on};
 use consign::cli::exit::Exit;
-use consign::gateway::{Access, CallbackChecks, CallbackLimits, CallbackRule, Gateway, GatewayError, Readiness, Rules};
+use consign::gateway::{
+    Access, CallbackChecks, CallbackLimits, CallbackRule, Gateway, GatewayError, Readiness, Rules, TlsFiles,
+};
 use consign::log::memory::{MemoryCluster, MemoryOptions};
 use consign::log::{Append, Cluster, TopicPartition};
 use consign::record::registry::LocalRegistry;
@@ -112,6 +114,11 @@ impl World {
     }
 
     pub async fn limited(access: Access, listener: TcpListener, limits: CallbackLimits) -> Self {
+        Self::over(access, listener, limits, None).await
+    }
+
+    /// Over TLS where there is a certificate; then `call` and the commands don't reach it.
+    pub async fn over(access: Access, listener: TcpListener, limits: CallbackLimits, tls: Option<TlsFiles>) -> Self {
         let cluster = MemoryCluster::new(MemoryOptions::new(HOME_PARTITIONS, 2, Arc::new(now)));
         let codec = Arc::new(Codec::new(Arc::new(LocalRegistry)));
         let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
@@ -126,6 +133,7 @@ impl World {
             names: TopicNames::new("consign."),
             metrics: Arc::default(),
             access,
+            tls,
             readiness: Arc::new(move || {
                 let ready = workers_ready.load(Ordering::Relaxed);
                 let reasons = if ready { Vec::new() } else { vec!["no worker".to_owned()] };
@@ -206,11 +214,7 @@ impl World {
     }
 
     pub async fn cli(&self, words: &[&str]) -> Ran {
-        let words = ["consign"].iter().chain(words).copied().chain(["--url", &self.url]);
-        let line = Line::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let exit = run_on(line.command, &line.globals, &mut out, &mut err).await;
-        Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+        run(&[words, &["--url", &self.url]].concat()).await
     }
 
     pub fn put<T: Wire>(&self, topic: Topic, key: &str, value: &T) {
@@ -262,6 +266,15 @@ impl World {
     pub fn appended<T: Wire>(&self, topic: Topic) -> Vec<T> {
         self.cluster.dump(topic).iter().map(|r| self.codec.decode(r.value.as_ref().unwrap()).unwrap()).collect()
     }
+}
+
+/// Runs a command.
+pub async fn run(words: &[&str]) -> Ran {
+    let words = ["consign"].iter().chain(words).copied();
+    let line = Line::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let exit = run_on(line.command, &line.globals, &mut out, &mut err).await;
+    Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
 pub fn consign_client() -> Client {

@@ -101,7 +101,7 @@ fn configurations_that_are_shown_load() {
 }
 
 /// `CONSIGN_…` variables that the commands read themselves, and those of tests.
-const OTHER_VARIABLES: [&str; 3] = ["CONSIGN_URL", "CONSIGN_TOKEN", "CONSIGN_WRITE_GENERATED"];
+const OTHER_VARIABLES: [&str; 4] = ["CONSIGN_CONFIG", "CONSIGN_URL", "CONSIGN_TOKEN", "CONSIGN_WRITE_GENERATED"];
 
 #[test]
 fn every_variable_that_is_mentioned_sets_a_key() {

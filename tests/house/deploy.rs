@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use clap::Parser as _;
+use consign::cli::Cli;
 use consign::config::Config;
-use consign::metrics::metrics_page;
 use saphyr::{LoadableYamlNode, Yaml};
-use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::repository::{none, read, root, words_after};
+use super::repository::{none, read, root};
 
 const COMPOSE: &str = "docker-compose.yml";
 
-fn yaml(path: &str) -> Yaml<'static> {
+pub fn yaml(path: &str) -> Yaml<'static> {
     // A test may leak a file's text.
     let text: &'static str = Box::leak(read(path).into_boxed_str());
     let mut documents = Yaml::load_from_str(text).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -60,6 +60,86 @@ fn what_the_compose_file_mounts_and_builds_exists() {
         }
     }
     none(&wrong, "what isn't there");
+}
+
+/// The calls of consign that a service makes, as words: of its command, or of the script that is its command.
+fn calls(name: &str, service: &Yaml<'static>) -> Vec<Vec<String>> {
+    let ours = field(service, "image").and_then(Yaml::as_str).is_some_and(|image| image.starts_with("consign:"));
+    if !ours {
+        return Vec::new();
+    }
+    let entrypoint = field(service, "entrypoint").map(texts_of).unwrap_or_default();
+    let command = field(service, "command").map(texts_of).unwrap_or_default();
+    if entrypoint.is_empty() {
+        // As the image has it: ENTRYPOINT is the binary.
+        assert!(read("Dockerfile").contains("ENTRYPOINT [\"/usr/local/bin/consign\"]"), "{name} runs another program");
+        return vec![[vec!["consign".to_owned()], command].concat()];
+    }
+    assert_eq!(entrypoint, ["/bin/sh", "-ec"], "{name}: a shell that stops at the first failure");
+    assert_eq!(command.len(), 1, "{name}: the script is one word");
+    let lines = command[0].lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn what_the_compose_file_runs_are_commands_of_the_binary() {
+    let mut count = 0;
+    for (name, service) in services() {
+        for call in calls(&name, &service) {
+            assert_eq!(call[0], "consign", "{name} runs {call:?}");
+            if let Err(error) = Cli::try_parse_from(&call) {
+                panic!("{name}: {call:?}: {error}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "setup and consign: {count}");
+}
+
+#[test]
+fn paths_in_the_compose_file_lie_under_what_is_mounted() {
+    let mut checked = 0;
+    for (name, service) in services() {
+        let volumes = field(&service, "volumes").map(texts_of).unwrap_or_default();
+        let mounts: Vec<(String, String)> = volumes
+            .iter()
+            .map(|volume| {
+                let mut parts = volume.split(':');
+                (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default().to_owned())
+            })
+            .collect();
+        let configs: Vec<String> = field(&service, "configs")
+            .and_then(Yaml::as_vec)
+            .map(|all| all.iter().filter_map(|one| Some(one["target"].as_str()?.to_owned())).collect())
+            .unwrap_or_default();
+        for path in calls(&name, &service).concat().into_iter().filter(|word| word.starts_with('/')) {
+            checked += 1;
+            if configs.contains(&path) {
+                continue;
+            }
+            let mounted = mounts.iter().find_map(|(from, to)| Some((from, path.strip_prefix(&format!("{to}/"))?)));
+            let (from, below) = mounted.unwrap_or_else(|| panic!("{name} names {path}, which nothing mounts"));
+            assert!(root().join(from).join(below).exists(), "{name}: {path} is {from}/{below}, which isn't there");
+        }
+    }
+    assert!(checked >= 2, "the routing document and the configuration: {checked}");
+}
+
+#[test]
+fn what_the_services_are_told_by_their_environment_is_configuration() {
+    let mut ours = 0;
+    for (name, service) in services() {
+        let Some(environment) = field(&service, "environment").and_then(Yaml::as_mapping) else { continue };
+        let told: Vec<(String, String)> = environment
+            .iter()
+            .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.as_str()?.to_owned())))
+            .filter(|(key, _)| key.starts_with("CONSIGN_"))
+            .collect();
+        ours += told.len();
+        let told = told.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        assert!(Config::load(None, told).is_ok(), "{name}: its environment is no configuration");
+    }
+    assert!(ours >= 3, "{ours} variables for consign");
 }
 
 #[test]
@@ -136,59 +216,6 @@ fn the_dockerfile_copies_what_exists_and_runs_as_nobody() {
     assert!(last_stage.lines().any(|line| line.starts_with("USER ")), "the last stage sets no user");
 }
 
-/// Names of the time series, and the labels that there are.
-fn series() -> (BTreeSet<String>, BTreeSet<String>) {
-    let mut names = BTreeSet::new();
-    let mut labels: BTreeSet<String> = ["instance", "job", "le"].into_iter().map(str::to_owned).collect();
-    for row in metrics_page().lines().filter(|line| line.starts_with("| `consign_")) {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let name = cells[1].trim_matches('`');
-        if cells[2] == "histogram" {
-            names.extend(["_bucket", "_sum", "_count"].map(|ending| format!("{name}{ending}")));
-        } else {
-            names.insert(name.to_owned());
-        }
-        labels.extend(cells[3].split(", ").map(|label| label.trim_matches('`').to_owned()));
-    }
-    (names, labels)
-}
-
-/// What is wrong with an expression of `PromQL`, as far as names go.
-fn faults(place: &str, expression: &str) -> Vec<String> {
-    let (names, labels) = series();
-    let used = words_after(expression, "consign_", |c| c.is_ascii_lowercase() || c == '_');
-    let mut faults: Vec<String> =
-        used.iter().filter(|name| !names.contains(*name)).map(|name| format!("{place}: no metric {name}")).collect();
-    if used.is_empty() && !expression.starts_with("up{") {
-        faults.push(format!("{place}: it reads no metric of ours: {expression}"));
-    }
-    for list in expression.match_indices("by (").filter_map(|(at, by)| expression[at + by.len()..].split(')').next()) {
-        let unknown = list.split(',').map(str::trim).filter(|label| !labels.contains(*label));
-        faults.extend(unknown.map(|label| format!("{place}: no label {label}")));
-    }
-    faults
-}
-
-#[test]
-fn alerts_read_metrics_that_exist() {
-    let rules = yaml("config/prometheus/alerts.yml");
-    let mut wrong = Vec::new();
-    let mut count = 0;
-    for group in rules["groups"].as_vec().expect("groups") {
-        for rule in group["rules"].as_vec().expect("rules") {
-            let name = rule["alert"].as_str().expect("an alert has a name");
-            wrong.extend(faults(name, rule["expr"].as_str().expect("an alert has an expression")));
-            for said in ["summary", "description"] {
-                assert!(rule["annotations"][said].as_str().is_some(), "{name} has no {said}");
-            }
-            assert!(rule["labels"]["severity"].as_str().is_some(), "{name} has no severity");
-            count += 1;
-        }
-    }
-    assert!(count >= 8, "the alerts mirror the machine");
-    none(&wrong, "alerts about nothing");
-}
-
 #[test]
 fn prometheus_loads_the_alerts_that_exist() {
     let config = yaml("config/prometheus/prometheus.yml");
@@ -203,28 +230,4 @@ fn prometheus_loads_the_alerts_that_exist() {
         let host = target.split(':').next().unwrap_or_default();
         assert!(services.iter().any(|name| name == host), "prometheus.yml scrapes {target}, which is no service");
     }
-}
-
-#[test]
-fn the_dashboard_reads_metrics_that_exist() {
-    let dashboard: Json = serde_json::from_str(&read("config/grafana/consign.json")).expect("the dashboard is JSON");
-    let panels = dashboard["panels"].as_array().expect("panels");
-    let mut wrong = Vec::new();
-    let mut count = 0;
-    for panel in panels {
-        let title = panel["title"].as_str().expect("a panel has a title");
-        for target in panel["targets"].as_array().into_iter().flatten() {
-            wrong.extend(faults(title, target["expr"].as_str().expect("a target has an expression")));
-            count += 1;
-        }
-    }
-    assert!(count >= 8, "the dashboard shows the machine");
-    none(&wrong, "panels about nothing");
-}
-
-#[test]
-fn a_name_that_is_no_metric_is_found() {
-    assert_eq!(faults("x", "sum by (file_id) (consign_filez)").len(), 2);
-    assert_eq!(faults("x", "sum by (target) (consign_held)"), Vec::<String>::new());
-    assert_eq!(faults("x", "1 + 1").len(), 1);
 }

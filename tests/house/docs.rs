@@ -167,11 +167,12 @@ fn routing_examples_load() {
 
 /// A file that an example names: a schema that takes everything, or a table.
 fn stand_in(name: &str) -> String {
-    if Path::new(name).extension().is_some_and(|ending| ending == "csv") {
-        "account_id,tier\nA-100,gold\n".to_owned()
-    } else {
-        "{}".to_owned()
-    }
+    let text = match Path::new(name).extension().and_then(|ending| ending.to_str()) {
+        Some("csv") => "account_id,tier\nA-100,gold\n",
+        Some("avsc") => "\"string\"",
+        _ => "{}",
+    };
+    text.to_owned()
 }
 
 #[test]

@@ -142,3 +142,28 @@ fn a_worker_that_goes_while_it_joins_doesnt_hang() {
     });
     ended.recv_timeout(crate::bed::PATIENCE * 2).expect("a worker's end never came");
 }
+
+#[test]
+fn a_partition_that_is_gone_by_the_time_it_is_started_is_passed_over() {
+    let bed = Bed::new("passed-over", 2);
+    let producer = bed.raw_producer(None);
+    bed.send(&producer, at(Topic::Manifests, 1), 0..3);
+    let mut worker = bed.cluster.worker("w").unwrap();
+    // Nothing is assigned yet: as if a revocation had come and waited for the next poll.
+    worker.start(&[(at(Topic::Manifests, 0), 0)]).unwrap();
+    let assigned = eventually("an assignment", || {
+        let batch = worker.poll(10, Duration::from_millis(100)).unwrap();
+        assert!(batch.records.is_empty());
+        batch.changes.into_iter().find_map(|change| match change {
+            AssignmentChange::Assigned(partitions) => Some(partitions),
+            AssignmentChange::Revoked(_) => None,
+        })
+    });
+    assert!(assigned.contains(&at(Topic::Manifests, 1)));
+    worker.start(&[(at(Topic::Manifests, 1), 1), (at(Topic::Manifests, 9), 0)]).unwrap();
+    let records = eventually("the records", || {
+        let records = worker.poll(10, Duration::from_millis(100)).unwrap().records;
+        (!records.is_empty()).then_some(records)
+    });
+    assert_eq!(offsets_of(&records, at(Topic::Manifests, 1))[0], 1);
+}

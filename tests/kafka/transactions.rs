@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use consign::log::{Cluster, Ends, Isolation, Log, LogError, TopicPartition};
+use consign::log::{AbortCause, Cluster, Ends, Isolation, Log, LogError, TopicPartition};
 use consign::record::Topic;
 use rdkafka::producer::Producer;
 
@@ -66,6 +66,7 @@ fn a_worker_that_lost_its_place_in_the_group_commits_nothing() {
     assigned(&mut *heir, 4);
     let error = stale.transact(vec![append(OUT, "k", "never")], &[(IN, 1)]).unwrap_err();
     assert!(matches!(error, LogError::Aborted(_)), "{error:?}");
+    assert_eq!(error.abort_cause(), Some(AbortCause::Rebalance), "{error:?}");
     heir.transact(vec![append(OUT, "k", "heir")], &[(IN, 0)]).unwrap();
     assert_eq!(values(&bed, OUT), ["heir"]);
     assert_eq!(heir.committed(&[IN]).unwrap(), [Some(0)]);

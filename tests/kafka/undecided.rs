@@ -116,7 +116,7 @@ fn a_bad_network_only_costs_time(network: &Network) {
     let mut step = |worker: &mut Box<dyn Log>, what: &str| {
         match commit(&mut **worker, &(done + 1).to_string(), done + 1) {
             Ok(_) => {}
-            Err(LogError::Aborted(text) | LogError::Undecided(text) | LogError::ProducerFenced(text)) => {
+            Err(text @ (LogError::Aborted(_) | LogError::Undecided(_) | LogError::ProducerFenced(_))) => {
                 println!("{what}: {text}");
                 worker.rebuild().unwrap();
                 assigned(&mut **worker, Topic::INPUTS.len());

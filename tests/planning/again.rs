@@ -91,6 +91,19 @@ fn a_recorded_plan_is_equal_different_or_not_provable() {
     assert!(matches!(verify(&arrival, None, &recorded), Verdict::NotProvable(_)));
     let another = self::document("data.amount * 2", "");
     assert!(matches!(verify(&arrival, Some(&another), &recorded), Verdict::NotProvable(_)));
+    // A plan of the version before is made again as that version made it.
+    let mut older = recorded.clone();
+    older.iter_mut().for_each(|dispatch| dispatch.planner_version = 1);
+    let digest = consign::plan::plan_digest(&older);
+    older.iter_mut().for_each(|dispatch| dispatch.plan_digest.clone_from(&digest));
+    assert_eq!(verify(&arrival, Some(&document), &older), Verdict::Equal);
+    let twice = support::arrival(support::manifest("invoice", r#"{"amount": 1, "amount": 70, "missing": 0}"#, &[]));
+    assert!(support::plan_of(&twice, &document).is_err());
+    let mut of_twice = older.clone();
+    of_twice.iter_mut().for_each(|dispatch| dispatch.arrival_digest.clone_from(&twice.manifest_digest));
+    let digest = consign::plan::plan_digest(&of_twice);
+    of_twice.iter_mut().for_each(|dispatch| dispatch.plan_digest.clone_from(&digest));
+    assert_eq!(verify(&twice, Some(&document), &of_twice), Verdict::Equal);
     let mut later = recorded.clone();
     later.iter_mut().for_each(|dispatch| dispatch.planner_version += 1);
     assert!(matches!(verify(&arrival, Some(&document), &later), Verdict::NotProvable(_)));

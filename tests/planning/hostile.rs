@@ -1,9 +1,12 @@
 //! Manifests that mean harm: each ends in a validation failure with a code, or in a plan within its limits, and the work that
 //! it may cause is counted.
 
-use consign::plan::{Limits, MAX_DATA, check_manifest};
+use consign::plan::{Limits, MAX_DATA, MAX_VALUES, check_manifest};
 use consign::record::FileManifest;
-use consign::routing::{Document, MAX_ITEMS, MAX_SUM_BYTES, Sources, load};
+use consign::routing::{
+    Document, MAX_ITEMS, MAX_ITEMS_OF_A_FILE, MAX_SEARCHED_BYTES_OF_A_FILE, MAX_SUM_BYTES, MAX_SUM_BYTES_OF_A_FILE,
+    Sources, load,
+};
 
 use super::support;
 
@@ -51,6 +54,9 @@ fn what_is_no_json_fails_validation() {
         "{'a': 1}",
         "[1] [2]",
         "\u{feff}{}",
+        r#"{"a": 1, "a": 1}"#,
+        r#"[{"b": {"a": 1, "\u0061": 2}}]"#,
+        &format!("[{}1]", "1,".repeat(MAX_VALUES)),
     ] {
         assert_eq!(failure("data == null", data).0, "CG122", "{data:?}");
     }
@@ -78,7 +84,7 @@ fn long_text() -> String {
 }
 
 fn long_list() -> String {
-    format!("[{}1]", "1,".repeat(MAX_DATA / 2 - 2))
+    format!("[{}1]", "1,".repeat(MAX_VALUES - 2))
 }
 
 #[test]
@@ -109,6 +115,53 @@ fn what_an_expression_may_go_through_is_counted() {
     assert_eq!(failure(&searched, &long_text()).0, "CG125");
     let members = format!("[{}2].exists(x, x in data)", "2,".repeat(100));
     assert_eq!(failure(&members, &self::long_list()).0, "CG125");
+}
+
+/// A document with many routes, each of which costs as much as one evaluation may.
+fn wide(routes: usize, when: &str) -> Document {
+    let names: Vec<String> = (0..routes).map(|n| format!("t{n}")).collect();
+    let all = |line: &dyn Fn(&str) -> String| names.iter().map(|name| line(name)).collect::<String>();
+    let target = "http: {url: 'http://a.invalid'}, confirmed_by: {response: status == 200}";
+    support::document(&format!(
+        "file_types: {{any: {{}}}}\npayloads: {{p: {{body: {{v: 1}}}}}}\ntargets:\n{}routes:\n{}",
+        all(&|name| format!("  {name}: {{owner: o, {target}}}\n")),
+        all(&|name| format!("  - {{to: {name}, when: \"{when}\", payload: p}}\n")),
+    ))
+}
+
+#[test]
+fn what_all_expressions_of_a_file_cost_together_is_counted() {
+    let list = |items: usize| format!("[{}1]", "1,".repeat(items - 1));
+    let searching = "!data.contains('y') && !data.contains('z')";
+    let cases = [
+        ("data.all(x, x == 1)", list(MAX_ITEMS), MAX_ITEMS_OF_A_FILE / MAX_ITEMS, "items"),
+        ("size(data + data) > 0", format!("\"{}\"", "x".repeat(1 << 19)), MAX_SUM_BYTES_OF_A_FILE >> 20, "bytes from"),
+        (searching, format!("\"{}\"", "x".repeat(1 << 19)), MAX_SEARCHED_BYTES_OF_A_FILE >> 20, "bytes searched"),
+    ];
+    for (when, data, enough, what) in cases {
+        let plan =
+            |routes| support::plan_of(&support::arrival(support::manifest("any", &data, &[])), &wide(routes, when));
+        assert_eq!(plan(enough).unwrap().len(), enough, "{when}");
+        let Err(failure) = plan(enough + 1) else { panic!("`{when}` is not bounded") };
+        assert_eq!(failure.code, "CG125");
+        assert!(failure.text.contains(what) && failure.text.ends_with("of one file together"), "{}", failure.text);
+    }
+}
+
+#[test]
+fn what_is_rendered_for_a_file_is_bounded_before_all_of_it_is_there() {
+    let body = "x".repeat(200 * 1024);
+    let payloads =
+        (0..200).map(|n| format!("  p{n}: {{body: {{n: {n}, v: \"=data\"}}}}\n")).collect::<Vec<_>>().concat();
+    let target = "http: {url: 'http://a.invalid'}, confirmed_by: {response: status == 200}";
+    let targets = (0..200).map(|n| format!("  t{n}: {{owner: o, {target}}}\n")).collect::<Vec<_>>().concat();
+    let routes = (0..200).map(|n| format!("  - {{to: t{n}, payload: p{n}}}\n")).collect::<Vec<_>>().concat();
+    let document = support::document(&format!(
+        "file_types: {{any: {{}}}}\npayloads:\n{payloads}targets:\n{targets}routes:\n{routes}"
+    ));
+    let failure = support::plan_of(&support::arrival(support::manifest("any", &format!("\"{body}\""), &[])), &document)
+        .unwrap_err();
+    assert!(failure.code == "CG127" && failure.text.contains("the plan is larger"), "{failure:?}");
 }
 
 #[test]

@@ -32,6 +32,8 @@ fn sources(document: &str) -> Sources {
         ("accounts.csv", "id,tier\na,gold\n"),
         ("twice.csv", "id,tier\na,gold\na,silver\n"),
         ("broken.json", "{"),
+        ("one.avsc", r#"{"type": "record", "name": "R", "fields": [{"name": "id", "type": "string"}]}"#),
+        ("map.avsc", r#"{"type": "map", "values": "int"}"#),
         ("remote.json", r#"{"$ref": "https://schemas.example/x.json"}"#),
     ];
     let files: BTreeMap<String, String> =
@@ -68,7 +70,7 @@ const STRUCTURE: &[Case] = &[
     ("to: a, ", "", code::MISSING_KEY, 13, "`to` is missing"),
     (", payload: one}", "}", code::MISSING_KEY, 13, "`payload` is missing"),
     ("from: one, ", "", code::MISSING_KEY, 7, "either `body` or `from`"),
-    ("schema: one.json}", "format: xml}", code::ILLEGAL_VALUE, 6, "none of json, form and file"),
+    ("schema: one.json}", "format: xml}", code::ILLEGAL_VALUE, 6, "none of json, form, avro and file"),
     ("deadline: 2d", "deadline: soon", code::ILLEGAL_VALUE, 2, "a duration stands here"),
     ("deadline: 2d", "deadline: 0s", code::ILLEGAL_VALUE, 2, "from 1ms"),
     ("deadline: 2d", "deadline: 20y", code::ILLEGAL_VALUE, 2, "ten years"),
@@ -81,7 +83,24 @@ const STRUCTURE: &[Case] = &[
     ("concurrency: 8", "retry: often", code::ILLEGAL_VALUE, 8, "a mapping stands here, not a text"),
     ("concurrency: 8", "escalation: {first: 2h, max: 1h}", code::ILLEGAL_VALUE, 8, "`max` is shorter"),
     ("concurrency: 8", "timeouts: {request: 0s}", code::ILLEGAL_VALUE, 8, "from 1ms"),
-    ("concurrency: 8", "owner: all", code::UNKNOWN_KEY, 8, "`owner` is no key here"),
+    ("concurrency: 8", "http: {}", code::UNKNOWN_KEY, 8, "`http` is no key here"),
+    (
+        "concurrency: 8",
+        "retry: {schedule: [1s], exponential: {first: 1s, max: 1m}}",
+        code::ILLEGAL_VALUE,
+        8,
+        "not both",
+    ),
+    ("concurrency: 8", "retry: {exponential: {first: 1s}}", code::MISSING_KEY, 8, "`max` is missing"),
+    ("concurrency: 8", "retry: {exponential: {first: 1m, max: 1s}}", code::ILLEGAL_VALUE, 8, "`max` is shorter"),
+    ("concurrency: 8", "retry: {exponential: {first: 1s, max: 1m, factor: 1}}", code::ILLEGAL_VALUE, 8, "1.1 to 10"),
+    (
+        "concurrency: 8",
+        "retry: {exponential: {first: 1s, max: 1h, factor: 1.1}}",
+        code::ILLEGAL_VALUE,
+        8,
+        "more than 64",
+    ),
     ("remove: [/tier]", "remove: [tier]", code::ILLEGAL_VALUE, 7, "no JSON Pointer"),
     ("remove: [/tier]", "remove: [/teir]", code::ILLEGAL_VALUE, 7, "nothing at `/teir`"),
     ("set: {/channel: partner}", "set: {channel: partner}", code::ILLEGAL_VALUE, 7, "no JSON Pointer"),
@@ -187,6 +206,8 @@ const TARGETS: &[Case] = &[
     ("concurrency: 8", "on_overdue: retry", code::UNSAFE_POLICY, 8, "`on_unknown: hold` forbids"),
     ("https://a.example/in", "a.example/in", code::REQUEST, 10, "can't be read"),
     ("https://a.example/in", "ftp://a.example/in", code::REQUEST, 10, "isn't http or https"),
+    ("https://a.example/in", "HTTPS://a.example/in", code::REQUEST, 10, "begins with neither"),
+    ("https://a.example/in", " https://a.example/in", code::REQUEST, 10, "begins with neither"),
     ("https://a.example/in", "https://u:p@a.example/in", code::REQUEST, 10, "holds a secret"),
     ("https://a.example/in", "https://a.example/in#x", code::REQUEST, 10, "fragment"),
     ("example/in\"}", "example/in\", method: CONNECT}", code::REQUEST, 10, "`CONNECT` is none of POST"),
@@ -272,6 +293,49 @@ const PARTS: &[Case] = &[
         code::REQUEST,
         10,
         "the envelope's to set",
+    ),
+    ("schema: one.json}", "format: avro}", code::MISSING_KEY, 6, "needs `avro`"),
+    (
+        "schema: one.json}",
+        "avro: {schema: one.avsc, subject: s, version: 1, id: 7}}",
+        code::ILLEGAL_VALUE,
+        6,
+        "`avro` goes with",
+    ),
+    (
+        "schema: one.json}",
+        "format: avro, avro: {schema: one.avsc, subject: s, version: 1}}",
+        code::MISSING_KEY,
+        6,
+        "`id` is missing",
+    ),
+    (
+        "schema: one.json}",
+        "format: avro, avro: {schema: one.avsc, subject: s, version: 0, id: 7}}",
+        code::ILLEGAL_VALUE,
+        6,
+        "an integer from 1",
+    ),
+    (
+        "schema: one.json}",
+        "format: avro, avro: {schema: one.avsc, subject: '', version: 1, id: 7}}",
+        code::ILLEGAL_NAME,
+        6,
+        "a subject has",
+    ),
+    (
+        "schema: one.json}",
+        "format: avro, avro: {schema: map.avsc, subject: s, version: 1, id: 7}}",
+        code::SCHEMA,
+        6,
+        "has no order",
+    ),
+    (
+        "schema: one.json}",
+        "format: avro, avro: {schema: gone.avsc, subject: s, version: 1, id: 7}}",
+        code::UNDEFINED_NAME,
+        6,
+        "no file `gone.avsc`",
     ),
     ("concurrency: 8", "envelope: soap", code::ILLEGAL_VALUE, 8, "none of none and cloudevents"),
     ("two: {from: one, ", "two: {format: file, ", code::ILLEGAL_VALUE, 7, "`remove` doesn't go with"),
@@ -439,6 +503,35 @@ fn targets_inherit_key_by_key() {
     assert_eq!(b.policy.retry.schedule_ms[..3], [1_000, 5_000, 30_000]);
     assert_eq!(b.policy.confirmed_by.limit_ms, Some(3_600_000));
     assert_eq!(document.targets()[0].owner, "team-a");
+}
+
+#[test]
+fn back_offs_that_grow_are_the_list_that_they_stand_for() {
+    let schedule = |retry: &str| {
+        let document = load(&sources(&edited("concurrency: 8", retry))).unwrap().document;
+        document.target("a").unwrap().policy.retry.schedule_ms.clone()
+    };
+    let doubling = schedule("retry: {exponential: {first: 500ms, max: 5s}}");
+    assert_eq!(doubling, [500, 1_000, 2_000, 4_000, 5_000]);
+    assert_eq!(schedule("retry: {exponential: {first: 3ms, factor: 1.5, max: 10ms}}"), [3, 4, 6, 9, 10]);
+    assert_eq!(schedule("retry: {exponential: {first: 1s, max: 1s}}"), [1_000]);
+    // The target's word of either kind comes first.
+    let own = edited("concurrency: 8", "retry: {exponential: {first: 1s, max: 1h}}");
+    let own = own.replace("owner: team-a,", "owner: team-a, retry: {schedule: [7s]},");
+    let document = load(&sources(&own)).unwrap().document;
+    assert_eq!(document.target("a").unwrap().policy.retry.schedule_ms, [7_000]);
+}
+
+#[test]
+fn owner_and_confirmation_may_be_said_for_all_targets() {
+    let document =
+        edited("concurrency: 8", "owner: team-all, confirmed_by: {response: status == 201}, envelope: cloudevents");
+    let document = document.replace("owner: team-a, ", "").replace(", confirmed_by: {response: \"status == 200\"}", "");
+    let document = load(&sources(&document)).unwrap_or_else(|errors| panic!("{}", support::lines(&errors))).document;
+    let (a, b) = (document.target("a").unwrap(), document.target("b").unwrap());
+    assert_eq!((a.owner.as_str(), b.owner.as_str()), ("team-all", "team-b"));
+    assert_eq!(a.policy.confirmed_by.succeeded.as_deref(), Some("status == 201"));
+    assert_eq!(b.policy.confirmed_by.within_ms, Some(3_600_000));
 }
 
 #[test]

@@ -5,14 +5,22 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// The environment's interpreter.
+pub fn interpreter() -> String {
+    let made = Command::new(root().join("scripts/python-env")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).unwrap().trim().to_owned()
+}
+
 /// A command that runs a program of `tests/kafka` in the environment.
 pub fn program(name: &str) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let made = Command::new(root.join("scripts/python-env")).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let mut command = Command::new(String::from_utf8(made.stdout).unwrap().trim());
-    command.arg(root.join("tests/kafka").join(name));
+    let mut command = Command::new(interpreter());
+    command.arg(root().join("tests/kafka").join(name));
     command
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Runs it, which must go well; gives its lines.

@@ -13,6 +13,11 @@ use crate::record::FileState;
 /// The most that one page of the gateway holds.
 const PAGE: usize = 1000;
 
+/// The first pause before a gateway that is away is asked again by whoever watches; each is twice the one before.
+const WATCH_AGAIN: Duration = Duration::from_millis(200);
+/// The longest such pause.
+const WATCH_AGAIN_AT_MOST: Duration = Duration::from_secs(5);
+
 /// Arguments of `status`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
@@ -82,8 +87,22 @@ pub(super) async fn status(args: StatusArgs, api: &Api, screen: &mut Screen<'_>)
     screen.show(&file, || text::file(&file, &around));
     // Whoever watches knows that it takes long.
     let watching = api.silent();
+    let mut pause = WATCH_AGAIN;
     while args.watch && !is_terminal(file.state) {
-        let newest = newer(&watching, &args.file_id, Some(&file), LONGEST_CALL).await?;
+        let newest = match newer(&watching, &args.file_id, Some(&file), LONGEST_CALL).await {
+            Ok(newest) => {
+                pause = WATCH_AGAIN;
+                newest
+            }
+            // A gateway that restarts comes back, and the file doesn't wait for it.
+            Err(failure) if failure.exit == Exit::Unreachable => {
+                screen.note(&format!("{failure}\nasking again in {} ms\n", pause.as_millis()));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(WATCH_AGAIN_AT_MOST);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         if let Some(newest) = newest.filter(|newest| newest.version > file.version) {
             file = newest;
             screen.remark("\n");

@@ -30,6 +30,7 @@ pub use dead_letters::DeadLetterCommand;
 pub use explain::ExplainArgs;
 pub use files::{HistoryArgs, LsArgs, StatusArgs};
 pub use interventions::{InterveneArgs, ResubmitArgs};
+pub(in crate::cli) use submit::submit_manifest;
 pub use submit::{SubmitArgs, Submitted, SubmittedFile};
 pub use targets::{TargetChanges, TargetCommand};
 
@@ -142,6 +143,11 @@ impl Screen<'_> {
     fn complain(&mut self, failure: &Failure) {
         // Nobody is left to tell if this fails.
         self.err.write_all(failure.told(self.format).as_bytes()).ok();
+    }
+
+    /// Says how things go meanwhile, apart from the answer.
+    fn note(&mut self, text: &str) {
+        self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush()).ok();
     }
 
     /// Prints a remark that only people need.

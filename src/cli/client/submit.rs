@@ -118,12 +118,21 @@ impl SubmittedFile {
 async fn submit_one(api: &Api, path: &Path, wait: Duration, one: &mut SubmittedFile) -> Result<(), Failure> {
     let submission = read(path)?;
     one.file_id = Some(submission.file_id.clone());
-    let answer = api.post::<StateSoFar>(&["files"], &[wait_query(wait)], &submission, wait).await?;
-    one.file = match answer.value {
+    one.file = submit_manifest(api, &submission, wait).await?;
+    Ok(())
+}
+
+/// Submits a manifest; gives where the file stands, where that is known by the end of the wait.
+pub(in crate::cli) async fn submit_manifest(
+    api: &Api,
+    submission: &Submission,
+    wait: Duration,
+) -> Result<Option<FileState>, Failure> {
+    let answer = api.post::<StateSoFar>(&["files"], &[wait_query(wait)], submission, wait).await?;
+    Ok(match answer.value {
         StateSoFar::Known(file) => Some(*file),
         StateSoFar::Nothing { .. } => None,
-    };
-    Ok(())
+    })
 }
 
 fn read(path: &Path) -> Result<Submission, Failure> {

@@ -15,7 +15,8 @@ pub enum TargetCommand {
     /// List the targets, their pauses and what is open at each.
     #[command(after_help = "Example:\n  consign targets ls")]
     Ls,
-    /// Send nothing to a target until it is resumed. What is on the wire goes on.
+    /// Authorize nothing for a target until it is resumed. Each worker obeys within a moment: what it authorized before may
+    /// still leave, and what is on the wire goes on.
     #[command(after_help = "Examples:
   consign targets pause billing --reason \"their maintenance until 6\"
   consign targets pause --all --reason \"we don't know yet what is wrong\"")]

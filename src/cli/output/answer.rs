@@ -338,6 +338,8 @@ pub struct DemoPerson {
 pub struct Serving {
     /// The gateway's URL; null for a process without one.
     pub gateway: Option<String>,
+    /// The URL of `/healthz`, `/readyz` and `/metrics`: the gateway's where there is one.
+    pub observing: Option<String>,
     /// The URL of the built-in receivers; null for `run`.
     pub receivers: Option<String>,
 }

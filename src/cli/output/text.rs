@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use crate::gateway::{DeadLetterAnswer, DeadLetterSummary, Judged, TargetChange, TargetView};
-use crate::metrics::{is_settled, is_terminal};
+use crate::metrics::{is_deadline_lost, is_settled, is_terminal};
+use crate::predict::length;
 use crate::record::{
     Accountable, DispatchState, FileId, FileState, Judgement, NextEvent, NextEventKind, SettledBy, State, Status,
     TargetName, Timestamp,
@@ -55,17 +55,6 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// A length of time in its two largest units: `3h 12m`.
-fn length(millis: i64) -> String {
-    let seconds = millis.unsigned_abs().div_euclid(1000);
-    let rounded = match seconds {
-        0..=59 => seconds,
-        60..=86_399 => seconds - seconds % if seconds < 3600 { 1 } else { 60 },
-        _ => seconds - seconds % 3600,
-    };
-    if rounded == 0 { "0s".to_owned() } else { humantime::format_duration(Duration::from_secs(rounded)).to_string() }
-}
-
 /// When something was, or will be, seen from `now`.
 fn when(now: Timestamp, at: Timestamp) -> String {
     match at.millis_since(now) {
@@ -108,7 +97,14 @@ fn next(around: &Around, next: &NextEvent) -> String {
 pub fn file(file: &FileState, around: &Around) -> String {
     let now = around.now;
     let mut text = String::new();
-    let overdue = if file.overdue && !is_terminal(file.state) { ", OVERDUE" } else { "" };
+    let open = !is_terminal(file.state);
+    let overdue = if open && file.overdue {
+        ", OVERDUE"
+    } else if open && is_deadline_lost(file) {
+        ", its deadline can't be met without a person"
+    } else {
+        ""
+    };
     line(&mut text, 0, &format!("{}: {}{overdue} (version {})", file.file_id, file.state, file.version));
     line(
         &mut text,
@@ -374,6 +370,9 @@ pub fn changes(changes: &[TargetChange], now: Timestamp) -> String {
     for change in changes {
         text.push_str(if change.changed { "changed; " } else { "was so already; " });
         text.push_str(&targets([&change.target], now));
+        if change.changed && change.target.paused {
+            line(&mut text, 2, "each worker obeys within a moment; what it authorized before may still leave");
+        }
     }
     text
 }

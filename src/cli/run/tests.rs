@@ -37,6 +37,9 @@ public_url = "https://consign.example"
 token_sha256 = "00"
 actor = "ann"
 role = "operator"
+[gateway.tls]
+certificate = "/run/tls.crt"
+key = "/run/tls.key"
 [egress]
 allow_cidrs = ["10.0.0.0/8"]
 allow_http = true
@@ -94,6 +97,8 @@ async fn every_key_reaches_what_it_is_for() {
     assert_eq!(parts.store.memory_budget, 3 * 1024 * 1024);
     assert_eq!(parts.gateway, None, "an engine alone has no gateway");
     assert_eq!(parts.public_url.as_deref(), Some("https://consign.example"));
+    let tls = parts.gateway_tls.as_ref().unwrap();
+    assert_eq!((tls.certificate.to_str(), tls.key.to_str()), (Some("/run/tls.crt"), Some("/run/tls.key")));
     assert_eq!(parts.secrets.directory.as_deref(), Some(std::path::Path::new("/run/secrets")));
     assert_eq!((parts.secrets.files["a"].to_str(), parts.secrets.variables["b"].as_str()), (Some("/run/a"), "PATH"));
     let allowed = parts.egress.of(&TargetName::trusted("b"));
@@ -139,4 +144,29 @@ fn ack_keys_come_from_the_environment_or_a_file() {
     assert!(missing.message.contains("CONSIGN_TEST_NOT_SET") && missing.message.contains("`a`"), "{missing}");
     let missing = tokens(&[key("b", None, Some("/nowhere"))]).unwrap_err();
     assert!(missing.message.contains("/nowhere"), "{missing}");
+}
+
+#[test]
+fn whoever_reports_by_callback_is_told_an_address_that_leads_here() {
+    let document = "file_types: {a: {}}\npayloads: {p: {body: {id: \"=file.id\"}}}\n\
+                    targets:\n  b: {owner: o, http: {url: \"https://b.example/\"}, confirmed_by: {callback: 1h}}\n\
+                    routes:\n  - {to: b, payload: p}\n";
+    let sources =
+        Sources { name: "r.yaml".into(), document: document.into(), files: std::collections::BTreeMap::new() };
+    let document = routing::load(&sources).unwrap().document;
+    let keys = "[[acks.keys]]\nid = \"k\"\nsecret_env = \"PATH\"\n";
+    let open = "[gateway]\nlisten = \"0.0.0.0:8480\"\n";
+    let said = "public_url = \"https://consign.example\"\n";
+    let engine = "[process]\nroles = [\"engine\"]\n";
+    for (over, is_fine) in [
+        (keys.to_owned(), true),
+        (format!("{open}{keys}"), false),
+        (format!("{open}{said}{keys}"), true),
+        (format!("{engine}{keys}"), false),
+        (format!("{engine}[gateway]\n{said}{keys}"), true),
+    ] {
+        let checked = check_ack_keys(&document, &config(&over));
+        assert_eq!(checked.is_ok(), is_fine, "{over}");
+        assert!(checked.err().is_none_or(|failure| failure.message.contains("gateway.public_url")));
+    }
 }

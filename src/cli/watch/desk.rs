@@ -3,9 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use serde::Deserialize;
-
-use crate::cli::client::Api;
+use crate::cli::client::{Api, submit_manifest};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::gateway::Submission;
@@ -22,24 +20,9 @@ pub(super) trait Desk {
 /// The HTTP API.
 pub(super) struct Gateway(pub Api);
 
-/// The gateway's answer: a state, or nothing known yet.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum StateSoFar {
-    Known(Box<FileState>),
-    Nothing {
-        #[allow(dead_code)]
-        file_id: String,
-    },
-}
-
 impl Desk for Gateway {
     async fn submit(&mut self, submission: &Submission) -> Result<Option<FileState>, Failure> {
-        let answer = self.0.post::<StateSoFar>(&["files"], &[], submission, Duration::ZERO).await?;
-        Ok(match answer.value {
-            StateSoFar::Known(file) => Some(*file),
-            StateSoFar::Nothing { .. } => None,
-        })
+        submit_manifest(&self.0, submission, Duration::ZERO).await
     }
 
     async fn state(&mut self, file_id: &str) -> Result<Option<FileState>, Failure> {

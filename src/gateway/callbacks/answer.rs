@@ -27,13 +27,12 @@ pub(super) fn standing(dispatch: &DispatchState, said: Reported, attempt: Option
         Some(SettledBy::Target) if is_success && says_success => Standing::Repeat,
         Some(SettledBy::Target) if was_rejected && said == Reported::Rejected => Standing::Repeat,
         Some(SettledBy::Target) if said.settles() && is_success != says_success => Standing::Contradicts,
-        // A dispatch may also have failed because its budget was spent: then a definite no is no repeat.
-        Some(_) => Standing::Late,
         None if said.settles() => Standing::Stands,
         None if attempt != Some(dispatch.attempts) => Standing::Late,
         None if matches!(dispatch.status, Status::InFlight | Status::Awaiting) => Standing::Stands,
         None if said == Reported::RetryLater && last == Some(OutcomeKind::Retryable) => Standing::Stands,
-        None => Standing::Late,
+        // A dispatch may also have failed because its budget was spent: then a definite no is no repeat.
+        _ => Standing::Late,
     }
 }
 

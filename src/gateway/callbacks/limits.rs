@@ -32,7 +32,7 @@ impl Default for CallbackLimits {
 
 /// The places and the rate of a process.
 pub(in crate::gateway) struct Limits {
-    limits: CallbackLimits,
+    allowed: CallbackLimits,
     places: Arc<Semaphore>,
     taken: Arc<Mutex<BTreeMap<TargetName, usize>>>,
     rate: RateLimiter<TargetName, HashMapStateStore<TargetName>, DefaultClock>,
@@ -43,7 +43,7 @@ impl Limits {
         let quota =
             Quota::per_second(limits.per_second).allow_burst(limits.per_second.saturating_add(limits.per_second.get()));
         Self {
-            limits,
+            allowed: limits,
             places: Arc::new(Semaphore::new(limits.at_once)),
             taken: Arc::default(),
             rate: RateLimiter::hashmap(quota),
@@ -54,19 +54,19 @@ impl Limits {
     pub(super) fn place(&self, target: &TargetName) -> Result<Place, Problem> {
         let too_many = |text| Problem::new(Code::CG364, text);
         if self.rate.check_key(target).is_err() {
-            return Err(too_many(format!("{target} may send {} reports a second", self.limits.per_second)));
+            return Err(too_many(format!("{target} may send {} reports a second", self.allowed.per_second)));
         }
         let of_target = {
             let mut taken = self.taken.lock().expect("nothing panics while it is held");
             let count = taken.entry(target.clone()).or_default();
-            if *count >= self.limits.of_target {
+            if *count >= self.allowed.of_target {
                 return Err(too_many(format!("{count} reports of {target} are under way")));
             }
             *count += 1;
             OfTarget { taken: Arc::clone(&self.taken), target: target.clone() }
         };
         let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| too_many(format!("{} reports are under way", self.limits.at_once)))?;
+        let place = place.map_err(|_| too_many(format!("{} reports are under way", self.allowed.at_once)))?;
         Ok(Place { _of_target: of_target, _place: place })
     }
 }

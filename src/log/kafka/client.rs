@@ -47,6 +47,15 @@ pub(super) const FETCH: [(&str, &str); 4] = [
     ("fetch.wait.max.ms", "50"),
 ];
 
+/// Defaults of what reads several partitions in the order of time: each has a queue of its own, and all of them together
+/// are in memory.
+pub(super) const FETCH_IN_TIME: [(&str, &str); 4] = [
+    ("fetch.queue.backoff.ms", "5"),
+    ("queued.min.messages", "4000"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.wait.max.ms", "50"),
+];
+
 /// Defaults of everything that writes.
 pub(super) const PRODUCE: [(&str, &str); 3] =
     [("linger.ms", "5"), ("compression.type", "lz4"), ("queue.buffering.max.messages", "500000")];
@@ -81,6 +90,16 @@ pub(super) fn plain_consumer(
     isolation: &str,
     reset: &str,
 ) -> Result<BaseConsumer<Tracing>, LogError> {
+    plain_consumer_with(options, &FETCH, isolation, reset)
+}
+
+/// The same, with defaults of its own.
+pub(super) fn plain_consumer_with(
+    options: &KafkaOptions,
+    defaults: &[(&str, &str)],
+    isolation: &str,
+    reset: &str,
+) -> Result<BaseConsumer<Tracing>, LogError> {
     let session = options.session_timeout.as_millis().to_string();
     let fixed = [
         ("group.id", options.group.as_str()),
@@ -90,7 +109,7 @@ pub(super) fn plain_consumer(
         ("isolation.level", isolation),
         ("auto.offset.reset", reset),
     ];
-    settings(options, &FETCH, &fixed).create_with_context(Tracing).map_err(|e| triage(&e))
+    settings(options, defaults, &fixed).create_with_context(Tracing).map_err(|e| triage(&e))
 }
 
 /// Hands librdkafka's own lines to `tracing`.

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 
 use super::KafkaOptions;
 use super::client::{check_size, is_refusal, log_error, log_line, owned_headers, producer_settings, triage};
-use crate::log::{Append, LogError, Position, TopicPartition};
+use crate::log::{AbortCause, Append, LogError, Position, TopicPartition};
 use crate::record::TopicNames;
 
 /// How long one attempt at a transactional request may take; it is repeated while the transaction may live.
@@ -136,7 +136,7 @@ impl Transactions {
             Verdict::Fenced(text) => LogError::ProducerFenced(text),
             Verdict::Refused(text) => LogError::Fatal(text),
             // Nothing was begun, so nothing can be left behind.
-            Verdict::Abort(text) | Verdict::Silent(text) => LogError::Aborted(text),
+            Verdict::Abort(text) | Verdict::Silent(text) => LogError::aborted(AbortCause::Log, text),
         })?;
         self.fill(appends, offsets, deadline).or_else(|error| self.abort(&error))?;
         let committed = self.repeat(deadline, |left| self.producer.commit_transaction(left));
@@ -221,7 +221,7 @@ impl Transactions {
         match (aborted.map_err(|e| self.judge(&e)), verdict) {
             (Ok(()), Verdict::Refused(text)) => Err(LogError::Fatal(text)),
             (Ok(()), Verdict::Abort(text) | Verdict::Silent(text) | Verdict::Fenced(text)) => {
-                Err(LogError::Aborted(text))
+                Err(LogError::aborted(cause_of(cause), text))
             }
             (Err(Verdict::Fenced(text)), _) => Err(LogError::ProducerFenced(text)),
             (Err(Verdict::Refused(text) | Verdict::Abort(text) | Verdict::Silent(text)), _) => {
@@ -274,6 +274,25 @@ impl Transactions {
             (KafkaError::Transaction(_), _) => Verdict::Silent(text),
             _ => Verdict::Abort(text),
         }
+    }
+}
+
+/// Whether the group, or the log itself, keeps a transaction from its commit.
+fn cause_of(error: &KafkaError) -> AbortCause {
+    match (error, error.rdkafka_error_code()) {
+        // There was no group to ask: the consumer is between two assignments.
+        (KafkaError::Canceled, _)
+        | (
+            _,
+            Some(
+                Code::IllegalGeneration
+                | Code::RebalanceInProgress
+                | Code::UnknownMemberId
+                | Code::FencedMemberEpoch
+                | Code::StaleMemberEpoch,
+            ),
+        ) => AbortCause::Rebalance,
+        _ => AbortCause::Log,
     }
 }
 

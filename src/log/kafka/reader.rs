@@ -4,26 +4,47 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Tracing, plain_consumer, record, triage};
+use super::client::{FETCH, FETCH_IN_TIME, Tracing, plain_consumer_with, record, triage};
 use super::contact::Contact;
 use super::{KafkaOptions, Probe};
 use crate::log::{LogError, Position, Reader, Record, TopicPartition};
-use crate::record::TopicNames;
+use crate::record::{Timestamp, TopicNames};
 
 /// How long nothing may come before the reader asks whether what it waits for was deleted meanwhile.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// A read-committed reader of some partitions, from their beginning and then on.
+/// Records that may be read of others while the partition that is furthest behind has none ready.
+const AHEAD_AT_MOST: usize = 20_000;
+
+/// Records that are read of a partition before the times are looked at again.
+const RUN: usize = 64;
+
+/// A read-committed reader of some partitions: from their beginning and then on, or from positions to the goal.
 pub(super) struct KafkaReader {
-    consumer: BaseConsumer<Tracing>,
+    consumer: Arc<BaseConsumer<Tracing>>,
+    /// A queue for each partition where they are read in the order of time, else none.
+    queues: Vec<Queue>,
+    /// Records read since the partition furthest behind had one.
+    ahead: usize,
     probe: Arc<Probe>,
     names: TopicNames,
     goals: BTreeMap<TopicPartition, Goal>,
     last_record: Instant,
     contact: Contact,
+}
+
+/// The records of one partition.
+struct Queue {
+    at: TopicPartition,
+    records: PartitionQueue<Tracing>,
+    /// The time of the last one.
+    time: Timestamp,
 }
 
 struct Goal {
@@ -48,10 +69,11 @@ impl KafkaReader {
     ) -> Result<Self, LogError> {
         let ends = probe.ends(partitions)?;
         let begin = partitions.iter().zip(&ends).map(|(at, ends)| (*at, Goal::new(ends.low, ends.high)));
-        Self::open_towards(options, probe, begin.collect())
+        Self::open_towards(options, probe, begin.collect(), false)
     }
 
-    /// From these positions on.
+    /// From these positions on, in the order of time as far as that goes: what was written together is read together, and
+    /// who puts it together again has little of it in hand at any time.
     pub(super) fn open_at(
         options: &KafkaOptions,
         probe: &Arc<Probe>,
@@ -60,16 +82,18 @@ impl KafkaReader {
         let partitions: Vec<TopicPartition> = positions.iter().map(|(at, _)| *at).collect();
         let ends = probe.ends(&partitions)?;
         let begin = positions.iter().zip(&ends).map(|((at, position), ends)| (*at, Goal::new(*position, ends.high)));
-        Self::open_towards(options, probe, begin.collect())
+        Self::open_towards(options, probe, begin.collect(), true)
     }
 
     fn open_towards(
         options: &KafkaOptions,
         probe: &Arc<Probe>,
         goals: BTreeMap<TopicPartition, Goal>,
+        in_time: bool,
     ) -> Result<Self, LogError> {
         // Only what is deleted while it is being read can be out of range, and then the rest is to be read.
-        let consumer = plain_consumer(options, "read_committed", "earliest")?;
+        let defaults = if in_time { &FETCH_IN_TIME } else { &FETCH };
+        let consumer = Arc::new(plain_consumer_with(options, defaults, "read_committed", "earliest")?);
         let mut list = TopicPartitionList::with_capacity(goals.len());
         for (at, goal) in &goals {
             list.add_partition_offset(&options.names.name(at.topic), at.partition, Offset::Offset(goal.position))
@@ -82,8 +106,16 @@ impl KafkaReader {
                 .map_err(|e| triage(&e))?;
         }
         consumer.assign(&list).map_err(|e| triage(&e))?;
+        let mut queues = Vec::new();
+        for at in goals.keys().filter(|_| in_time) {
+            let queue = consumer.split_partition_queue(&options.names.name(at.topic), at.partition);
+            let records = queue.ok_or_else(|| LogError::Away(format!("{at} has no queue")))?;
+            queues.push(Queue { at: *at, records, time: Timestamp(i64::MIN) });
+        }
         Ok(Self {
             consumer,
+            queues,
+            ahead: 0,
             probe: Arc::clone(probe),
             names: options.names.clone(),
             goals,
@@ -105,6 +137,41 @@ impl KafkaReader {
         Ok(())
     }
 
+    /// Reads on, `max` records at most, waiting so long for the first; whether there was anything.
+    fn read_on(&mut self, records: &mut Vec<Record>, max: usize, wait: Duration) -> Result<bool, LogError> {
+        if self.queues.is_empty() {
+            let polled = self.consumer.poll(wait);
+            return polled
+                .map_or(Ok(false), |polled| take_in(&self.names, &mut self.goals, polled, records).map(|_| true));
+        }
+        // Errors come here, and what was fetched before the queues were there.
+        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
+            take_in(&self.names, &mut self.goals, polled, records)?;
+        }
+        let goals = &self.goals;
+        let is_open = |queue: &Queue| goals.get(&queue.at).is_some_and(|goal| goal.position < goal.end);
+        let mut open: Vec<&mut Queue> = self.queues.iter_mut().filter(|queue| is_open(queue)).collect();
+        open.sort_unstable_by_key(|queue| queue.time);
+        let others = if self.ahead < AHEAD_AT_MOST { open.len() } else { 1 };
+        let at_once = (0..others).map(|place| (place, Duration::ZERO));
+        for (place, mut wait) in at_once.chain([(0, wait)]) {
+            let Some(queue) = open.get_mut(place) else { break };
+            let before = records.len();
+            while records.len() < (before + RUN).min(max)
+                && let Some(polled) = queue.records.poll(wait)
+            {
+                let time = take_in(&self.names, &mut self.goals, polled, records)?;
+                queue.time = time.unwrap_or(queue.time);
+                wait = Duration::ZERO;
+            }
+            if records.len() > before {
+                self.ahead = if place == 0 { 0 } else { self.ahead + records.len() - before };
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Retention may delete what is still to be read, and then no position ever gets there.
     fn skip_deleted(&mut self) -> Result<(), LogError> {
         let open: Vec<TopicPartition> =
@@ -119,6 +186,23 @@ impl KafkaReader {
     }
 }
 
+/// Takes in what a poll brought; gives the time of the record.
+fn take_in(
+    names: &TopicNames,
+    goals: &mut BTreeMap<TopicPartition, Goal>,
+    polled: KafkaResult<BorrowedMessage<'_>>,
+    records: &mut Vec<Record>,
+) -> Result<Option<Timestamp>, LogError> {
+    let message = polled.map_err(|e| triage(&e))?;
+    let Some(record) = record(names, &message) else { return Ok(None) };
+    let time = record.timestamp;
+    if let Some(goal) = goals.get_mut(&record.at) {
+        goal.position = goal.position.max(record.offset + 1);
+    }
+    records.push(record);
+    Ok(Some(time))
+}
+
 impl Reader for KafkaReader {
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>, LogError> {
         let deadline = Instant::now() + wait;
@@ -131,16 +215,14 @@ impl Reader for KafkaReader {
                 (true, false) => left.min(Duration::from_millis(5)),
                 (false, _) => Duration::ZERO,
             };
-            match self.consumer.poll(step) {
-                Some(Ok(message)) => records.extend(record(&self.names, &message)),
-                Some(Err(error)) => match triage(&error) {
-                    LogError::Away(text) => tracing::debug!("reader: {text}"),
-                    // What was collected is handed out first; the error comes again.
-                    other if records.is_empty() => return Err(other),
-                    _ => break,
-                },
-                None if !records.is_empty() => break,
-                None => {
+            match self.read_on(&mut records, max, step) {
+                Ok(true) => {}
+                Err(LogError::Away(text)) => tracing::debug!("reader: {text}"),
+                // What was collected is handed out first; the error comes again.
+                Err(other) if records.is_empty() => return Err(other),
+                Err(_) => break,
+                Ok(false) if !records.is_empty() => break,
+                Ok(false) => {
                     if !self.at_goal() {
                         self.note_positions()?;
                         if self.at_goal() {

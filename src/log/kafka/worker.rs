@@ -274,8 +274,10 @@ impl Log for KafkaLog {
             return Ok(());
         }
         for (at, offset) in positions {
-            let next = self.assigned.get_mut(at);
-            *next.unwrap_or_else(|| panic!("{at} is started but not assigned")) = Some(*offset);
+            // One whose revocation is kept for the next poll is another worker's already.
+            if let Some(next) = self.assigned.get_mut(at) {
+                *next = Some(*offset);
+            }
         }
         self.kept.records.retain(|r| !positions.iter().any(|(at, _)| *at == r.at));
         self.fetch_started()

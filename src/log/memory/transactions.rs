@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::faults::{Fault, FaultPoint};
 use super::state::State;
-use crate::log::{Append, LogError, Position, TopicPartition};
+use crate::log::{AbortCause, Append, LogError, Position, TopicPartition};
 
 /// Numbers transactions in the order of their beginnings.
 pub(super) type TransactionNumber = u64;
@@ -136,12 +136,12 @@ impl State {
         let (number, next) = self.write_transaction(transactional_id, appends, &places, positions)?;
         if let Err(why) = may_commit {
             self.end_transaction(number, false, false);
-            return Err(LogError::Aborted(why));
+            return Err(LogError::aborted(AbortCause::Rebalance, why));
         }
         match fault {
             Fault::Abort { late_markers } => {
                 self.end_transaction(number, false, late_markers);
-                Err(LogError::Aborted("as its fault says".to_owned()))
+                Err(LogError::aborted(AbortCause::Log, "as its fault says"))
             }
             Fault::LeftOpen => Err(LogError::Undecided(format!("transaction {number} of {transactional_id}"))),
             Fault::Commit { reply_lost, late_markers } => {

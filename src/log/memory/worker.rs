@@ -83,10 +83,8 @@ impl Log for Worker {
 
     fn start(&mut self, positions: &[Position]) -> Result<(), LogError> {
         self.check(&self.shared.lock())?;
-        if let Some((at, _)) = positions.iter().find(|(at, _)| !self.told.contains(at)) {
-            return Err(LogError::Fatal(format!("{at} is not assigned to {}", self.identity)));
-        }
-        self.cursor.set(positions);
+        let assigned: Vec<Position> = positions.iter().filter(|(at, _)| self.told.contains(at)).copied().collect();
+        self.cursor.set(&assigned);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Changes, Place, Question, paired};
+use crate::routing::avro::AvroSchema;
 use crate::routing::document::{Content, Document, Payload};
 use crate::routing::expression::{Expression, shown};
 use crate::routing::template::{Pointer, Template};
@@ -46,6 +47,12 @@ impl<'d> Layers<'d> {
 
     fn is_same(&self, other: &Self) -> bool {
         self.body == other.body && self.changes == other.changes
+    }
+
+    /// The registered schema in words.
+    fn avro(&self) -> String {
+        let words = |avro: &AvroSchema| format!("{}, version {}, id {}", avro.subject, avro.version, avro.id);
+        self.payload.avro.as_ref().map_or_else(|| "none".to_owned(), words)
     }
 
     fn schema(&self) -> Option<&serde_json::Value> {
@@ -111,6 +118,9 @@ pub(super) fn compare(
     }
     let formats = (&old.payload.format, &new.payload.format);
     changes.value(place, routing, &format!("{what} format"), formats, |format| format.as_str().to_owned());
+    if old.payload.avro != new.payload.avro {
+        changes.add(place, routing, format!("{what} avro schema: {} → {}", old.avro(), new.avro()));
+    }
     if old.is_same(new) {
         changes.value(place, &[], &format!("{what} is called"), names, Clone::clone);
         return;

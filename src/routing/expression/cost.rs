@@ -1,7 +1,7 @@
 //! What one evaluation may cost, and the calls that are put into an expression so that it is counted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, operators};
 use cel::common::types::{CelList, CelString};
@@ -16,35 +16,81 @@ pub const MAX_SUM_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes that `contains` and `in` may go through in one evaluation, a list's items counted as sixteen each.
 pub const MAX_SEARCHED_BYTES: usize = 64 * 1024 * 1024;
 
+/// Items that the comprehensions of one file may go through, all evaluations together.
+pub const MAX_ITEMS_OF_A_FILE: usize = 100_000;
+/// Bytes that the `+` operators of one file may produce, all evaluations together.
+pub const MAX_SUM_BYTES_OF_A_FILE: usize = 16 * 1024 * 1024;
+/// Bytes that `contains` and `in` may go through for one file, all evaluations together.
+pub const MAX_SEARCHED_BYTES_OF_A_FILE: usize = 128 * 1024 * 1024;
+
 // The names of the calls that count. No source can spell them.
 const ITEMS: &str = "@items";
 const SUM: &str = "@sum";
 const CONTAINS: &str = "@contains";
 pub(super) const MEMBER: &str = "@member";
 
-/// What the evaluation under way has cost.
+/// What the evaluation under way has cost, and all of them together.
 #[derive(Debug, Default)]
 pub(super) struct Spent {
-    items: AtomicUsize,
-    sum_bytes: AtomicUsize,
-    searched_bytes: AtomicUsize,
+    items: Counter,
+    sum_bytes: Counter,
+    searched_bytes: Counter,
+    /// Whether all evaluations together are bounded.
+    is_bounded: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    /// Of the evaluation under way.
+    one: AtomicUsize,
+    /// Of all of them.
+    all: AtomicUsize,
 }
 
 impl Spent {
     /// Begins an evaluation.
     pub(super) fn reset(&self) {
         for counter in [&self.items, &self.sum_bytes, &self.searched_bytes] {
-            counter.store(0, Ordering::Relaxed);
+            counter.one.store(0, Ordering::Relaxed);
         }
     }
-}
 
-fn spend(counter: &AtomicUsize, amount: usize, limit: usize, what: &str) -> Result<(), ExecutionError> {
-    let spent = counter.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
-    if spent > limit {
-        return Err(ExecutionError::function_error(LIMIT, format!("more than {limit} {what}")));
+    /// From here on all evaluations together are bounded.
+    pub(super) fn bound(&self) {
+        self.is_bounded.store(true, Ordering::Relaxed);
     }
-    Ok(())
+
+    fn spend(
+        &self,
+        counter: &Counter,
+        amount: usize,
+        (limit, limit_of_all): (usize, usize),
+        what: &str,
+    ) -> Result<(), ExecutionError> {
+        let add = |counter: &AtomicUsize| counter.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
+        let (one, all) = (add(&counter.one), add(&counter.all));
+        if one > limit {
+            return Err(ExecutionError::function_error(LIMIT, format!("more than {limit} {what}")));
+        }
+        if self.is_bounded.load(Ordering::Relaxed) && all > limit_of_all {
+            let text = format!("more than {limit_of_all} {what} in the expressions of one file together");
+            return Err(ExecutionError::function_error(LIMIT, text));
+        }
+        Ok(())
+    }
+
+    fn items(&self, amount: usize) -> Result<(), ExecutionError> {
+        self.spend(&self.items, amount, (MAX_ITEMS, MAX_ITEMS_OF_A_FILE), "items in comprehensions")
+    }
+
+    fn sum(&self, amount: usize) -> Result<(), ExecutionError> {
+        self.spend(&self.sum_bytes, amount, (MAX_SUM_BYTES, MAX_SUM_BYTES_OF_A_FILE), "bytes from `+`")
+    }
+
+    fn searched(&self, amount: usize) -> Result<(), ExecutionError> {
+        let limits = (MAX_SEARCHED_BYTES, MAX_SEARCHED_BYTES_OF_A_FILE);
+        self.spend(&self.searched_bytes, amount, limits, "bytes searched")
+    }
 }
 
 /// The function that errors about costs name.
@@ -56,14 +102,14 @@ pub(super) fn declare(context: &mut Context<'_, '_>, spent: &Arc<Spent>) -> Resu
         let spent = Arc::clone(spent);
         move |range: Value| {
             let items = value::items(range)?;
-            spend(&spent.items, items.len(), MAX_ITEMS, "items in comprehensions")?;
+            spent.items(items.len())?;
             Ok::<Value, ExecutionError>(Value::List(items))
         }
     })?;
     context.add_function(SUM, {
         let spent = Arc::clone(spent);
         move |sum: Value| {
-            spend(&spent.sum_bytes, value::weight(&sum), MAX_SUM_BYTES, "bytes from `+`")?;
+            spent.sum(value::weight(&sum))?;
             Ok::<Value, ExecutionError>(sum)
         }
     })?;
@@ -82,7 +128,7 @@ fn contains(call: &FunctionContext, spent: &Spent) -> Result<bool, ExecutionErro
         call.args.iter().map(|arg| arg.downcast_ref::<CelString>().map(CelString::inner)).collect();
     match texts.as_deref() {
         Some([text, part]) => {
-            spend(&spent.searched_bytes, text.len(), MAX_SEARCHED_BYTES, "bytes searched")?;
+            spent.searched(text.len())?;
             Ok(text.contains(part))
         }
         _ => Err(no_overload("contains", call)),
@@ -92,7 +138,7 @@ fn contains(call: &FunctionContext, spent: &Spent) -> Result<bool, ExecutionErro
 fn is_member(call: &FunctionContext, spent: &Spent) -> Result<bool, ExecutionError> {
     let [value, container] = call.args.as_slice() else { return Err(no_overload("in", call)) };
     let items = container.downcast_ref::<CelList>().map_or(1, |list| list.inner().len());
-    spend(&spent.searched_bytes, items.saturating_mul(16), MAX_SEARCHED_BYTES, "bytes searched")?;
+    spent.searched(items.saturating_mul(16))?;
     let container = container.as_container().ok_or_else(|| no_overload("in", call))?;
     container.contains(value.as_ref())
 }

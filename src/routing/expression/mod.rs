@@ -19,7 +19,10 @@ use std::sync::{Arc, LazyLock};
 use cel::{Context, Env, ExecutionError, IdedExpr, Value};
 use serde_json::Value as Json;
 
-pub use cost::{MAX_ITEMS, MAX_SEARCHED_BYTES, MAX_SUM_BYTES};
+pub use cost::{
+    MAX_ITEMS, MAX_ITEMS_OF_A_FILE, MAX_SEARCHED_BYTES, MAX_SEARCHED_BYTES_OF_A_FILE, MAX_SUM_BYTES,
+    MAX_SUM_BYTES_OF_A_FILE,
+};
 pub use response::{Response, Rule, response_rule};
 
 use super::table::Table;
@@ -192,6 +195,13 @@ impl Evaluator {
             .and_then(|()| cost::declare(&mut context, &spent))
             .map_err(|error| error.to_string())?;
         Ok(Self { context, spent })
+    }
+
+    /// The same, with a bound on what all evaluations cost together.
+    #[must_use]
+    pub(crate) fn bounded(self) -> Self {
+        self.spent.bound();
+        self
     }
 
     /// The JSON value of a leaf.

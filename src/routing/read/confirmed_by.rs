@@ -10,9 +10,10 @@ use crate::routing::node::{At, Kind, Node};
 const WAYS: [&str; 4] = ["response", "acks", "callback", "transport"];
 
 impl Loader<'_> {
-    /// What a target says; every target must say something.
-    pub(super) fn confirmed_by(&mut self, target: Fields<'_>) -> Option<ConfirmedBy> {
-        let Some(node) = target.get("confirmed_by") else {
+    /// What a target says, else what `target_defaults` says; one of them must say something.
+    pub(super) fn confirmed_by(&mut self, target: Fields<'_>, defaults: Option<Fields<'_>>) -> Option<ConfirmedBy> {
+        let layers = [Some(target), defaults].into_iter().flatten();
+        let Some(node) = layers.into_iter().find_map(|fields| fields.get("confirmed_by")) else {
             let hint = "such as confirmed_by: {response: \"status == 200\"}";
             let text = "the target doesn't say by what its success is confirmed (`confirmed_by`)";
             self.report.error_with_hint(code::CONFIRMED_BY, target.at(), text, hint);

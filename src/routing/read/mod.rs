@@ -42,6 +42,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Diagnostic>> {
         report: Report::new(&sources.name),
         tables: Arc::default(),
         schemas: BTreeMap::new(),
+        avro_schemas: BTreeMap::new(),
         expressions: String::new(),
     };
     let document = loader.document();
@@ -60,6 +61,8 @@ pub(super) struct Loader<'s> {
     tables: Arc<BTreeMap<String, Table>>,
     /// Schemas by file; `None` for one that can't be used, which is said once.
     schemas: BTreeMap<String, Option<Arc<Schema>>>,
+    /// Avro schemas by file.
+    avro_schemas: BTreeMap<String, Json>,
     /// Every expression, to see which tables are used.
     expressions: String,
 }
@@ -208,7 +211,12 @@ impl Loader<'_> {
             .filter_map(|entry| entry.value.as_text())
             .filter_map(|file| Some((file.to_owned(), Json::from(self.sources.files.get(file)?.as_str()))))
             .collect();
-        let canonical = canonical_json(&json!({"document": root.to_json(), "schemas": schemas, "tables": tables}));
+        let mut whole = json!({"document": root.to_json(), "schemas": schemas, "tables": tables});
+        if !self.avro_schemas.is_empty() {
+            let avro: Map<String, Json> = self.avro_schemas.clone().into_iter().collect();
+            whole["avro"] = Json::Object(avro);
+        }
+        let canonical = canonical_json(&whole);
         sha256_digest(canonical.as_bytes())
     }
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use super::fields::{self, Fields};
 use super::{Entry, Loader};
+use crate::routing::avro::{self, AvroSchema};
 use crate::routing::code;
 use crate::routing::diagnostic::suggestion;
 use crate::routing::document::{Content, Format, Payload};
 use crate::routing::node::Node;
 use crate::routing::template::{Pointer, Template};
+
+/// Longest subject of a registry, in bytes.
+const MAX_SUBJECT: usize = 255;
 
 /// Payloads by name; `None` for one that can't be used, which has been said.
 pub(super) type Payloads = BTreeMap<String, Option<Payload>>;
@@ -26,14 +30,15 @@ impl Loader<'_> {
     }
 
     fn payload(&mut self, node: &Node) -> Option<Payload> {
-        let legal = ["body", "from", "remove", "set", "format", "schema", "description"];
+        let legal = ["body", "from", "remove", "set", "format", "schema", "avro", "description"];
         let fields = Fields::read(node, &legal, &[], &mut self.report)?;
         fields.text("description", &mut self.report);
         let schema = self.schema(fields);
         let format = self.format(fields);
+        let avro = self.avro(fields, format);
         let content = match (fields.get("body"), fields.get("from")) {
             _ if format == Format::File => {
-                for key in ["body", "from", "remove", "set", "schema"] {
+                for key in ["body", "from", "remove", "set", "schema", "avro"] {
                     if let Some(extra) = fields.get(key) {
                         let text = format!("`{key}` doesn't go with `format: file`: the body is the file itself");
                         self.report.error(code::ILLEGAL_VALUE, extra.at, text);
@@ -63,18 +68,61 @@ impl Loader<'_> {
                 return None;
             }
         };
-        Some(Payload { content, format, schema })
+        Some(Payload { content, format, schema, avro })
     }
 
     fn format(&mut self, fields: Fields<'_>) -> Format {
         match fields.text("format", &mut self.report) {
             None | Some("json") => Format::Json,
             Some("form") => Format::Form,
+            Some("avro") => Format::Avro,
             Some("file") => Format::File,
             Some(word) => {
                 let at = fields.get("format").map_or(fields.at(), |node| node.at);
-                self.report.error(code::ILLEGAL_VALUE, at, format!("`{word}` is none of json, form and file"));
+                self.report.error(code::ILLEGAL_VALUE, at, format!("`{word}` is none of json, form, avro and file"));
                 Format::Json
+            }
+        }
+    }
+
+    /// Reads `avro`, which goes with `format: avro`: the registered schema.
+    fn avro(&mut self, fields: Fields<'_>, format: Format) -> Option<AvroSchema> {
+        let Some(node) = fields.get("avro") else {
+            if format == Format::Avro {
+                let hint = "such as avro: {schema: entry.avsc, subject: ledger.in-value, version: 1, id: 7}";
+                let text = "`format: avro` needs `avro`, which names the registered schema";
+                self.report.error_with_hint(code::MISSING_KEY, fields.at(), text, hint);
+            }
+            return None;
+        };
+        if !matches!(format, Format::Avro | Format::File) {
+            self.report.error(code::ILLEGAL_VALUE, node.at, "`avro` goes with `format: avro`");
+        }
+        let fields = Fields::read(node, &["schema", "subject", "version", "id"], &[], &mut self.report)?;
+        let file = fields.required("schema", &mut self.report);
+        let subject = fields.required("subject", &mut self.report);
+        let subject = subject.and_then(|node| Some((node.at, fields::text(node, &mut self.report)?.to_owned())));
+        let mut number = |key: &str| {
+            let node = fields.required(key, &mut self.report)?;
+            fields::integer(node, 1..=i32::MAX, &mut self.report)
+        };
+        let (version, id) = (number("version"), number("id"));
+        let (at, subject) = subject?;
+        if subject.is_empty() || subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
+            let text = format!("a subject has 1 to {MAX_SUBJECT} bytes without control characters");
+            self.report.error(code::ILLEGAL_NAME, at, text);
+        }
+        let file = file?;
+        let (name, text) = self.named_file(file)?;
+        match avro::read(&text) {
+            Ok(schema) => {
+                self.avro_schemas.insert(name.clone(), schema.0.clone());
+                Some(AvroSchema::new(&name, schema, (subject, version?, u32::try_from(id?).ok()?)))
+            }
+            Err(why) => {
+                let text = format!("the schema `{name}` can't be used: {why}");
+                self.report.error(code::SCHEMA, file.at, text);
+                None
             }
         }
     }

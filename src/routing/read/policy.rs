@@ -7,7 +7,7 @@ use super::fields::{self, Fields};
 use crate::record::{ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, Timeouts};
 use crate::routing::code;
 use crate::routing::document::Policy;
-use crate::routing::node::Node;
+use crate::routing::node::{Kind, Node};
 
 /// The keys that a target and `target_defaults` share.
 pub(super) const POLICY_KEYS: [&str; 9] = [
@@ -22,8 +22,17 @@ pub(super) const POLICY_KEYS: [&str; 9] = [
     "concurrency",
 ];
 
-const RETRY_KEYS: [&str; 7] =
-    ["attempts", "operator_attempts", "refusals", "schedule", "jitter", "give_up_after", "retry_after_max"];
+const RETRY_KEYS: [&str; 8] = [
+    "attempts",
+    "operator_attempts",
+    "refusals",
+    "schedule",
+    "exponential",
+    "jitter",
+    "give_up_after",
+    "retry_after_max",
+];
+const EXPONENTIAL_KEYS: [&str; 3] = ["first", "factor", "max"];
 const TIMEOUT_KEYS: [&str; 3] = ["send_within", "request", "max_clock_skew"];
 const ESCALATION_KEYS: [&str; 2] = ["first", "max"];
 
@@ -92,14 +101,70 @@ impl Loader<'_> {
         }
     }
 
+    /// The back-offs: as they are written out, or as they grow. The target's word of either kind comes before that of the
+    /// defaults.
     fn schedule(&mut self, layers: Layers<'_>) -> Vec<i64> {
-        let Some(node) = layers.get("schedule") else { return SCHEDULE_MS.to_vec() };
+        for fields in [layers.own, layers.defaults].into_iter().flatten() {
+            match (fields.get("schedule"), fields.get("exponential")) {
+                (Some(_), Some(node)) => {
+                    let text = "back-offs are a `schedule` or `exponential`, not both";
+                    self.report.error(code::ILLEGAL_VALUE, node.at, text);
+                }
+                (Some(node), None) => return self.written_out(node),
+                (None, Some(node)) => return self.growing(node).unwrap_or_else(|| SCHEDULE_MS.to_vec()),
+                (None, None) => {}
+            }
+        }
+        SCHEDULE_MS.to_vec()
+    }
+
+    fn written_out(&mut self, node: &Node) -> Vec<i64> {
         let items = fields::list(node, &mut self.report);
         if !(1..=MAX_SCHEDULE).contains(&items.len()) {
             let text = format!("a schedule has 1 to {MAX_SCHEDULE} durations");
             self.report.error(code::ILLEGAL_VALUE, node.at, text);
         }
         items.iter().filter_map(|item| fields::duration_ms(item, 1, &mut self.report)).collect()
+    }
+
+    /// `first`, then `factor` times as much each time, up to `max`: the same list that could have been written out.
+    fn growing(&mut self, node: &Node) -> Option<Vec<i64>> {
+        let fields = Fields::read(node, &EXPONENTIAL_KEYS, &[], &mut self.report)?;
+        let first = fields.required("first", &mut self.report);
+        let first = first.and_then(|node| fields::duration_ms(node, 1, &mut self.report));
+        let max = fields.required("max", &mut self.report);
+        let max = max.and_then(|node| fields::duration_ms(node, 1, &mut self.report));
+        let factor = fields.get("factor").map_or(Some(2_000), |node| self.thousandths(node));
+        let (first, max, factor) = (first?, max?, factor?);
+        if max < first {
+            self.report.error(code::ILLEGAL_VALUE, node.at, "`max` is shorter than `first`");
+            return None;
+        }
+        let mut schedule = vec![first];
+        while let Some(last) = schedule.last().copied().filter(|last| *last < max) {
+            if schedule.len() == MAX_SCHEDULE {
+                let text = format!("`max` is reached after more than {MAX_SCHEDULE} back-offs");
+                self.report.error(code::ILLEGAL_VALUE, node.at, text);
+                return None;
+            }
+            schedule.push((last.saturating_mul(factor) / 1_000).max(last + 1).min(max));
+        }
+        Some(schedule)
+    }
+
+    /// A factor of 1.1 to 10, in thousandths.
+    fn thousandths(&mut self, node: &Node) -> Option<i64> {
+        #[allow(clippy::cast_possible_truncation)]
+        let thousandths = match node.kind {
+            Kind::Int(factor) => factor.checked_mul(1_000),
+            Kind::Float(factor) if (1.0..=10.0).contains(&factor) => Some((factor * 1_000.0).round() as i64),
+            _ => None,
+        };
+        let legal = thousandths.filter(|thousandths| (1_100..=10_000).contains(thousandths));
+        if legal.is_none() {
+            self.report.error(code::ILLEGAL_VALUE, node.at, "a factor is a number from 1.1 to 10");
+        }
+        legal
     }
 
     fn timeouts(&mut self, layers: Layers<'_>) -> Timeouts {

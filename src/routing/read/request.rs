@@ -129,6 +129,10 @@ impl Loader<'_> {
         let fault = match Url::parse(text) {
             Err(error) => Some(format!("it can't be read: {error}")),
             Ok(url) if !["http", "https"].contains(&url.scheme()) => Some("its scheme isn't http or https".to_owned()),
+            // Parsers of URLs take more spellings than people and editors do.
+            Ok(_) if !text.starts_with("http://") && !text.starts_with("https://") => {
+                Some("it begins with neither http:// nor https://".to_owned())
+            }
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
                 Some("it holds a secret, which would stand in every record".to_owned())
             }

@@ -22,7 +22,7 @@ const MAX_OWNER: usize = 128;
 
 impl Loader<'_> {
     pub(super) fn targets(&mut self, sections: Fields<'_>) -> Targets {
-        let legal: Vec<&str> = POLICY_KEYS.into_iter().chain(["envelope"]).collect();
+        let legal: Vec<&str> = POLICY_KEYS.into_iter().chain(["owner", "confirmed_by", "envelope"]).collect();
         let defaults =
             sections.get("target_defaults").and_then(|node| Fields::read(node, &legal, &LATER, &mut self.report));
         let mut targets = Targets::new();
@@ -49,10 +49,10 @@ impl Loader<'_> {
             .collect();
         let fields = Fields::read(&entry.value, &legal, &LATER, &mut self.report)?;
         fields.text("description", &mut self.report);
-        let owner = self.owner(entry, fields);
+        let owner = self.owner(entry, fields, defaults);
         let way_out = self.way_out(entry, fields);
         let envelope = self.envelope(fields, defaults);
-        let confirmed_by = self.confirmed_by(fields)?;
+        let confirmed_by = self.confirmed_by(fields, defaults)?;
         let policy = self.policy(fields, defaults, confirmed_by);
         let (http, parts) = way_out?;
         if http.transport == TransportKind::Kafka && policy.confirmed_by.by == Confirmation::Response {
@@ -104,8 +104,8 @@ impl Loader<'_> {
         }
     }
 
-    fn owner(&mut self, entry: &Entry, fields: Fields<'_>) -> Option<String> {
-        let Some(node) = fields.get("owner") else {
+    fn owner(&mut self, entry: &Entry, fields: Fields<'_>, defaults: Option<Fields<'_>>) -> Option<String> {
+        let Some(node) = [Some(fields), defaults].into_iter().flatten().find_map(|fields| fields.get("owner")) else {
             let text = format!("`{}` has no `owner`: nobody would be accountable for it", entry.key);
             self.report.error(code::MISSING_KEY, entry.at, text);
             return None;

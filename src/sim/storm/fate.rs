@@ -294,6 +294,7 @@ impl Storm {
         self.world.cluster.expire_transactions();
         self.world.cluster.land_markers();
         self.restart_the_stopped();
+        self.world.heal_disks();
         self.resume_everything();
     }
 }

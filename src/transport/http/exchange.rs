@@ -9,9 +9,10 @@ use std::time::Instant;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Request, Response};
 
+use super::file_body::Broken;
 use super::gate::Gate;
 use super::late;
-use super::unsent::Unsent;
+use super::unsent::{Unsent, of_file};
 use crate::transport::egress::Refused;
 use crate::transport::{Answer, Exchange};
 
@@ -122,6 +123,11 @@ fn unanswered(e: &reqwest::Error, https: bool, gate: &Gate) -> Exchange {
     // With TLS 1.3 a server reads our certificate after we have sent the request, and before it reads that.
     if chain.iter().any(|cause| cause.downcast_ref().is_some_and(refuses_certificate)) {
         return Exchange::Certificate { detail };
+    }
+    if let Some(Broken::File(fault)) = chain.iter().find_map(|cause| cause.downcast_ref::<Broken>())
+        && !gate.shut()
+    {
+        return Exchange::Lost { code: of_file(fault), detail: fault.detail.clone() };
     }
     // Closing the gate tells for sure: a request whose body was never asked for has not left.
     if gate.shut() {

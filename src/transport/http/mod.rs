@@ -31,9 +31,11 @@ use crate::record::{
 mod auth;
 mod clients;
 mod exchange;
+mod file_body;
 mod gate;
 mod late;
 mod prepare;
+mod redact;
 mod unsent;
 
 use auth::Tokens;
@@ -291,6 +293,10 @@ impl Shared {
             }
         };
         let mut exchange = exchange::exchange(&prepared.client, request, gate, prepared.heads_go_first).await;
+        if prepared.was_answered_early(&exchange) {
+            let detail = "the target answered before it had the whole file, whose digest was not known yet".into();
+            return Exchange::Lost { code: "file_unverified", detail };
+        }
         if let Exchange::Answer(answer) = &mut exchange {
             prepared.redact(answer);
             if let Some(kept) = prepared.kept.as_ref().filter(|_| answer.status == 401) {

@@ -11,16 +11,14 @@ use sha2::{Digest, Sha256};
 use super::Shared;
 use super::auth::{Kept, Shown};
 use super::clients::Wire;
+use super::file_body::{FileBody, Verified};
 use super::gate::{Gate, GatedBody};
+use super::redact::redact;
 use super::unsent::Unsent;
-use crate::record::{Confirmation, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind, attempt_key};
+use crate::record::{self, Confirmation, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind, attempt_key};
+use crate::transport::content::{Announced, Opened};
 use crate::transport::secrets::Secret;
-use crate::transport::{Answer, callback_url, hex, sign};
-
-/// What stands where a target repeated a secret.
-const REDACTED: &str = "[redacted]";
-/// Shortest secret that is looked for: a shorter one would take apart what is harmless.
-const MIN_REDACTED: usize = 4;
+use crate::transport::{Answer, Exchange, callback_url, hex, sign};
 
 /// What goes with a request that only has to leave.
 pub(super) struct Prepared {
@@ -31,34 +29,22 @@ pub(super) struct Prepared {
     pub(super) secrets: Vec<Secret>,
     /// The token that the request shows, where it is kept.
     pub(super) kept: Option<Kept>,
+    /// Whether the whole file went out, where the file itself is the body.
+    pub(super) verified: Option<Verified>,
 }
 
 impl Prepared {
+    /// Whether an answer that isn't a refusal came before the whole file had gone out: what it is about isn't what was
+    /// planned.
+    pub(super) fn was_answered_early(&self, exchange: &Exchange) -> bool {
+        let is_early = self.verified.as_ref().is_some_and(|verified| !verified.holds());
+        is_early && matches!(exchange, Exchange::Answer(answer) if answer.status < 400)
+    }
+
     /// Takes out of an answer what the request held of secrets.
     pub(super) fn redact(&self, answer: &mut Answer) {
-        for secret in self.secrets.iter().filter(|secret| secret.bytes().len() >= MIN_REDACTED) {
-            answer.body = without(&answer.body, secret.bytes());
-            let Some(text) = secret.text() else { continue };
-            let quoted = serde_json::to_string(text).unwrap_or_default();
-            answer.body = without(&answer.body, quoted.trim_matches('"').as_bytes());
-            for value in answer.headers.values_mut() {
-                *value = value.replace(text, REDACTED);
-            }
-        }
+        redact(&self.secrets, answer);
     }
-}
-
-/// Replaces every occurrence of `secret`.
-fn without(bytes: &[u8], secret: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some(at) = rest.windows(secret.len()).position(|window| window == secret) {
-        kept.extend_from_slice(&rest[..at]);
-        kept.extend_from_slice(REDACTED.as_bytes());
-        rest = &rest[at + secret.len()..];
-    }
-    kept.extend_from_slice(rest);
-    kept
 }
 
 /// The request of an attempt: as planned, with the headers that identify the attempt and the secrets that the plan names.
@@ -72,9 +58,6 @@ pub(super) async fn prepare(
     if plan.transport == TransportKind::Kafka {
         return Err("the plan's transport is kafka, not http".to_owned().into());
     }
-    if planned.body_of_file.is_some() {
-        return Err("the http transport sends no file bodies".to_owned().into());
-    }
     let url = Url::parse(&planned.destination).map_err(|e| format!("the destination is no URL: {e}"))?;
     if !["http", "https"].contains(&url.scheme()) {
         return Err(format!("the scheme {} is not HTTP", url.scheme()).into());
@@ -83,6 +66,13 @@ pub(super) async fn prepare(
     allowance.check_url(&url)?;
     let method = planned.method.as_deref().unwrap_or("POST");
     let method = Method::from_bytes(method.as_bytes()).map_err(|e| format!("method `{method}`: {e}"))?;
+    let of_file = match &planned.body_of_file {
+        Some(_) if planned.sign_with.is_some() => {
+            return Err("what is streamed can't be signed".to_owned().into());
+        }
+        Some(file) => Some(opened(shared, file).await?),
+        None => None,
+    };
     let body = planned.body.as_ref().filter(|body| !body.0.is_empty());
     let tls = planned.tls.as_ref();
     let wire = wire(plan);
@@ -104,20 +94,40 @@ pub(super) async fn prepare(
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     signed(shared, plan, &mut request).await?;
+    let mut verified = None;
     if let Some(body) = body {
         let bytes = Bytes::from_owner(Arc::clone(&body.0));
         *request.body_mut() = Some(Body::wrap(GatedBody::new(Arc::clone(gate), bytes)));
+    } else if let Some((file, size)) = of_file {
+        if size == 0 {
+            file.verify().await?;
+        } else {
+            let (body, whole) = FileBody::new(Arc::clone(gate), file, size);
+            verified = Some(whole);
+            *request.body_mut() = Some(Body::wrap(body));
+        }
     }
-    Ok((request, Prepared { client, heads_go_first: wire == Wire::Any, secrets, kept }))
+    let heads_go_first = wire == Wire::Any;
+    Ok((request, Prepared { client, heads_go_first, secrets, kept, verified }))
 }
 
 /// A target that must not be asked twice gets nothing of a request that is said not to have left.
 fn wire(plan: &PlannedDispatch) -> Wire {
-    match (&plan.request.body, plan.on_unknown) {
-        (Some(body), OnUnknown::Retry) if !body.0.is_empty() => Wire::Any,
-        (Some(body), OnUnknown::Hold) if !body.0.is_empty() => Wire::Http1,
-        _ => Wire::Single,
+    let (body, file) = (plan.request.body.as_ref(), plan.request.body_of_file.as_ref());
+    let has_body = body.is_some_and(|body| !body.0.is_empty()) || file.is_some_and(|file| file.size > 0);
+    match plan.on_unknown {
+        _ if !has_body => Wire::Single,
+        OnUnknown::Retry => Wire::Any,
+        OnUnknown::Hold => Wire::Http1,
     }
+}
+
+/// Opens the file that is the body. It is verified while it goes out.
+async fn opened(shared: &Shared, file: &record::FileBody) -> Result<(Opened, u64), Unsent> {
+    let size = u64::try_from(file.size).map_err(|_| format!("a size of {} bytes", file.size))?;
+    let (location, digest) = (file.location.clone(), Some(file.digest.clone()));
+    let announced = Announced { location, size: Some(size), digest, max_size: size };
+    Ok((shared.contents.open(announced).await?, size))
 }
 
 fn set(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
@@ -191,15 +201,4 @@ fn traceparent(attempt: &DispatchAttempt) -> String {
     let trace = Sha256::digest(attempt.file_id.as_str());
     let span = Sha256::digest(attempt_key(&attempt.file_id, &attempt.target, attempt.attempt));
     format!("00-{}-{}-01", hex(&trace[..16]), hex(&span[..8]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_occurrence_goes() {
-        assert_eq!(without(b"a key1 key1b", b"key1"), b"a [redacted] [redacted]b");
-        assert_eq!(without(b"ke", b"key1"), b"ke");
-    }
 }

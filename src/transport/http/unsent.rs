@@ -1,6 +1,7 @@
 //! Why a request can't be made ready: it hasn't left.
 
 use crate::transport::Exchange;
+use crate::transport::content::Fault;
 use crate::transport::egress::Refused;
 use crate::transport::secrets::SecretError;
 
@@ -21,6 +22,8 @@ pub(in crate::transport) enum Unsent {
         /// Why.
         detail: String,
     },
+    /// The file that is the body can't be had.
+    File(Fault),
     /// Whoever gives tokens refuses our credentials.
     Credentials {
         /// Why.
@@ -40,6 +43,12 @@ impl From<SecretError> for Unsent {
     }
 }
 
+impl From<Fault> for Unsent {
+    fn from(fault: Fault) -> Self {
+        Self::File(fault)
+    }
+}
+
 impl From<String> for Unsent {
     fn from(detail: String) -> Self {
         Self::Invalid { detail }
@@ -53,7 +62,18 @@ impl From<Unsent> for Exchange {
             Unsent::Egress(refused) => Self::NotSent { code: "egress_refused", detail: refused.to_string() },
             Unsent::Secret(error) => Self::NotSent { code: "secret_missing", detail: error.to_string() },
             Unsent::Token { detail } => Self::NotSent { code: "token_unavailable", detail },
+            Unsent::File(fault) => Self::NotSent { code: of_file(&fault), detail: fault.detail },
             Unsent::Credentials { detail } => Self::Refused { code: "credentials_refused", detail },
         }
+    }
+}
+
+/// The code of an outcome for a file that can't be the body.
+pub(super) fn of_file(fault: &Fault) -> &'static str {
+    match fault.code {
+        "missing" => "file_missing",
+        "forbidden" | "location_refused" => "file_refused",
+        "size_differs" | "digest_differs" | "too_large" => "file_differs",
+        _ => "file_unreadable",
     }
 }

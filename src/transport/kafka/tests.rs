@@ -137,3 +137,14 @@ async fn a_refusal_counts_where_no_broker_can_have_taken_the_record_before() {
         assert_eq!((kind, code.as_str(), refusal), expected, "{answers:?}: {exchange:?}");
     }
 }
+
+#[tokio::test]
+async fn in_one_process_records_are_kept_if_the_gate_lets_them() {
+    let (target, egress) = (a(), Egress::public_only());
+    let (targets, kept) = KafkaTargets::in_process();
+    assert_eq!(targets.write(written(&target, "t"), &egress, || false).await, Err(()));
+    let delivered = targets.write(written(&target, "t"), &egress, || true).await;
+    assert!(matches!(delivered, Ok(Exchange::Delivered { .. })));
+    let kept = kept.lock().unwrap();
+    assert_eq!((kept.len(), kept[0].topic.as_str(), kept[0].body.as_slice()), (1, "t", &b"{}"[..]));
+}

@@ -86,7 +86,10 @@ pub(super) fn define(definitions: &mut Definitions) {
         ("person", or_null(&person)),
     ]);
     define("Demo", object(&[("as_expected", boolean.clone()), ("took_ms", integer), ("files", list(&example))]));
-    define("Serving", object(&[("gateway", or_null(&text)), ("receivers", or_null(&text))]));
+    define(
+        "Serving",
+        object(&[("gateway", or_null(&text)), ("observing", or_null(&text)), ("receivers", or_null(&text))]),
+    );
     let words = ["announced", "completed", "failed", "changed", "gone", "trouble"];
     define(
         "Watched",

@@ -81,7 +81,7 @@ fn what_is_aborted_by_the_group_leaves_no_visible_record() {
     let cluster = cluster(2, 1);
     let [mut a, _b] = workers(&cluster, ["a", "b"]);
     let stale = a.transact(vec![append(Topic::Plans, 0, "a", "1")], &[(at(Topic::Manifests, 1), 1)]);
-    assert!(matches!(stale, Err(LogError::Aborted(_))));
+    assert_eq!(stale.unwrap_err().abort_cause(), Some(AbortCause::Rebalance));
     assert_eq!(cluster.dump(Topic::Plans), []);
     assert_eq!(cluster.dump_uncommitted(Topic::Plans).len(), 1);
     assert_eq!(cluster.committed_positions(), BTreeMap::new());

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::log::{AssignmentChange, Batch, Ends};
+use crate::log::{AbortCause, AssignmentChange, Batch, Ends};
 
 mod exactly_once;
 mod faults;

@@ -1,0 +1,147 @@
+//! A manifest's `data`, read once: every key of an object once, and no more values than planning can bear.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::{Map, Number, Value as Json};
+
+/// Most values that `data` may hold: texts, numbers, booleans, nulls, lists and objects, at every depth.
+pub const MAX_VALUES: usize = 200_000;
+
+const TWICE: &str = "a key is there twice";
+
+/// Reads `data`. The error says what is wrong and where, without any of it.
+pub(super) fn parse(text: &str) -> Result<Json, String> {
+    let left = Cell::new(MAX_VALUES);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let parsed = Strict { left: &left }.deserialize(&mut deserializer);
+    parsed.and_then(|json| deserializer.end().map(|()| json)).map_err(|error| {
+        let at = format!("line {}, column {}", error.line(), error.column());
+        match error.classify() {
+            // Only what is refused below is no fault of syntax.
+            Category::Data if left.get() == 0 => format!("`data` has more than {MAX_VALUES} values: {at}"),
+            Category::Data => format!("`data`: {TWICE}: {at}"),
+            _ => format!("`data` is no JSON: {at}"),
+        }
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Strict<'c> {
+    left: &'c Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        match self.left.get() {
+            0 => return Err(D::Error::custom("too many values")),
+            left => self.left.set(left - 1),
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::from(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        Ok(Json::from(value))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Json, E> {
+        Ok(Json::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            list.push(item);
+        }
+        Ok(Json::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(TWICE));
+            }
+            let value = entries.next_value_seed(self)?;
+            map.insert(key, value);
+        }
+        Ok(Json::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_has_its_keys_once_is_read_as_it_is() {
+        for text in [
+            "null",
+            "true",
+            "-0",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "0.1",
+            "1e2",
+            r#""ü\u0000\ud83d\ude00""#,
+            "[]",
+            r#"{"a": [1, {"b": {"a": null}}], "": ""}"#,
+        ] {
+            assert_eq!(parse(text).unwrap(), serde_json::from_str::<Json>(text).unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused_at_every_depth() {
+        for text in [
+            r#"{"secret": 1, "secret": 1}"#,
+            r#"[{"a": {"secret": 1, "b": 2, "secret": 3}}]"#,
+            r#"{"a": 1, "\u0061": 2}"#,
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(
+                error.contains("twice") && error.contains("line 1, column") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_are_counted() {
+        let list = |count: usize| format!("[{}1]", "1,".repeat(count - 2));
+        assert!(parse(&list(MAX_VALUES)).is_ok());
+        assert!(parse(&list(MAX_VALUES + 1)).unwrap_err().contains("more than 200000 values"));
+    }
+}
