@@ -56,7 +56,7 @@ impl Records {
         let cause = Cause { topic: "bench.outcomes".into(), partition: 3, offset: 123_456 };
         let event = HistoryEvent {
             version: 9,
-            at: report.at,
+            at: Timestamp(1_767_225_600_012),
             cause: cause.clone(),
             target: Some(report.target.clone()),
             judgement: Judgement::Applied,

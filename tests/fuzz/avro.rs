@@ -154,6 +154,9 @@ fn another_version_is_read<T: Wire + PartialEq + Debug>(kind: &Kind, any: &Value
     }
 }
 
+/// Where the library is the more lenient one, and what ours says instead: it drops the bits of a number beyond the 64th.
+const STRICTER: &str = "a number has more than 64 bits";
+
 /// Any bytes: the library says the same of them, and reading them takes no memory for what they only claim.
 fn check<T: Wire + PartialEq + Debug>(kind: &Kind, body: &[u8]) -> bool {
     let framed = framed(kind.id(), body);
@@ -163,9 +166,15 @@ fn check<T: Wire + PartialEq + Debug>(kind: &Kind, body: &[u8]) -> bool {
     assert!(memory.bytes_max <= bound, "{} bytes to read {}", memory.bytes_max, framed.len());
     let mut left = body;
     let theirs = kind.reader.read_deser::<T>(&mut left).ok().filter(|_| left.is_empty());
-    let ours = ours.unwrap();
-    assert_eq!(ours.as_ref().ok(), theirs.as_ref(), "{}: {ours:?}", kind.topic.base_name());
-    let Ok(value) = ours else { return false };
+    let value = match ours.unwrap() {
+        Ok(value) => value,
+        Err(e) => {
+            let is_stricter = e.to_string().contains(STRICTER);
+            assert!(theirs.is_none() || is_stricter, "{}: ours: {e}, theirs: {theirs:?}", kind.topic.base_name());
+            return false;
+        }
+    };
+    assert_eq!(Some(&value), theirs.as_ref(), "{}", kind.topic.base_name());
     let again = kind.codec.encode_for(kind.topic, &value).unwrap();
     assert_eq!(kind.codec.decode::<T>(&again).unwrap(), value);
     true
