@@ -14,7 +14,7 @@ use jsonschema::Validator;
 use super::repository;
 
 fn cause() -> Cause {
-    Cause { topic: "consign.manifests".to_owned(), partition: 0, offset: 0 }
+    Cause { topic: "consign.manifests".into(), partition: 0, offset: 0 }
 }
 
 fn arrival(manifest: FileManifest) -> Arrival {

@@ -95,7 +95,7 @@ pub fn successor(manifest: FileManifest, only: &[&str]) -> Arrival {
 }
 
 pub fn cause() -> Cause {
-    Cause { topic: "consign.manifests".to_owned(), partition: 3, offset: 42 }
+    Cause { topic: "consign.manifests".into(), partition: 3, offset: 42 }
 }
 
 pub fn manifest(file_type: &str, data: &str, attributes: &[(&str, &str)]) -> FileManifest {
