@@ -23,10 +23,12 @@ test: tools ## everything: test-quick, then test-kafka
 tools: ## check for what the tests need, and say how to install it
 	@scripts/check-tools
 
-test-quick: ## format, lints and the tests that need neither a broker nor Java
+test-quick: ## format, lints, the tests that need neither a broker nor Java, and the count of instructions
+	@scripts/check-tools quick
 	$(PHASE) "format" cargo fmt --check
 	$(PHASE) "lints" cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	$(PHASE) "tests" cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
+	$(PHASE) "guard" benches/guard
 
 test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS
 	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
