@@ -49,9 +49,11 @@ pub mod reason {
     pub const UNKNOWN_FILE: &str = "unknown_file";
     /// The file has no such target.
     pub const UNKNOWN_TARGET: &str = "unknown_target";
+    /// The intervention is refused, and the file has recorded as many refused ones as it may.
+    pub const REFUSED_TOO_OFTEN: &str = "refused_too_often";
 
     /// Every reason.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         UNDECODABLE,
         KEY_MISMATCH,
         TOMBSTONE,
@@ -63,6 +65,7 @@ pub mod reason {
         TOO_LONG,
         UNKNOWN_FILE,
         UNKNOWN_TARGET,
+        REFUSED_TOO_OFTEN,
     ];
 }
 

@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::intake::{Unfit, check_dispatch_key, check_key, prefix, reason, value_of};
 use super::observed::Observed;
-use crate::lifecycle::Effect;
+use crate::lifecycle::{Effect, MAX_REFUSED_INTERVENTIONS, Recorded};
 use crate::log::{Append, Headers, Record};
 use crate::record::{
     Action, Control, FileId, Intervention, Origin, Outcome, OutcomeKind, Reporter, Successor, TargetName, Timestamp,
@@ -129,6 +129,11 @@ impl Batch<'_> {
         let (home, id) = (record.at.partition, asked.file_id.clone());
         let index = self.dispatch_of(home, &id, asked.target.as_ref(), record.timestamp)?;
         let (cause, now) = (self.cause_of(record), self.now);
+        let found = self.file(home, &id).expect("just found");
+        if let Some(code) = found.refused_unrecorded(index, &asked, now) {
+            let text = format!("`{id}` has refused {MAX_REFUSED_INTERVENTIONS} before; this one is refused: {code}");
+            return Err(Unfit::Dead(reason::REFUSED_TOO_OFTEN, text));
+        }
         let file = &mut self.draft(home, &id).expect("just found").file;
         let judged = file.intervene(index, &asked, now, &cause);
         let (target, action, actor) = (asked.target.clone(), asked.action, asked.actor.clone());

@@ -28,6 +28,7 @@ pub use dispatches::Dispatches;
 pub use file::{Dispatch, File, Spent};
 pub(crate) use fold::provisional_deadline;
 pub use fold::{FoldError, Folded, fold, fold_each, fold_on};
+pub use intervened::MAX_REFUSED_INTERVENTIONS;
 pub use next::DueTimer;
 
 use crate::record::{FileId, Judgement, TargetName, Timestamp};

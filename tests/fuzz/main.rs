@@ -5,6 +5,8 @@
 //! ever broke something goes into the folder of its target here: every file there is run before all others, unmutated too.
 
 mod avro;
+#[path = "../shared/arrival.rs"]
+mod arrival;
 mod random;
 mod targets;
 

@@ -116,3 +116,27 @@ fn where_valgrind_does_not_exist_it_is_not_asked_for() {
     machine.add("uname", "echo Darwin");
     assert_eq!(machine.check(&[]), (true, String::new()));
 }
+
+#[test]
+fn as_root_on_a_debian_like_ci_the_line_is_run_and_nowhere_else() {
+    for (ci, user, runs) in [("true", 0, true), ("false", 0, false), ("true", 1_000, false)] {
+        let tools: Vec<&str> = TOOLS.into_iter().filter(|tool| *tool != "perl").collect();
+        let machine = Machine::with(&tools);
+        let folder = machine.0.path().display().to_string();
+        fs::remove_file(machine.0.path().join("id")).expect("it was there");
+        machine.add("id", &format!("echo {user}"));
+        let installs = format!("printf '#!/bin/sh\\n' > {folder}/perl; /bin/chmod 755 {folder}/perl");
+        machine.add("apt-get", &format!("echo \"$@\" >> {folder}/asked\nif [ \"$1\" = install ]; then {installs}; fi"));
+        let (complete, said) = machine.check(&[("CI", ci)]);
+        let asked = fs::read_to_string(machine.0.path().join("asked")).unwrap_or_default();
+        assert_eq!((complete, asked.is_empty()), (runs, !runs), "{ci} {user}: {said}");
+        if runs {
+            let lines: Vec<&str> = asked.lines().collect();
+            assert!(lines.len() == 2 && lines[0] == "update -q", "{asked}");
+            assert!(
+                lines[1].starts_with("install -y --no-install-recommends ") && lines[1].contains(" perl "),
+                "{asked}"
+            );
+        }
+    }
+}
