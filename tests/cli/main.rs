@@ -2,12 +2,16 @@
 //! prints.
 
 mod binary;
+mod certify;
 mod configuration;
 mod demo;
 mod dev;
+mod examples;
 mod exit_codes;
+mod faulty;
 mod help;
 mod interventions;
+mod receiver;
 mod schemas;
 mod watch;
 mod wrong;
