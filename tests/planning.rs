@@ -4,6 +4,8 @@
 mod again;
 #[path = "planning/apply.rs"]
 mod apply;
+#[path = "shared/arrival.rs"]
+mod arrival;
 #[path = "planning/determinism.rs"]
 mod determinism;
 #[path = "planning/diffs.rs"]
