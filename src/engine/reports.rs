@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::intake::{Unfit, check_dispatch_key, check_key, prefix, reason, value_of};
 use super::observed::Observed;
-use crate::lifecycle::{Effect, MAX_REFUSED_INTERVENTIONS, Recorded};
+use crate::lifecycle::{Effect, MAX_REFUSED_INTERVENTIONS};
 use crate::log::{Append, Headers, Record};
 use crate::record::{
     Action, Control, FileId, Intervention, Origin, Outcome, OutcomeKind, Reporter, Successor, TargetName, Timestamp,

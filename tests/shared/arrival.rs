@@ -8,7 +8,7 @@ pub const RECEIVED_AT: Timestamp = Timestamp(1_767_225_601_000);
 
 /// The record that brought every file.
 pub fn cause() -> Cause {
-    Cause { topic: "consign.manifests".to_owned(), partition: 3, offset: 42 }
+    Cause { topic: "consign.manifests".into(), partition: 3, offset: 42 }
 }
 
 /// The arrival of a manifest.
