@@ -36,6 +36,7 @@ pub(super) fn secrets(config: &Config) -> Secrets {
     let config = &config.secrets;
     let path = |text: &String| PathBuf::from(text);
     Secrets {
+        held: std::collections::BTreeMap::new(),
         variables: config.variables.clone(),
         files: config.files.iter().map(|(name, file)| (name.clone(), path(file))).collect(),
         directory: Some(&config.directory).filter(|text| !text.is_empty()).map(path),
