@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::repository::root;
 
-const TOOLS: [&str; 7] = ["cc", "make", "perl", "python3", "mvn", "java", "cargo"];
+const TOOLS: [&str; 8] = ["cc", "make", "perl", "python3", "openssl", "mvn", "java", "cargo"];
 
 /// A machine that has these programs and nothing else but what every script uses.
 struct Machine(tempfile::TempDir);
@@ -83,7 +83,7 @@ fn a_tool_that_is_too_old_or_half_there_is_missing() {
 
 #[test]
 fn servers_that_are_there_need_neither_java_nor_maven() {
-    let machine = Machine::with(&["cc", "make", "perl", "python3", "cargo"]);
+    let machine = Machine::with(&["cc", "make", "perl", "python3", "openssl", "cargo"]);
     let (broker, registry) = (("KAFKA_BOOTSTRAP", "127.0.0.1:1"), ("SCHEMA_REGISTRY_URL", "http://127.0.0.1:2"));
     assert_eq!(machine.check(&[broker, registry]), (true, String::new()));
     // One of them alone is started too.
