@@ -43,7 +43,7 @@ pub enum Reply {
 /// A report that follows an answer: `then rejected after 2h`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirming {
-    /// What it says: ACCEPTED, SUCCEEDED, REJECTED or RETRYABLE.
+    /// What it says: ACCEPTED, SUCCEEDED, DUPLICATE, REJECTED or RETRYABLE.
     pub kind: OutcomeKind,
     /// How long after the report before it, in milliseconds.
     pub after_ms: i64,
@@ -113,11 +113,16 @@ impl Script {
         self.by_target.keys().map(String::as_str)
     }
 
+    /// The steps of a target, one for each attempt; none of one that isn't in the script.
+    pub fn steps(&self, target: &str) -> &[ScriptedStep] {
+        self.by_target.get(target).map_or(&[], Vec::as_slice)
+    }
+
     /// What an attempt (from 1) at a target meets.
     pub fn step(&self, target: &str, attempt: i32) -> &ScriptedStep {
         const OK: &ScriptedStep = &ScriptedStep::OK;
         let place = usize::try_from(attempt - 1).unwrap_or(usize::MAX);
-        self.by_target.get(target).and_then(|steps| steps.get(place)).unwrap_or(OK)
+        self.steps(target).get(place).unwrap_or(OK)
     }
 }
 
@@ -219,9 +224,13 @@ impl<'t> Reader<'t> {
         Ok(match word {
             "accepted" => OutcomeKind::Accepted,
             "succeeded" => OutcomeKind::Succeeded,
+            "duplicate" => OutcomeKind::Duplicate,
             "rejected" => OutcomeKind::Rejected,
             "retryable" => OutcomeKind::Retryable,
-            _ => return Err(ScriptError(format!("`{word}` is none of accepted, succeeded, rejected, retryable"))),
+            _ => {
+                let words = "accepted, succeeded, duplicate, rejected, retryable";
+                return Err(ScriptError(format!("`{word}` is none of {words}")));
+            }
         })
     }
 
