@@ -110,7 +110,7 @@ impl Secured {
         let consumer: BaseConsumer = self.client(user, "PLAIN").create().unwrap();
         let name = self.world.name(Topic::FileState);
         let metadata = consumer.fetch_metadata(Some(&name), Duration::from_secs(30)).unwrap();
-        metadata.topics().iter().find_map(|topic| topic.error()).map(Code::from)
+        metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error).map(Code::from)
     }
 
     /// The key of a record of file-state, read as this user in this group; or why not.
