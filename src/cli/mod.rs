@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
+pub mod acls;
 pub mod certify;
 pub mod client;
 pub mod demo;

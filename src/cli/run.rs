@@ -165,7 +165,7 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
         egress: outbound::egress(&config.egress).map_err(|text| usage("CG400", text))?,
         secrets: outbound::secrets(config),
         public_url: outbound::public_url(config),
-        kafka: outbound::kafka(config, &connection.names),
+        kafka: outbound::kafka(config, &connection.names).map_err(|text| usage("CG400", text))?,
         places: outbound::places(&config.content).map_err(|text| usage("CG400", text))?,
     })
 }

@@ -12,6 +12,7 @@ mod readme;
 mod refusals;
 mod registry_away;
 mod roles;
+mod secured;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod setup;

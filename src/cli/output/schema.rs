@@ -35,6 +35,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("failure", "CommandFailure"),
         ("topics-apply", "TopicsApplied"),
         ("topics-check", "TopicsChecked"),
+        ("topics-acls", "TopicsAcls"),
         ("schemas-register", "SchemasRegistered"),
         ("schemas-check", "SchemasChecked"),
         ("routing-check", "RoutingChecked"),

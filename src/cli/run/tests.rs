@@ -111,7 +111,7 @@ async fn every_key_reaches_what_it_is_for() {
         option("s3", "aws_region") + &option("gcs", "service_account") + &option("azure", "account_name"),
         "xyz"
     );
-    let options = kafka_options(&connection.config);
+    let options = kafka_options(&connection.config).unwrap();
     assert_eq!((options.bootstrap.as_str(), options.group.as_str()), ("127.0.0.1:1,127.0.0.1:2", "x.engine"));
     assert_eq!((options.session_timeout.as_secs(), options.transaction_timeout.as_secs()), (11, 13));
     assert_eq!(options.client["client.id"], "somebody");

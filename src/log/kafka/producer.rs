@@ -1,6 +1,6 @@
 //! A transactional producer driven from one thread, and the triage of what can go wrong with a transaction.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,9 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 
 use super::KafkaOptions;
-use super::client::{check_size, is_refusal, log_error, log_line, owned_headers, producer_settings, triage};
+use super::client::{
+    check_size, is_refusal, log_error, log_line, owned_headers, permission, producer_settings, triage,
+};
 use crate::log::{AbortCause, Append, LogError, Position, TopicPartition};
 use crate::record::TopicNames;
 
@@ -37,7 +39,8 @@ struct Deliveries {
 
 #[derive(Default)]
 struct Delivered {
-    first_failure: Option<KafkaError>,
+    /// With its topic.
+    first_failure: Option<(KafkaError, String)>,
     next_by_topic: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 
@@ -63,7 +66,9 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let mut since = self.lock();
         match result {
-            Err((error, _)) => drop(since.first_failure.get_or_insert_with(|| error.clone())),
+            Err((error, message)) => {
+                since.first_failure.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
+            }
             Ok(message) if message.offset() < 0 => {}
             Ok(message) => {
                 if !since.next_by_topic.contains_key(message.topic()) {
@@ -84,6 +89,8 @@ pub(super) struct Transactions {
     timeout: Duration,
     /// Whether a request may have been repeated.
     repeated: Cell<bool>,
+    /// The topic of the delivery that failed last.
+    failed_topic: RefCell<Option<String>>,
 }
 
 impl Transactions {
@@ -103,6 +110,7 @@ impl Transactions {
             names: options.names.clone(),
             timeout: options.transaction_timeout,
             repeated: Cell::new(false),
+            failed_topic: RefCell::default(),
         };
         let deadline = Instant::now() + wait;
         this.repeat(deadline, |left| this.producer.init_transactions(left)).map_err(|e| match this.judge(&e) {
@@ -202,7 +210,9 @@ impl Transactions {
             }
         }
         let failure = self.producer.context().lock().first_failure.take();
-        failure.map_or(Ok(()), Err)
+        let Some((error, topic)) = failure else { return Ok(()) };
+        self.failed_topic.replace(Some(topic));
+        Err(error)
     }
 
     /// Makes sure that nothing of the transaction becomes visible, and says so; or says that this isn't sure.
@@ -246,8 +256,9 @@ impl Transactions {
         last
     }
 
-    fn take_failure(&self) -> Option<KafkaError> {
-        std::mem::take(&mut *self.producer.context().lock()).first_failure
+    fn take_failure(&self) {
+        drop(std::mem::take(&mut *self.producer.context().lock()));
+        self.failed_topic.take();
     }
 
     fn take_delivered(&self) -> Vec<Position> {
@@ -269,7 +280,10 @@ impl Transactions {
         }
         match (error, code) {
             (_, Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)) => Verdict::Fenced(text),
-            (_, Some(code)) if is_refusal(code) => Verdict::Refused(text),
+            (_, Some(code)) if is_refusal(code) => {
+                let topic = self.failed_topic.borrow().as_ref().map(|topic| format!("{topic}: ")).unwrap_or_default();
+                Verdict::Refused(format!("{topic}{text}{}", permission(code)))
+            }
             (KafkaError::Transaction(e), _) if e.txn_requires_abort() => Verdict::Abort(text),
             (KafkaError::Transaction(_), _) => Verdict::Silent(text),
             _ => Verdict::Abort(text),
