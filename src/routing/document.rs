@@ -10,7 +10,7 @@ use super::table::Table;
 use super::template::{Pointer, Template};
 use crate::record::{
     Auth, ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, TargetName, Timeouts, Timestamp,
-    Tls, TransportKind,
+    Tls, TransportKind, text_enum,
 };
 
 /// How long after its acceptance a file is overdue, where neither its manifest nor its type says: seven days.
@@ -202,11 +202,23 @@ impl Http {
     }
 }
 
+text_enum! {
+    /// What a report of success must show of what arrived.
+    Receipt, "snake_case" {
+        /// `none`
+        None = "none",
+        /// `digest`
+        Digest = "digest",
+    }
+}
+
 /// What holds for the dispatches of a target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// By what success is confirmed.
     pub confirmed_by: ConfirmedBy,
+    /// Whether a report of success must name the digest of what was sent.
+    pub receipt: Receipt,
     /// When a request's fate is unknown.
     pub on_unknown: OnUnknown,
     /// When a confirmation is overdue.

@@ -274,6 +274,7 @@ fn policy() -> Vec<(&'static str, Json)> {
     ];
     let timeouts = vec![("send_within", duration()), ("request", duration()), ("max_clock_skew", duration())];
     vec![
+        ("receipt", one_of(&["none", "digest"])),
         ("on_unknown", one_of(&["hold", "retry"])),
         ("on_overdue", one_of(&["hold", "retry", "fail"])),
         ("on_exhausted", one_of(&["hold", "fail"])),

@@ -60,7 +60,7 @@ mod template;
 pub use canonical::{canonical_json, sha256_digest};
 pub use diagnostic::Diagnostic;
 pub(crate) use document::{Content, Envelope, FileType, Format, Mode, Route};
-pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Target, TargetSummary};
+pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Receipt, Target, TargetSummary};
 pub(crate) use expression::{Evaluator, Expression, shown};
 pub use expression::{
     MAX_ITEMS, MAX_ITEMS_OF_A_FILE, MAX_SEARCHED_BYTES, MAX_SEARCHED_BYTES_OF_A_FILE, MAX_SOURCE, MAX_SUM_BYTES,

@@ -8,6 +8,7 @@ use Question::{Acknowledgement, Idempotency, Retry, StateMachine};
 
 pub(super) fn compare(changes: &mut Changes, place: &Place, old: &Policy, new: &Policy) {
     confirmed_by(changes, place, &old.confirmed_by, &new.confirmed_by);
+    changes.value(place, &[Acknowledgement], "receipt", (&old.receipt, &new.receipt), ToString::to_string);
     let pair = (&old.on_unknown, &new.on_unknown);
     changes.value(place, &[StateMachine, Idempotency, Retry], "on_unknown", pair, ToString::to_string);
     let resends = [old.on_overdue, new.on_overdue].contains(&OnOverdue::Retry);
@@ -76,4 +77,5 @@ fn confirmed_by(changes: &mut Changes, place: &Place, old: &ConfirmedBy, new: &C
     changes.value(place, &[Acknowledgement, Retry], "rejected_status", statuses, list);
     changes.value(place, &[Retry], "not_processed", (&old.not_processed, &new.not_processed), list);
     changes.value(place, &[Acknowledgement], "token required", (&old.token, &new.token), ToString::to_string);
+    changes.value(place, &[Acknowledgement], "verify_with", (&old.verify_with, &new.verify_with), rule);
 }

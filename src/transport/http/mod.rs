@@ -344,7 +344,7 @@ impl Shared {
             token: None,
             ack_token: None,
             reference: None,
-            received_digest: None,
+            received_digest: verdict.received_digest,
             received_size: None,
             timer: None,
             origin: None,
