@@ -8,10 +8,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use serde_json::Value;
 
 use consign::record::{FileId, State, Topic, TopicNames};
 
+use crate::answer::check;
 use crate::servers::OwnBed;
 use crate::setup::Setup;
 use crate::world::{PATIENCE, World};
@@ -146,10 +146,7 @@ impl Secured {
         assert_eq!(code, Some(0), "{err}");
         let (code, out, _) = self.world.run(&[&arguments[..], &["--output", "json"]].concat());
         assert_eq!(code, Some(0));
-        let answer: Value = serde_json::from_str(&out).unwrap();
-        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api/output/topics-acls.schema.json");
-        let schema: Value = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
-        jsonschema::validate(&schema, &answer).unwrap();
+        let answer = check("topics-acls", &out);
         let commands: Vec<&str> = lines.lines().filter(|line| !line.starts_with('#')).collect();
         let same: Vec<&str> =
             answer["acls"].as_array().unwrap().iter().map(|acl| acl["command"].as_str().unwrap()).collect();
