@@ -69,8 +69,8 @@ pub(super) fn run(args: &AclsArgs, globals: &Globals) -> Result<Exit, Failure> {
     let begin = begin(&config.kafka.bootstrap, args.command_config.as_deref());
     let answer = TopicsAcls { acls: grants.iter().map(|grant| shown(grant, &begin)).collect() };
     print(globals.output, &answer, || {
-        let lines = answer.acls.iter().map(|acl| format!("# {}: {}\n{}", acl.principal, acl.purpose, acl.command));
-        lines.map(|line| line + "\n").collect()
+        let line = |acl: &AclGrant| format!("# {}: {}\n{}\n", acl.principal, acl.purpose, acl.command);
+        answer.acls.iter().map(line).collect::<Vec<_>>().concat()
     });
     Ok(Exit::Ok)
 }

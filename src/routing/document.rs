@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::avro::AvroSchema;
 use super::expression::Expression;
+use super::rate::Rate;
 use super::schema::Schema;
 use super::table::Table;
 use super::template::{Pointer, Template};
@@ -237,6 +238,8 @@ pub struct Policy {
     pub operator_confirm: bool,
     /// Requests that may be on the wire at once.
     pub concurrency: usize,
+    /// How fast requests may leave; as fast as they can where nothing is said.
+    pub rate: Option<Rate>,
 }
 
 /// Which files a target receives, and as what.
@@ -267,6 +270,8 @@ pub struct TargetSummary {
     pub transport: TransportKind,
     /// Requests that may be on the wire to it at once.
     pub concurrency: usize,
+    /// How fast requests may leave for it.
+    pub rate: Option<Rate>,
 }
 
 impl Document {
@@ -285,6 +290,7 @@ impl Document {
                 owner: target.owner.clone(),
                 transport: target.http.transport,
                 concurrency: target.policy.concurrency,
+                rate: target.policy.rate,
             })
             .collect()
     }

@@ -284,5 +284,6 @@ fn policy() -> Vec<(&'static str, Json)> {
         ("escalation", object(vec![("first", duration()), ("max", duration())], &[])),
         ("operator_confirm", json!({"type": "boolean"})),
         ("concurrency", integer(1, 10_000)),
+        ("rate", json!({"type": "string", "pattern": "^([1-9][0-9]{0,3}|10000)/[smh]$"})),
     ]
 }

@@ -33,6 +33,7 @@
 //! | `escalation` | `first` 1h, `max` 24h |
 //! | `operator_confirm` | true |
 //! | `concurrency` | 32 |
+//! | `rate` | none; `50/s`, `10/m`, `100/h` |
 //!
 //! # Expressions
 //!
@@ -51,6 +52,7 @@ mod document;
 mod expression;
 mod json_schema;
 mod node;
+mod rate;
 mod read;
 mod schema;
 mod sources;
@@ -67,6 +69,7 @@ pub use expression::{
     MAX_SUM_BYTES_OF_A_FILE, Response, Rule, response_rule,
 };
 pub use json_schema::json_schema;
+pub use rate::{Per, Rate};
 pub use read::{MAX_DOCUMENT_BYTES, load};
 pub(crate) use read::{is_header_value, is_record_header};
 pub use schema::Schema;

@@ -75,6 +75,10 @@ const STRUCTURE: &[Case] = &[
     ("deadline: 2d", "deadline: 0s", code::ILLEGAL_VALUE, 2, "from 1ms"),
     ("deadline: 2d", "deadline: 20y", code::ILLEGAL_VALUE, 2, "ten years"),
     ("concurrency: 8", "concurrency: 0", code::ILLEGAL_VALUE, 8, "from 1 to 10000"),
+    ("concurrency: 8", "rate: 50", code::ILLEGAL_VALUE, 8, "a text stands here"),
+    ("concurrency: 8", "rate: 0/s", code::ILLEGAL_VALUE, 8, "`0/s` is no rate such as 50/s"),
+    ("concurrency: 8", "rate: 10001/s", code::ILLEGAL_VALUE, 8, "from 1 to 10000 requests"),
+    ("concurrency: 8", "rate: 5/d", code::ILLEGAL_VALUE, 8, "is no rate"),
     ("concurrency: 8", "on_unknown: maybe", code::ILLEGAL_VALUE, 8, "`maybe` is none of hold, retry"),
     ("concurrency: 8", "receipt: signed", code::ILLEGAL_VALUE, 8, "`signed` is none of none, digest"),
     (

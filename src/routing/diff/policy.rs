@@ -3,6 +3,7 @@
 use super::{Changes, Place, Question, duration};
 use crate::record::{Confirmation, ConfirmedBy, OnOverdue};
 use crate::routing::document::Policy;
+use crate::routing::rate::Rate;
 
 use Question::{Acknowledgement, Idempotency, Retry, StateMachine};
 
@@ -28,6 +29,8 @@ pub(super) fn compare(changes: &mut Changes, place: &Place, old: &Policy, new: &
     let pair = (&old.operator_confirm, &new.operator_confirm);
     changes.value(place, &[StateMachine, Acknowledgement], "operator_confirm", pair, ToString::to_string);
     changes.value(place, &[], "concurrency", (&old.concurrency, &new.concurrency), ToString::to_string);
+    let rate = |rate: &Option<Rate>| rate.map_or_else(|| "none".to_owned(), |rate| rate.to_string());
+    changes.value(place, &[], "rate", (&old.rate, &new.rate), rate);
 }
 
 fn retry(changes: &mut Changes, place: &Place, old: &Policy, new: &Policy) {

@@ -12,7 +12,7 @@ use crate::routing::document::{Policy, Receipt};
 use crate::routing::node::{Kind, Node};
 
 /// The keys that a target and `target_defaults` share.
-pub(super) const POLICY_KEYS: [&str; 10] = [
+pub(super) const POLICY_KEYS: [&str; 11] = [
     "receipt",
     "on_unknown",
     "on_overdue",
@@ -23,6 +23,7 @@ pub(super) const POLICY_KEYS: [&str; 10] = [
     "escalation",
     "operator_confirm",
     "concurrency",
+    "rate",
 ];
 
 const RETRY_KEYS: [&str; 8] = [
@@ -79,6 +80,7 @@ impl Loader<'_> {
             escalation: self.escalation(layers),
             operator_confirm: self.boolean(layers, "operator_confirm", true),
             concurrency: self.integer(layers, "concurrency", (32, 1, 10_000)),
+            rate: layers.get("rate").and_then(|node| fields::word(node, &mut self.report)),
         };
         if policy.on_overdue == OnOverdue::Retry && policy.on_unknown == OnUnknown::Hold {
             let at = layers.get("on_overdue").map_or(target.at(), |node| node.at);
