@@ -236,6 +236,9 @@ impl Run<'_> {
         let mut padded = body.0.to_vec();
         padded.resize(size, b' ');
         let mut plan = PlannedDispatch::clone(&case.plan);
+        if plan.confirmed_by.receipt.is_some() {
+            plan.confirmed_by.receipt = Some(format!("sha256:{}", hex(&Sha256::digest(&padded))));
+        }
         plan.request.body = Some(Bytes::from(padded));
         case.plan = Arc::new(plan);
         let outcome = self.sender.send(&case, 1).await;
@@ -306,6 +309,10 @@ impl Run<'_> {
                 other || longer
             };
             let reports = hearing.of(key).reports;
+            let is_missing = hearing.of(key).end().is_some_and(|end| end.received_digest.is_none());
+            if self.plan.confirmed_by.receipt.is_some() && is_missing {
+                return Some(format!("{key} (none, and the target says `receipt: digest`)"));
+            }
             is_seen |= reports.iter().any(|report| report.received_digest.is_some() || report.received_size.is_some());
             reports.iter().any(differs).then(|| key.to_owned())
         });

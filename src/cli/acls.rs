@@ -69,7 +69,8 @@ pub(super) fn run(args: &AclsArgs, globals: &Globals) -> Result<Exit, Failure> {
     let begin = begin(&config.kafka.bootstrap, args.command_config.as_deref());
     let answer = TopicsAcls { acls: grants.iter().map(|grant| shown(grant, &begin)).collect() };
     print(globals.output, &answer, || {
-        answer.acls.iter().map(|acl| format!("# {}: {}\n{}\n", acl.principal, acl.purpose, acl.command)).collect()
+        let line = |acl: &AclGrant| format!("# {}: {}\n{}\n", acl.principal, acl.purpose, acl.command);
+        answer.acls.iter().map(line).collect::<Vec<_>>().concat()
     });
     Ok(Exit::Ok)
 }

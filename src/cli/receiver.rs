@@ -30,8 +30,8 @@ const KEPT: (usize, usize) = (16, 1024 * 1024);
   consign receiver --verify-with hook.key --journal received.jsonl
 
 Plays every target: the first segment of a request's path names it, such as http://127.0.0.1:8491/billing. Without a script a
-target takes each file once, remembers its key and answers each repeat the same: 200 with {\"result\":\"ok\"}; or 202, and
-SUCCEEDED by callback, where the request names a callback URL. The same key with another body is answered 422.
+target takes each file once, remembers its key and answers each repeat the same: 200 with
+{\"result\":\"ok\",\"received_digest\":\"sha256:…\"}; or 202, and SUCCEEDED by callback, where the request names a callback URL. The same key with another body is answered 422.
 
 A script is that of consign simulate: the first step is for the first request with a key, the second for its repeat, and
 once the list is at its end a target does as without a script.

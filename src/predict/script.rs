@@ -314,7 +314,15 @@ fn success(confirmed_by: &ConfirmedBy) -> Verdict {
         Confirmation::Response | Confirmation::Transport => OutcomeKind::Succeeded,
         Confirmation::Acks | Confirmation::Callback => OutcomeKind::Accepted,
     };
-    Verdict { kind, code: "ok".to_owned(), detail: None, refusal: false, retry_after_ms: None, evidence: None }
+    Verdict {
+        kind,
+        code: "ok".to_owned(),
+        detail: None,
+        refusal: false,
+        retry_after_ms: None,
+        received_digest: confirmed_by.receipt.clone(),
+        evidence: None,
+    }
 }
 
 #[cfg(test)]
@@ -339,6 +347,23 @@ mod tests {
         assert_eq!(script.step("crm", 5).reply, Reply::Ok);
         assert_eq!(script.step("other", 1).reply, Reply::Ok);
         assert_eq!(Script::parse(" ").unwrap(), Script::best());
+    }
+
+    #[test]
+    fn an_ok_brings_the_receipt_that_the_plan_asks_for_and_an_answer_only_what_it_says() {
+        let confirmed_by = ConfirmedBy {
+            succeeded: Some("status == 200".to_owned()),
+            receipt: Some("sha256:right".to_owned()),
+            ..crate::transport::testing::confirmed_by(Confirmation::Response)
+        };
+        let verdict = |text: &str| {
+            let script = Script::parse(text).unwrap();
+            verdict_of(script.step("a", 1), &confirmed_by, 1_000, Timestamp(0)).unwrap().0
+        };
+        let ok = verdict("a: ok");
+        assert_eq!((ok.kind, ok.received_digest.as_deref()), (OutcomeKind::Succeeded, Some("sha256:right")));
+        let bare = verdict("a: 200");
+        assert_eq!((bare.kind, bare.code.as_str()), (OutcomeKind::Unknown, "receipt_missing"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub type ByFile = Arc<dyn Fn(&FileId) -> Behaviour + Send + Sync>;
 pub enum Behaviour {
     /// Does what a receiver should: it takes what a key's first request brings, and answers the same to each repeat.
     ///
-    /// The answer is 200 with `{"result":"ok"}`; where the request asks for a confirmation it is 202, and SUCCEEDED
+    /// The answer is 200 with `{"result":"ok","received_digest":"sha256:…"}`; where the request asks for a confirmation it is 202, and SUCCEEDED
     /// follows by callback, or else on `acks`. The same key with another body is answered 422.
     Take,
     /// Answers.

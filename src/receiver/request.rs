@@ -189,7 +189,8 @@ fn take(shared: &Arc<Shared>, asked: &Asked) -> Reply {
             body_digest: format!("sha256:{}", asked.body_sha256),
         });
     }
-    let answer = |status| Reply::json(status, r#"{"result":"ok"}"#);
+    let received = format!(r#"{{"result":"ok","received_digest":"sha256:{}"}}"#, asked.body_sha256);
+    let answer = |status| Reply::json(status, received.clone());
     if asked.callback_url.is_some() {
         report(shared, asked, vec![Report { after: Duration::ZERO, outcome: "SUCCEEDED" }]);
         return answer(202);

@@ -138,30 +138,33 @@ fn is_signed(fault: Fault, headers: &HeaderMap, body: &[u8]) -> bool {
     fault == Fault::AcceptsBadSignature || sign::verify((id, seconds, signatures), body, now, &keys)
 }
 
+/// How long a request takes whose key isn't known, where others must come meanwhile.
+const MEANWHILE: Duration = Duration::from_millis(500);
+
 /// Takes what a key brings, once; gives the answer.
 async fn take(shared: &Shared, key: &str) -> Result<String, StatusCode> {
     let fault = shared.fault;
-    if fault == Fault::BreaksUnderConcurrency {
+    let known = shared.known.lock().unwrap().answers.get(key).cloned();
+    if fault == Fault::BreaksUnderConcurrency && known.is_none() {
         let others = {
             let mut known = shared.known.lock().unwrap();
             let others = known.under_way.entry(key.to_owned()).or_default();
             *others += 1;
             *others
         };
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(MEANWHILE).await;
         *shared.known.lock().unwrap().under_way.get_mut(key).unwrap() -= 1;
         if others > 1 {
             return Err(StatusCode::INTERNAL_SERVER_ERROR);
         }
     }
-    let known = shared.known.lock().unwrap().answers.get(key).cloned();
     match known {
         Some(_) if fault == Fault::RefusesRepeat => return Err(StatusCode::CONFLICT),
         Some(answer) if ![Fault::EffectOnRepeat, Fault::OtherEntryForRepeat].contains(&fault) => return Ok(answer),
         _ => {}
     }
     if fault == Fault::EffectUnderConcurrency {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(MEANWHILE).await;
     }
     let mut known = shared.known.lock().unwrap();
     if let Some(answer) = known.answers.get(key).filter(|_| fault == Fault::None) {

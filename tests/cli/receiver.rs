@@ -69,7 +69,10 @@ fn it_does_as_the_script_says_writes_its_journal_and_ends_when_told() {
         let mut receiver = Receiver::start(&["--script", script, "--journal", journal.to_str().unwrap()]);
         assert_eq!(receiver.post("billing", "f-1/billing", "{}").0, 503);
         assert_eq!(receiver.post("billing", "f-1/billing", "{}"), (200, r#"{"result": "odd"}"#.to_owned()));
-        assert_eq!(receiver.post("billing", "f-1/billing", "{}"), (200, r#"{"result":"ok"}"#.to_owned()));
+        // SHA-256 of `{}`.
+        let digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        let took = format!(r#"{{"result":"ok","received_digest":"sha256:{digest}"}}"#);
+        assert_eq!(receiver.post("billing", "f-1/billing", "{}"), (200, took));
         assert_eq!(receiver.post("crm", "f-1/crm", "{}").0, 200);
         let said: Vec<Value> = (0..6).map(|_| receiver.line()).collect();
         let field = |name: &str| said.iter().map(|line| line[name].clone()).collect::<Vec<_>>();

@@ -8,6 +8,7 @@ mod outage;
 mod python;
 #[path = "../servers/python.rs"]
 mod python_env;
+mod rate;
 mod readme;
 mod refusals;
 mod registry_away;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use consign::log::memory::MemoryCluster;
 use consign::log::{Append, Appender as _, Headers};
 use consign::node::Node;
+use consign::node::controls::{Said, apply_routing};
 use consign::node::embedded::{Shared, in_process};
 use consign::receiver::{AckLog, Behaviour, Journal, Receivers, demo_behaviours};
-use consign::record::{FileId, FileManifest, FileState, TargetName, Timestamp, Topic, home_partition};
+use consign::record::{FileId, FileManifest, FileState, OutcomeKind, TargetName, Timestamp, Topic, home_partition};
 use consign::routing::{Sources, named_files};
 use consign::transport::{AckTokens, wall_clock};
 
@@ -29,9 +30,15 @@ pub struct World {
 /// The demo's, and two that accept and say nothing more.
 fn behaviours() -> BTreeMap<TargetName, Behaviour> {
     let mut behaviours = demo_behaviours();
-    for silent in ["silent", "hasty", "signed"] {
+    for silent in ["silent", "hasty", "signed", "receipted-callback"] {
         behaviours.insert(TargetName::trusted(silent), Behaviour::status(202));
     }
+    let unproven = || Behaviour::json(200, r#"{"result":"ok"}"#);
+    let proven = Behaviour::Sequence(vec![unproven(), Behaviour::Take]);
+    behaviours.insert(TargetName::trusted("receipted"), proven);
+    behaviours.insert(TargetName::trusted("receipted-hold"), unproven());
+    let acked = Behaviour::ConfirmLater { after: Duration::from_millis(1), kind: OutcomeKind::Succeeded };
+    behaviours.insert(TargetName::trusted("receipted-acks"), acked);
     behaviours.insert(TargetName::trusted("nagging"), Behaviour::status(502));
     for echo in ["echo-basic", "echo-bearer", "echo-webhook"] {
         behaviours.insert(TargetName::trusted(echo), Behaviour::Echo(400));
@@ -77,12 +84,14 @@ impl World {
         std::fs::write(self.secrets.path().join(name), value).unwrap();
     }
 
-    /// Brings the routing document without these words into force.
+    /// Brings the routing document without these words into force, BREAKING or not.
     pub fn apply_without(&self, words: &str) {
         let mut sources = routing(&self.receivers);
         assert!(sources.document.contains(words));
         sources.document = sources.document.replace(words, "");
-        self.shared.apply(&sources, "test").unwrap();
+        let said = Said { actor: "test", reason: "test", at: (self.shared.clock)() };
+        let (cluster, codec) = (self.shared.cluster.as_ref(), &self.shared.codec);
+        apply_routing(cluster, codec, &sources, said, Some("it is a test")).unwrap();
     }
 
     /// What the receiver of a dispatch reported by callback and heard, once there is that much.
@@ -179,7 +188,8 @@ fn routing_to(address: &str) -> Sources {
         .replace("\nroutes:\n", &(ROUTES.to_owned() + &wide_routes()))
         .replace(
             "\nfile_types:\n",
-            "\nfile_types:\n  writ: {}\n  atlas: {}\n  deed: {}\n  lease: {}\n  bond: {}\n  echo: {}\n",
+            "\nfile_types:\n  writ: {}\n  atlas: {}\n  deed: {}\n  lease: {}\n  bond: {}\n  echo: {}\n  \
+             receipt: {}\n  proof: {}\n",
         );
     let files = named_files(&document)
         .into_iter()
@@ -202,6 +212,10 @@ routes:
   - {to: silent, when: \"file.type == 'deed'\", payload: announcement}
   - {to: hasty, when: \"file.type == 'lease'\", payload: announcement}
   - {to: signed, when: \"file.type == 'bond'\", payload: announcement}
+  - {to: receipted, when: \"file.type == 'receipt'\", payload: announcement}
+  - {to: receipted-hold, when: \"file.type == 'receipt'\", payload: announcement}
+  - {to: receipted-acks, when: \"file.type == 'receipt'\", payload: announcement}
+  - {to: receipted-callback, when: \"file.type == 'proof'\", payload: announcement}
   - {to: echo-basic, when: \"file.type == 'echo'\", payload: announcement}
   - {to: echo-bearer, when: \"file.type == 'echo'\", payload: announcement}
   - {to: echo-webhook, when: \"file.type == 'echo'\", payload: announcement}
@@ -224,6 +238,10 @@ fn targets(address: &str) -> String {
         + &echo("echo-basic", &format!("http: {{url: \"URL\", {basic}}}, {response}"))
         + &echo("echo-bearer", &format!("http: {{url: \"URL\", auth: {{bearer: echo-bearer}}}}, {response}"))
         + &echo("echo-webhook", "webhook: {url: \"URL\", sign_with: echo-key}, confirmed_by: {callback: 1h}")
+        + &plain("receipted", ", receipt: digest, on_unknown: retry, retry: {schedule: [10ms]}")
+        + &plain("receipted-hold", ", receipt: digest")
+        + &echo("receipted-acks", "http: {url: \"URL\"}, receipt: digest, confirmed_by: {acks: 1h}")
+        + &target("receipted-callback", "1h").replace("}\n", ", receipt: digest}\n")
         + &target("silent", "1h")
         + &target("hasty", "200ms").replace("}\n", ", on_overdue: fail}\n")
         + &target("signed", "{within: 1h, verify_with: signed-key}")

@@ -1,6 +1,6 @@
 //! A transactional producer driven from one thread, and the triage of what can go wrong with a transaction.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,8 +39,9 @@ struct Deliveries {
 
 #[derive(Default)]
 struct Delivered {
-    /// With its topic.
-    first_failure: Option<(KafkaError, String)>,
+    first_failure: Option<KafkaError>,
+    /// What librdkafka said of a partition that this producer may not write to: its error names none.
+    forbidden: Option<String>,
     next_by_topic: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 
@@ -52,6 +53,11 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if facility == "ADDPARTS" && line.contains("authorization failed") {
+            // Behind the names of a thread and of the broker.
+            let begin = line.find("Failed").unwrap_or(0);
+            self.lock().forbidden = Some(line[begin..].to_owned());
+        }
         log_line(level, facility, line);
     }
 
@@ -66,9 +72,7 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let mut since = self.lock();
         match result {
-            Err((error, message)) => {
-                since.first_failure.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
-            }
+            Err((error, _)) => drop(since.first_failure.get_or_insert_with(|| error.clone())),
             Ok(message) if message.offset() < 0 => {}
             Ok(message) => {
                 if !since.next_by_topic.contains_key(message.topic()) {
@@ -89,8 +93,6 @@ pub(super) struct Transactions {
     timeout: Duration,
     /// Whether a request may have been repeated.
     repeated: Cell<bool>,
-    /// The topic of the delivery that failed last.
-    failed_topic: RefCell<Option<String>>,
 }
 
 impl Transactions {
@@ -110,7 +112,6 @@ impl Transactions {
             names: options.names.clone(),
             timeout: options.transaction_timeout,
             repeated: Cell::new(false),
-            failed_topic: RefCell::default(),
         };
         let deadline = Instant::now() + wait;
         this.repeat(deadline, |left| this.producer.init_transactions(left)).map_err(|e| match this.judge(&e) {
@@ -210,13 +211,13 @@ impl Transactions {
             }
         }
         let failure = self.producer.context().lock().first_failure.take();
-        let Some((error, topic)) = failure else { return Ok(()) };
-        self.failed_topic.replace(Some(topic));
-        Err(error)
+        failure.map_or(Ok(()), Err)
     }
 
     /// Makes sure that nothing of the transaction becomes visible, and says so; or says that this isn't sure.
     fn abort(&self, cause: &KafkaError) -> Result<(), LogError> {
+        let forbidden = self.forbidden();
+        let cause = forbidden.as_ref().unwrap_or(cause);
         let verdict = self.judge(cause);
         if let Verdict::Fenced(text) = verdict {
             return Err(LogError::ProducerFenced(text));
@@ -230,6 +231,8 @@ impl Transactions {
         self.take_failure();
         match (aborted.map_err(|e| self.judge(&e)), verdict) {
             (Ok(()), Verdict::Refused(text)) => Err(LogError::Fatal(text)),
+            // It wasn't begun on every partition, and so never committed; the broker may know of none of it.
+            (Err(_), Verdict::Refused(text)) if forbidden.is_some() => Err(LogError::Fatal(text)),
             (Ok(()), Verdict::Abort(text) | Verdict::Silent(text) | Verdict::Fenced(text)) => {
                 Err(LogError::aborted(cause_of(cause), text))
             }
@@ -238,6 +241,13 @@ impl Transactions {
                 Err(LogError::Undecided(format!("{cause}; then, aborting: {text}")))
             }
         }
+    }
+
+    /// The missing permission that the transaction failed for, if that is why: its records only say that they were given up.
+    /// A transaction that must be aborted tells its error to whoever would begin another one.
+    fn forbidden(&self) -> Option<KafkaError> {
+        let error = self.producer.begin_transaction().err()?;
+        error.rdkafka_error_code().filter(|code| !permission(*code).is_empty()).map(|_| error)
     }
 
     /// Repeats a transactional request while its error says that it may be, until the deadline. The last error stands.
@@ -258,7 +268,6 @@ impl Transactions {
 
     fn take_failure(&self) {
         drop(std::mem::take(&mut *self.producer.context().lock()));
-        self.failed_topic.take();
     }
 
     fn take_delivered(&self) -> Vec<Position> {
@@ -281,8 +290,9 @@ impl Transactions {
         match (error, code) {
             (_, Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)) => Verdict::Fenced(text),
             (_, Some(code)) if is_refusal(code) => {
-                let topic = self.failed_topic.borrow().as_ref().map(|topic| format!("{topic}: ")).unwrap_or_default();
-                Verdict::Refused(format!("{topic}{text}{}", permission(code)))
+                let forbidden = self.producer.context().lock().forbidden.clone();
+                let text = forbidden.filter(|_| !permission(code).is_empty()).unwrap_or(text);
+                Verdict::Refused(format!("{text}{}", permission(code)))
             }
             (KafkaError::Transaction(e), _) if e.txn_requires_abort() => Verdict::Abort(text),
             (KafkaError::Transaction(_), _) => Verdict::Silent(text),
