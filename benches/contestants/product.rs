@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use consign::gateway::CallbackLimits;
 use consign::metrics::Metrics;
 use consign::node::{Node, NodeParts, StoreParts};
 use consign::store::Stores;
@@ -35,6 +36,7 @@ pub fn run(options: &Options) {
         store: StoreParts { stores, ..StoreParts::default() },
         gateway: None,
         gateway_tls: None,
+        callbacks: CallbackLimits::default(),
         observing: None,
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),

@@ -77,7 +77,8 @@ impl Bulkheads {
         for n in 0..count {
             self.announce(&format!("dead-{n}"), "dead").await;
         }
-        let waits = |n: &usize| matches!(self.state(&format!("dead-{n}")), Some((_, Status::Pending | Status::BackingOff)));
+        let waits =
+            |n: &usize| matches!(self.state(&format!("dead-{n}")), Some((_, Status::Pending | Status::BackingOff)));
         let view = self.node.view().unwrap();
         assert!(view.wait_until(PATIENCE, || (0..count).rev().all(|n| waits(&n))).await);
     }

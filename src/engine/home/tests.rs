@@ -9,7 +9,7 @@ use crate::transport::Capacity;
 #[test]
 fn a_restored_attempt_counts_against_capacity_while_its_file_is_in_the_store_only() {
     let (capacity, target) = (Capacity::default(), TargetName::trusted("a"));
-    capacity.limit(&target, 1);
+    capacity.limit(&target, 1, None);
     let mut home = home(&Shelves::default());
     let mut plan = planned("f", "a");
     plan.request.body = None;
