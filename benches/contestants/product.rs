@@ -41,6 +41,7 @@ pub fn run(options: &Options) {
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
         public_url: None,
+        callbacks: CallbackLimits::default(),
         kafka: KafkaTargets::default(),
         places: Places::default(),
     };
