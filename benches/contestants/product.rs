@@ -36,7 +36,6 @@ pub fn run(options: &Options) {
         store: StoreParts { stores, ..StoreParts::default() },
         gateway: None,
         gateway_tls: None,
-        callbacks: CallbackLimits::default(),
         observing: None,
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
