@@ -4,9 +4,9 @@
 //! `make test` runs a fixed number from a fixed seed. `make fuzz` runs new ones for a minute (`FUZZ_SECONDS`, `FUZZ_SEED`). What
 //! ever broke something goes into the folder of its target here: every file there is run before all others, unmutated too.
 
-mod avro;
 #[path = "../shared/arrival.rs"]
 mod arrival;
+mod avro;
 mod random;
 mod targets;
 

@@ -32,7 +32,8 @@ mod tests {
             fn rd_kafka_metadata_update_op(client: *mut c_void, hints: *mut c_void) -> c_int;
         }
         // The linker does to this reference what it does to librdkafka's.
-        let (called, ours) = (rd_kafka_metadata_update_op as *const (), super::__wrap_rd_kafka_metadata_update_op as *const ());
+        let (called, ours) =
+            (rd_kafka_metadata_update_op as *const (), super::__wrap_rd_kafka_metadata_update_op as *const ());
         assert_eq!(called, ours, "build.rs asks the linker to replace it");
     }
 }
