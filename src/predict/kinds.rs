@@ -103,6 +103,20 @@ fn confirmed(by: Confirmation) -> ConfirmedBy {
     ConfirmedBy { by, ..planned("f", "a").confirmed_by }
 }
 
+fn digest(of: char) -> String {
+    format!("sha256:{}", String::from(of).repeat(64))
+}
+
+/// Answers of 200 that say success to a target that must show what arrived.
+fn receipts() -> [(&'static str, Vec<u8>); 3] {
+    let with = |of| format!(r#"{{"received_digest": "{}"}}"#, digest(of)).into_bytes();
+    [
+        ("success with its receipt", with('a')),
+        ("success without a receipt: receipt_missing", b"{}".to_vec()),
+        ("success with another receipt: receipt_differs", with('b')),
+    ]
+}
+
 /// What an exchange is reported as where the target's document says nothing about it.
 fn kinds() -> Table {
     let mut table = Table {
@@ -122,6 +136,13 @@ fn kinds() -> Table {
         }
         for (name, exchange) in without_answer() {
             table.add([&name, by.as_str()], [judged(&confirmed(by), &exchange)]);
+        }
+        // No receipt can be asked for where delivery alone confirms.
+        for (name, body) in receipts().into_iter().filter(|_| by != Confirmation::Transport) {
+            let rule = (by == Confirmation::Response).then(|| HOLDS.to_owned());
+            let confirmed_by = ConfirmedBy { receipt: Some(digest('a')), succeeded: rule, ..confirmed(by) };
+            let answer = Answer { status: 200, body, ..Answer::default() };
+            table.add([name, by.as_str()], [judged(&confirmed_by, &Exchange::Answer(answer))]);
         }
     }
     table
