@@ -74,11 +74,12 @@ pub struct ReceiverArgs {
 
 /// Runs until Ctrl-C or SIGTERM.
 pub async fn run(args: ReceiverArgs, globals: &Globals) -> Exit {
+    let told = super::interrupted();
     let receivers = match set_up(&args, globals.output) {
         Ok(receivers) => receivers,
         Err(failure) => return failure.tell(globals.output),
     };
-    super::interrupted().await;
+    told.await;
     receivers.stop().await;
     Exit::Ok
 }
