@@ -12,7 +12,7 @@ use super::work::Deciding;
 use crate::lifecycle::{File, Judged};
 use crate::log::{Append, Headers, Record, TopicPartition};
 use crate::record::{
-    Bytes, Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status,
+    Arrival, Bytes, Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status,
     TargetName, Timestamp, Topic, Wire, attempt_key, dispatch_key, history_key,
 };
 use crate::store::StoreError;
@@ -45,6 +45,8 @@ pub(super) struct Order {
     pub home: i32,
     pub plan: Arc<PlannedDispatch>,
     pub attempt: Arc<DispatchAttempt>,
+    /// The file whose bytes are fetched, where this is no request to a target.
+    pub fetch: Option<Arc<Arrival>>,
     pub permit: Permit,
 }
 
@@ -303,6 +305,9 @@ impl<'w> Batch<'w> {
         for dispatch in &file.dispatches {
             keys.push((Topic::Plans, dispatch_key(id, dispatch.target())));
             keys.extend((1..=dispatch.attempts).map(|n| (Topic::Attempts, attempt_key(id, dispatch.target(), n))));
+        }
+        if let Some(fetch) = &file.fetch {
+            keys.extend((1..=fetch.attempts).map(|n| (Topic::Attempts, attempt_key(id, fetch.target(), n))));
         }
         keys.extend((1..=kept.history_seq).map(|seq| (Topic::History, history_key(id, seq))));
         for (topic, key) in keys {

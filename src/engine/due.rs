@@ -146,11 +146,12 @@ impl Batch<'_> {
         };
         let worker_name = self.worker.options.identity.clone();
         let file = &mut self.draft(home, id).expect("just found").file;
+        let fetch = file.is_fetching().then(|| Arc::clone(&file.arrival));
         let attempt: Arc<DispatchAttempt> = Arc::new(file.authorize(index, now, &worker_name));
         file.authorized(Arc::clone(&attempt));
         self.append(Topic::Attempts, home, attempt_key(id, target, attempt.attempt), attempt.as_ref());
         self.observe(Observed::Attempt { file_id: id.clone(), target: target.clone(), attempt: attempt.attempt });
-        self.orders.push(Order { home, plan, attempt, permit });
+        self.orders.push(Order { home, plan, attempt, fetch, permit });
         true
     }
 }

@@ -33,6 +33,7 @@ impl Batch<'_> {
         outcome.reporter = Reporter::Acks;
         outcome.timer = None;
         outcome.refusal = false;
+        outcome.content = None;
         outcome.origin = Some(Origin {
             topic: self.worker.options.names.name(record.at.topic),
             partition: record.at.partition,
@@ -56,6 +57,11 @@ impl Batch<'_> {
         }
         bound_outcome(&mut outcome);
         outcome.ack_token = None;
+        let content = outcome.content.take();
+        if self.is_of_ended_fetch(record.at.partition, &outcome) {
+            return Ok(());
+        }
+        self.check_can_plan(&outcome)?;
         let (home, id) = (record.at.partition, outcome.file_id.clone());
         let target = (!of_file).then(|| outcome.target.clone());
         let index = self.dispatch_of(home, &id, target.as_ref())?;
@@ -75,13 +81,14 @@ impl Batch<'_> {
             judgement,
             took_ms: outcome.evidence.as_ref().and_then(|e| e.took_ms),
         };
-        let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.outcome = Some(outcome.clone()))
-        else {
+        let kept = self.keep(&id, cause.clone(), target, judged, |event| event.outcome = Some(outcome.clone()));
+        let Some(recorded) = kept else {
             self.observe(Observed::Duplicate { what: "report" });
             return Ok(());
         };
         self.observe(observed(recorded.judgement));
         self.follow_up(home, &id, recorded.effects);
+        self.plan_fetched(home, &id, &cause, &outcome, content);
         Ok(())
     }
 

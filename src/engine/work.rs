@@ -232,8 +232,8 @@ impl Worker {
         for (home, id) in decided.tombstoned {
             self.running_home_mut(home).remove(&id);
         }
-        for Order { home, plan, attempt, permit } in decided.orders {
-            self.transport.send(Dispatch { plan, attempt, home, permit });
+        for Order { home, plan, attempt, fetch, permit } in decided.orders {
+            self.transport.send(Dispatch { plan, attempt, home, fetch, permit });
         }
         for observed in &decided.observed {
             (self.observe)(observed);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
+use super::content::{self, Fetched};
 use super::failure;
 use crate::record::{Arrival, Failure, TargetName};
 use crate::routing::{Document, Evaluator, FileType, Target, code};
@@ -16,8 +17,13 @@ pub(super) struct Chosen<'d> {
     pub(super) payload: &'d str,
 }
 
-/// Validates the file's data, and gives what expressions see of the file: `file`, `attributes` and `data`.
-pub(super) fn environment(arrival: &Arrival, routing: &Document) -> Result<Evaluator, Failure> {
+/// Validates the file's data, and gives what expressions see of the file: `file`, `attributes`, `data` and
+/// `content`.
+pub(super) fn environment(
+    arrival: &Arrival,
+    routing: &Document,
+    fetched: Option<Fetched<'_>>,
+) -> Result<Evaluator, Failure> {
     let manifest = &arrival.manifest;
     let Some(file_type) = routing.file_type(&manifest.file_type) else {
         let known: Vec<&str> = routing.file_types().collect();
@@ -27,7 +33,9 @@ pub(super) fn environment(arrival: &Arrival, routing: &Document) -> Result<Evalu
     let data = data(manifest.data.as_deref(), file_type)?;
     let attributes: Map<String, Json> =
         manifest.attributes.iter().map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
-    let variables = [("file", file(arrival)), ("attributes", Json::Object(attributes)), ("data", data)];
+    let content = content::content(file_type.content.as_ref(), fetched)?.unwrap_or(Json::Null);
+    let variables =
+        [("file", file(arrival)), ("attributes", Json::Object(attributes)), ("data", data), ("content", content)];
     let variables = variables.iter().map(|(name, value)| (*name, value));
     Evaluator::new(variables, Arc::clone(routing.tables())).map_err(|why| failure(code::DATA, why))
 }

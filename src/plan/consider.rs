@@ -1,6 +1,7 @@
 //! Why a file goes to a target, or doesn't.
 
 use super::choose::environment;
+use super::content::Fetched;
 use crate::record::{Arrival, Failure, TargetName};
 use crate::routing::{Document, Evaluator, Expression, Route, shown};
 
@@ -39,8 +40,12 @@ pub enum Why {
 
 /// Every target of the document with why the file goes there or not: those with a route in the order of the routes, then
 /// the others by name. The error is why the file fails validation before any route is asked.
-pub fn consider(arrival: &Arrival, routing: &Document) -> Result<Vec<Considered>, Failure> {
-    let environment = environment(arrival, routing)?;
+pub fn consider(
+    arrival: &Arrival,
+    routing: &Document,
+    fetched: Option<Fetched<'_>>,
+) -> Result<Vec<Considered>, Failure> {
+    let environment = environment(arrival, routing, fetched)?;
     let mut all: Vec<Considered> = routing
         .routes()
         .iter()

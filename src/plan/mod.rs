@@ -8,6 +8,7 @@
 mod again;
 mod choose;
 mod consider;
+mod content;
 mod manifest;
 mod render;
 
@@ -20,6 +21,7 @@ use crate::routing::{Document, Format, Target, canonical_json, code, sha256_dige
 
 pub use again::{Replanned, Verdict, replan, verify};
 pub use consider::{Considered, Why, consider};
+pub use content::{Fetched, MAX_COLUMNS, MAX_DEPTH, MAX_ROWS, MAX_SWOLLEN, fetch_of, fetched};
 pub use manifest::{MAX_ATTRIBUTE, MAX_ATTRIBUTES, MAX_DATA, MAX_LOCATION, MAX_NAME, check_manifest, manifest_digest};
 
 /// Version of this code. It is raised whenever the same inputs would give other bytes.
@@ -48,6 +50,8 @@ impl Default for Limits {
 pub struct Inputs<'a> {
     /// The accepted file.
     pub arrival: &'a Arrival,
+    /// What was fetched of the file's bytes.
+    pub fetched: Option<Fetched<'a>>,
     /// The routing document in force.
     pub routing: &'a Document,
     /// The file's version at which the plan is made.
@@ -65,6 +69,7 @@ impl<'a> Inputs<'a> {
     pub fn at_acceptance(arrival: &'a Arrival, routing: &'a Document) -> Self {
         Self {
             arrival,
+            fetched: None,
             routing,
             version: arrival.version + 1,
             cause: &arrival.cause,
@@ -85,7 +90,7 @@ const MAX_FAILURE_TEXT: usize = 2048;
 /// The error is why the file fails validation, with one of the codes CG121 to CG129 of [`code`]. Its text names places and
 /// rules, never values of the file's data.
 pub fn plan(inputs: Inputs<'_>) -> Result<Vec<PlannedDispatch>, Failure> {
-    let environment = choose::environment(inputs.arrival, inputs.routing)?;
+    let environment = choose::environment(inputs.arrival, inputs.routing, inputs.fetched)?;
     let chosen = choose::choose(inputs.arrival, inputs.routing, &environment)?;
     let targets: Vec<TargetName> = chosen.iter().map(|choice| choice.target.clone()).collect();
     check_file_state(inputs, &targets)?;
@@ -122,7 +127,7 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, b
         expected_targets: (place.ordinal == 0).then(|| place.targets.to_vec()),
         idempotency_key: dispatch_key(&arrival.file_id, choice.target),
         arrival_digest: arrival.manifest_digest.clone(),
-        content_digest: None,
+        content_digest: inputs.fetched.map(|fetched| fetched.digest.to_owned()),
         routing_digest: routing.digest().to_owned(),
         plan_digest: String::new(),
         planner_version: PLANNER_VERSION,

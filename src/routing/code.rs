@@ -66,6 +66,13 @@ pub const CONFIRMED_BY_TRANSPORT: &str = "CG132";
 /// Warning: a route that can never match, or that names a file type which doesn't exist.
 pub const NEVER_MATCHES: &str = "CG133";
 
+/// A file that has no bytes to be read, or other ones than were announced.
+pub const CONTENT_MISSING: &str = "CG140";
+/// Bytes of a file that are not in the format that its type says.
+pub const CONTENT: &str = "CG141";
+/// A route reads `content` for a type that has none.
+pub const NO_CONTENT: &str = "CG142";
+
 /// Every code, in order: errors at load, validation failures of a file, warnings at load.
 pub const ALL: &[&str] = &[
     SYNTAX,
@@ -99,4 +106,7 @@ pub const ALL: &[&str] = &[
     OUTLASTS_DEADLINE,
     CONFIRMED_BY_TRANSPORT,
     NEVER_MATCHES,
+    CONTENT_MISSING,
+    CONTENT,
+    NO_CONTENT,
 ];

@@ -9,7 +9,7 @@ use crate::record::murmur2;
 
 /// Names the form of all values. Raise it with any change of a type that is stored, or of the order of its parts: stores
 /// of other forms are rebuilt.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
 
 /// A file as a store keeps it: without the bodies of its requests, which stand beside it while it is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -193,6 +193,7 @@ impl Rig {
             plan: Arc::new(plan.clone()),
             attempt: Arc::new(attempt),
             home: 7,
+            fetch: None,
             permit: self.capacity.acquire_over(&plan.target),
         });
     }
