@@ -161,6 +161,7 @@ async fn process(stop_within: Duration) -> (Node, Troubled) {
         secrets: Secrets::default(),
         public_url: None,
         kafka: consign::transport::KafkaTargets::default(),
+        places: consign::transport::Places::default(),
     };
     let node = Node::start(parts).await.unwrap();
     node.ready(Duration::from_secs(30)).await.unwrap();
