@@ -9,7 +9,7 @@ QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-quick test-seeds test-kafka testbed fmt
+.PHONY: help tools test test-quick test-seeds test-kafka testbed deny fmt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test-kafka: ## the tests against a real broker and a real schema registry
 
 testbed: ## download and verify the test bed's broker and registry (scripts/testbed starts them)
 	$(PHASE) "test bed" scripts/testbed fetch
+
+deny: ## licences, bans and sources of the dependencies (needs cargo-deny: cargo install cargo-deny --locked)
+	cargo deny check licenses bans sources
 
 fmt: ## format the code
 	cargo fmt

@@ -11,25 +11,20 @@ mod scratch;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use scratch::ScratchError;
 
-use crate::log::{Cluster, LogError, Position, Reader, Record, TopicPartition};
+use crate::log::{Cluster, LogError, Position, Record, TopicPartition, scan};
 use crate::record::{
     Codec, Control, Controls, DecodeError, FileManifest, Intervention, Outcome, Timestamp, Topic, TopicNames,
     file_id_of_key, header,
 };
 use crate::verify::{Checker, Due, Options, Report, Request};
 use scratch::Scratch;
-
-/// Records of one poll, at most.
-const POLL: usize = 5_000;
-
-/// How long one poll waits.
-const POLL_WAIT: Duration = Duration::from_millis(200);
 
 /// How long nothing may come before the audit gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -204,24 +199,16 @@ impl Audit<'_> {
         take: &mut dyn FnMut(Record) -> Result<(), AuditError>,
     ) -> Result<(), AuditError> {
         let partitions = self.partitions(topics)?;
-        let mut reader: Box<dyn Reader> = self.cluster.reader(&partitions)?;
-        let (mut told, mut heard) = (Instant::now(), Instant::now());
-        while !reader.at_goal() {
-            let records = reader.poll(POLL, POLL_WAIT)?;
-            if !records.is_empty() {
-                heard = Instant::now();
-            } else if heard.elapsed() > PATIENCE {
-                let text = format!("nothing came for {} s; is a transaction open?", PATIENCE.as_secs());
-                return Err(AuditError::Log(LogError::Away(text)));
-            }
+        let mut reader = self.cluster.reader(&partitions)?;
+        let mut told = Instant::now();
+        scan(reader.as_mut(), PATIENCE, |records, (read, of)| {
             records.into_iter().try_for_each(&mut *take)?;
             if told.elapsed() > Duration::from_secs(1) {
-                let (read, of) = reader.progress();
                 (self.progress)(Step::Reading { read, of });
                 told = Instant::now();
             }
-        }
-        Ok(())
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     fn read_all(&mut self, topics: &[Topic]) -> Result<Vec<Record>, AuditError> {

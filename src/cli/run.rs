@@ -18,7 +18,6 @@ use super::reach::Waiting;
 use crate::config::{AckKey, Config, Role, TokenConfig};
 use crate::engine::Stop;
 use crate::gateway::{Access, Role as CallerRole, Token};
-use crate::log::kafka::Difference;
 use crate::metrics::Metrics;
 use crate::node::controls::read_controls;
 use crate::node::{Node, NodeParts, StartError, StoreParts};
@@ -186,15 +185,14 @@ fn cluster_id(connection: &Connection) -> Result<String, Failure> {
 /// Topics, schemas and routing document must be as this version needs them before anything starts.
 fn check(connection: &Connection, args: &RunArgs) -> Result<(), Failure> {
     let differences = connection.differences(&connection.topics())?;
-    let (tolerable, wrong): (Vec<_>, Vec<_>) =
-        differences.iter().partition(|d| matches!(d, Difference::Config { .. } | Difference::Replication { .. }));
+    let (tolerable, wrong): (Vec<_>, Vec<_>) = differences.iter().partition(|d| d.is_tolerable());
     if !wrong.is_empty() {
         let lines: Vec<String> = wrong.into_iter().map(|d| Differs::from(d).line()).collect();
         let text = format!("the topics are not as they must be:\n{}", lines.join("\n"));
         return Err(usage("CG401", text).hint("consign topics check names every difference"));
     }
     for difference in tolerable {
-        tracing::warn!("{difference}; `consign topics check` shows all");
+        tracing::warn!("{}", Differs::from(difference).line());
     }
     connection.prepare()?;
     let controls = read_controls(connection.cluster.as_ref(), &connection.codec);

@@ -79,7 +79,7 @@ fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Failure> {
 }
 
 fn apply_failure(connection: &Connection, error: &LogError) -> Failure {
-    // What can't be changed is a difference, not a broker's refusal: name all of them.
+    // What can't be changed is a difference, not a broker's refusal: name all of them, harmless ones as well.
     let specs = connection.topics();
     let refused: Vec<String> = connection
         .differences(&specs)

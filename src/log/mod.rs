@@ -14,8 +14,10 @@ use crate::record::{Timestamp, Topic};
 pub mod kafka;
 mod limits;
 pub mod memory;
+mod scan;
 
 pub use limits::{MAX_RECORD_BYTES, headers_bytes, max_record_bytes};
+pub use scan::scan;
 
 /// A partition of one of consign's topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,9 +1,15 @@
 //! People's changes of `controls`: each a compare-and-set over what the topic holds.
 
-use crate::log::{Append, Cluster, Headers, LogError, Record};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use crate::log::{Append, Cluster, Headers, LogError, Record, scan};
 use crate::record::{ActiveRouting, Codec, Control, Controls, Timestamp, Topic, routing_name};
 use crate::routing::diff::{Diff, Question, diff};
 use crate::routing::{self, Diagnostic, Document, Loaded, Sources};
+
+/// How long nothing may come before `controls` counts as out of reach.
+const READ_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who changes something, why and when.
 #[derive(Debug, Clone, Copy)]
@@ -176,12 +182,11 @@ pub fn read_controls(cluster: &dyn Cluster, codec: &Codec) -> Result<Controls, L
     let partition = crate::log::TopicPartition { topic: Topic::Controls, partition: 0 };
     let mut reader = cluster.reader(&[partition])?;
     let mut controls = Vec::new();
-    loop {
-        controls.extend(reader.poll(1_000, std::time::Duration::from_millis(100))?);
-        if reader.at_goal() {
-            return Ok(fold(codec, &controls));
-        }
-    }
+    scan(reader.as_mut(), READ_PATIENCE, |records, _| {
+        controls.extend(records);
+        Ok::<_, LogError>(ControlFlow::Continue(()))
+    })?;
+    Ok(fold(codec, &controls))
 }
 
 /// A change needs the registry once, before it begins: inside it, encoding can't fail.

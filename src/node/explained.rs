@@ -16,7 +16,8 @@ pub fn explain(entries: &[HistoryEntry], controls: &Controls, now: Timestamp) ->
     serde_json::to_value(predict::explain(&file, now, &paused)).map_err(|e| e.to_string())
 }
 
-fn folded(entries: &[HistoryEntry]) -> Folded {
+/// A file's entries as the machine folds them.
+pub fn folded(entries: &[HistoryEntry]) -> Folded {
     let mut folded = Folded::default();
     let mut events: Vec<HistoryEvent> = Vec::new();
     for entry in entries {

@@ -25,7 +25,7 @@ use crate::view::View;
 mod callbacks;
 pub mod controls;
 pub mod embedded;
-mod explained;
+pub(crate) mod explained;
 mod health;
 mod observe;
 mod threads;

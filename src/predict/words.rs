@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Bounds, Course, DispatchExplained, End, Explanation, Happening, MostRequests, Step, Would};
-use crate::record::{HeldBecause, Judgement, NextEvent, Status, TargetName, TimerKind, Timestamp};
+use crate::record::{
+    Action, HeldBecause, Judgement, NextEvent, NextEventKind, Status, TargetName, TimerKind, Timestamp,
+};
 
 /// How long after something, such as `+1m 5s`.
 fn later(at: Timestamp, began: Timestamp) -> String {
@@ -118,73 +120,102 @@ impl Bounds {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment = |at: Timestamp| moment(at, self.at);
         write!(f, "{} is {}", self.file_id, self.state)?;
         match &self.accountable {
-            Some(who) => writeln!(f, "; accountable: {} since {}", who.party, who.since)?,
+            Some(who) => writeln!(f, "; accountable: {} since {}", who.party, moment(who.since))?,
             None => writeln!(f)?,
         }
         if let Some(next) = &self.next {
-            writeln!(f, "next: {}", next_words(next))?;
+            writeln!(f, "next: {}", next_words(next, self.at))?;
         }
         if let Some(deadline) = &self.deadline {
             let earliest = self.earliest_completion;
-            let best = earliest.map_or_else(|| "not without a person".to_owned(), |at| format!("at {at}"));
+            let best = earliest.map_or_else(|| "not without a person".to_owned(), |at| format!("at {}", moment(at)));
             writeln!(f, "COMPLETED at the earliest: {best}")?;
             let met = match (deadline.passed, deadline.can_be_met) {
                 (true, _) => "passed",
                 (false, true) => "can still be met",
-                (false, false) => "can't be met any more without a person",
+                (false, false) => "can be met only if a person acts",
             };
-            writeln!(f, "deadline {}: {met}", deadline.at)?;
-            if let Some(latest) = self.latest {
-                writeln!(f, "by {latest} it has ended, or moves only by a person or a late report")?;
+            writeln!(f, "deadline {}: {met}", moment(deadline.at))?;
+            match self.latest {
+                Some(latest) if latest <= self.at => writeln!(f, "it moves only by a person or a late report")?,
+                Some(latest) => {
+                    writeln!(f, "by {} it has ended, or moves only by a person or a late report", moment(latest))?;
+                }
+                None => {}
             }
         }
         for dispatch in &self.dispatches {
             let DispatchExplained { target, status, held_because, since, .. } = dispatch;
             writeln!(
                 f,
-                "{target}: {} since {since}, {} attempts",
+                "{target}: {} since {}, {} attempts",
                 standing(*status, *held_because),
+                moment(*since),
                 dispatch.attempts
             )?;
             if let Some(last) = &dispatch.last_outcome {
-                writeln!(f, "  last: {} ({}) at {}", last.kind, last.code, last.at)?;
+                let code = if last.code.is_empty() { String::new() } else { format!(" ({})", last.code) };
+                writeln!(f, "  last: {}{code} at {}", last.kind, moment(last.at))?;
             }
             if dispatch.paused {
-                writeln!(f, "  paused: nothing is sent until a person resumes the target")?;
+                writeln!(
+                    f,
+                    "  paused: nothing is sent before consign targets resume {target} --reason TEXT; what waits escalates"
+                )?;
             }
             if !dispatch.waits_for.is_empty() {
                 writeln!(f, "  waits for {}", names(&dispatch.waits_for))?;
             }
             if let Some(who) = &dispatch.accountable {
-                writeln!(f, "  accountable: {} since {}", who.party, who.since)?;
+                writeln!(f, "  accountable: {} since {}", who.party, moment(who.since))?;
             }
             if let Some(next) = &dispatch.next {
-                writeln!(f, "  next: {}", next_words(next))?;
+                writeln!(f, "  next: {}", next_words(next, self.at))?;
             }
             for would in &dispatch.outcomes {
-                writeln!(f, "  if {}", would_words(would))?;
+                writeln!(f, "  if {}", would_words(would, self.at))?;
             }
             for would in &dispatch.interventions {
-                writeln!(f, "  {}", would_words(would))?;
+                writeln!(f, "  {}", would_words(would, self.at))?;
             }
         }
         for would in &self.interventions {
-            writeln!(f, "{}", would_words(would))?;
+            if would.what == Action::Resubmit.as_str() && would.judgement == Judgement::Applied {
+                writeln!(f, "resubmit → {} is planned, for the targets without a success", self.file_id.successor())?;
+            } else {
+                writeln!(f, "{}", would_words(would, self.at))?;
+            }
         }
         Ok(())
     }
 }
 
-fn next_words(next: &NextEvent) -> String {
-    match &next.target {
-        Some(target) => format!("{} at {target}, {}", next.what, next.at),
-        None => format!("{}, {}", next.what, next.at),
-    }
+/// A time and how far away it is.
+fn moment(at: Timestamp, now: Timestamp) -> String {
+    let millis = at.millis_since(now);
+    // Seconds are enough for a person, and two units of time.
+    let seconds = millis.unsigned_abs() / 1000;
+    let rounded = match seconds {
+        0..=3_599 => seconds,
+        3_600..=86_399 => seconds - seconds % 60,
+        _ => seconds - seconds % 3_600,
+    };
+    let length = humantime::format_duration(Duration::from_secs(rounded));
+    if millis < 0 { format!("{at} ({length} ago)") } else { format!("{at} (in {length})") }
 }
 
-fn would_words(would: &Would) -> String {
+fn next_words(next: &NextEvent, now: Timestamp) -> String {
+    let target = next.target.as_ref().map(|target| format!(" at {target}")).unwrap_or_default();
+    if next.what == NextEventKind::Attempt && next.at <= now {
+        return format!("attempt{target}, as soon as there is capacity");
+    }
+    format!("{}{target}, {}", next.what, moment(next.at, now))
+}
+
+fn would_words(would: &Would, now: Timestamp) -> String {
     let Some(leads_to) = &would.leads_to else {
         return format!("{}: {} ({})", would.what, would.judgement, would.code.as_deref().unwrap_or_default());
     };
@@ -199,7 +230,9 @@ fn would_words(would: &Would) -> String {
         None => text += &format!("file {}", leads_to.state),
     }
     if let Some(next) = leads_to.next.as_ref().filter(|_| leads_to.status.is_some()) {
-        text += &format!(", then {} at {}", next.what, next.at);
+        let at_once = next.what == NextEventKind::Attempt && next.at <= now;
+        let at = if at_once { "at once".to_owned() } else { format!("at {}", moment(next.at, now)) };
+        text += &format!(", then {} {at}", next.what);
     }
     if !leads_to.others.is_empty() {
         text += &format!("; changes {} too", names(&leads_to.others));

@@ -4,13 +4,14 @@
 //! One thread follows `file-state` and `controls`. What only one file needs (its history, dead letters) is read from
 //! the log when it is asked for.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::log::{Cluster, LogError};
+use crate::log::{Cluster, LogError, scan};
 use crate::metrics::{Census, is_terminal};
 use crate::record::{Codec, Controls, DecodeError, FileId, FileState};
 
@@ -206,17 +207,14 @@ fn scan_to_goal(
     mut each: impl FnMut(crate::log::Record) -> Result<bool, ScanError>,
 ) -> Result<(), ScanError> {
     let begun = Instant::now();
-    while !reader.at_goal() {
-        for record in reader.poll(1000, Duration::from_millis(100))? {
+    scan(reader, SCAN_PATIENCE, |records, _| {
+        for record in records {
             if !each(record)? {
-                return Ok(());
+                return Ok(ControlFlow::Break(()));
             }
         }
-        if begun.elapsed() > SCAN_PATIENCE {
-            return Err(ScanError::TooSlow);
-        }
-    }
-    Ok(())
+        if begun.elapsed() > SCAN_PATIENCE { Err(ScanError::TooSlow) } else { Ok(ControlFlow::Continue(())) }
+    })
 }
 
 /// A value that decodes; `None` for bytes that never will.

@@ -126,6 +126,20 @@ impl Dev {
         }
     }
 
+    /// Submits a payment to a target that is paused, and waits until the engine has planned it.
+    pub fn held_back(&self, file_id: &str) {
+        self.submit(file_id, "payment", "0s");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+        loop {
+            let status = self.run(&["status", file_id]);
+            if status.out.contains("legacy: PENDING") {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{file_id} is not planned: {status:?}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     /// Sends a signal by its name and gives how it ended.
     pub fn signal(mut self, name: &str) -> ExitStatus {
         let pid = self.child.id().to_string();

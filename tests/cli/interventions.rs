@@ -87,3 +87,50 @@ fn a_watch_ends_with_the_file() {
     let text = String::from_utf8(watched.stdout).unwrap();
     assert!(text.contains("payment-1: COMPLETED"), "{text}");
 }
+
+#[test]
+fn the_history_says_who_decided_with_which_proof_and_what_everything_led_to() {
+    let dev = Dev::start(&[]);
+    dev.held("payment-1");
+    let confirm = ["intervene", "payment-1", "legacy", "confirm", "--reason", "found in their ledger"];
+    let ran = dev.run(&[&confirm[..], &["--evidence", "entry 4711", "--wait", "60s"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let history = dev.run(&["history", "payment-1"]).out;
+    let line = |part: &str| history.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{history}"));
+    assert!(line("UNKNOWN http_502").ends_with(" -> HELD (fate_unknown)"), "{history}");
+    let decided = line("asked for confirm");
+    assert!(decided.contains("found in their ledger; proof: entry 4711 -> SUCCEEDED"), "{history}");
+    assert!(decided.ends_with(" -> the file is COMPLETED"), "{history}");
+    let status = dev.run(&["status", "payment-1"]).out;
+    assert!(
+        status.contains("a person decided: who, why and with which proof is in consign history payment-1"),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_resubmitted_file_names_its_successor_and_a_paused_target_who_paused_it() {
+    let dev = Dev::start(&[]);
+    dev.held("payment-1");
+    let fail = ["intervene", "payment-1", "legacy", "fail", "--reason", "account closed", "--wait", "60s"];
+    assert_eq!(dev.run(&fail).code, Some(0));
+    assert!(dev.run(&["status", "payment-1"]).out.contains("consign resubmit payment-1 --reason TEXT"));
+    let pause = ["targets", "pause", "legacy", "--reason", "their move"];
+    assert_eq!(dev.run(&pause).code, Some(0));
+    let resubmit = ["resubmit", "payment-1", "--reason", "it is open again", "--resend-unknown", "--wait", "60s"];
+    let ran = dev.run(&resubmit);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let status = dev.run(&["status", "payment-1"]).out;
+    assert!(status.contains("  taken up by payment-1~1: ") && !status.contains("consign resubmit"), "{status}");
+    // Whether its first request left before the pause was obeyed is open; a file that comes later surely waits.
+    dev.held_back("payment-2");
+    let status = dev.run(&["status", "payment-2"]).out;
+    assert!(
+        status.contains("no attempt at legacy before a person resumes it: PAUSED by local (their move)"),
+        "{status}"
+    );
+    let list = dev.run(&["ls", "--target", "legacy"]).out;
+    assert!(list.contains("legacy PENDING (PAUSED)"), "{list}");
+    let explained = dev.run(&["explain", "payment-2"]).out;
+    assert!(explained.contains("consign targets resume legacy --reason TEXT"), "{explained}");
+}

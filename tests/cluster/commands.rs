@@ -92,6 +92,8 @@ const ROUTING: &str = "file_types: {note: {}}\npayloads: {all: {body: {id: '=fil
     targets: {post: {owner: me, http: {url: 'http://127.0.0.1:1/'}, confirmed_by: {response: 'status == 200'}}}\n\
     routes: [{to: post, payload: all}]\n";
 
+const NOTE: &str = r#"{"file_id": "note-1", "schema_version": 1, "file_type": "note", "name": "n"}"#;
+
 #[test]
 fn an_installation_is_set_up_with_what_is_typed() {
     let place = Place::new("set-up");
@@ -114,11 +116,17 @@ fn an_installation_is_set_up_with_what_is_typed() {
     assert_eq!(length(&place.json("topics-check", 0, &["topics", "check"])["differences"]), 0);
 
     says(&place.run(&["run"]), 2, &["CG402", "no routing document is in force", "consign routing apply FILE"]);
+    place.write("note.json", NOTE);
+    for command in ["plan", "simulate"] {
+        let refused = place.run(&[command, "note.json"]);
+        says(&refused, 4, &["CG402", "no routing document is in force", "consign routing apply FILE"]);
+    }
     let first =
         place.json("routing-apply", 0, &["routing", "apply", "routing.yaml", "--actor", "ann", "--reason", "first"]);
     assert_eq!(first["replaced"], Value::Null);
     let again = place.json("routing-apply", 0, &["routing", "apply", "routing.yaml"]);
     assert_eq!(again["replaced"], first["digest"]);
+    what_is_foretold_is_by_the_document_in_force(&place);
     offsets_are_repaired(&place);
     it_runs_and_ends_when_told(&place);
 }
@@ -143,6 +151,27 @@ fn offsets_are_repaired(place: &Place) {
     assert_eq!(length(&place.json("offsets-repair", 0, &["offsets", "repair", "--dry-run"])["repaired"]), 0);
 }
 
+fn what_is_foretold_is_by_the_document_in_force(place: &Place) {
+    for command in ["plan", "simulate"] {
+        let asked = [command, "note.json", "--at", "1767225600000"];
+        let in_force = place.json(command, 0, &asked);
+        assert_eq!(in_force, place.json(command, 0, &[&asked[..], &["--routing", "routing.yaml"]].concat()));
+        assert_eq!(in_force["file_id"], "note-1");
+    }
+    let planned = place.json("plan", 0, &["plan", "note.json"]);
+    assert_eq!(planned["dispatches"][0]["target"], "post", "{planned:#}");
+    says(&place.run(&["plan", "--verify", "note-1"]), 4, &["CG320", "no file note-1 is known"]);
+}
+
+/// Its plan is recorded when it is accepted, and can be made again from then on.
+fn a_recorded_plan_is_made_again(place: &Place, url: &str) {
+    // It is taken in, and its target can't be reached: the wait ends without an end of the file.
+    let submitted = place.run(&["submit", "note.json", "--url", url, "--wait", "2s"]);
+    assert_eq!(submitted.code, Some(5), "{submitted:?}");
+    let again = place.json("plan", 0, &["plan", "--verify", "note-1"]);
+    assert_eq!((&again["verdict"], &again["file_id"]), (&"equal".into(), &"note-1".into()));
+}
+
 fn it_runs_and_ends_when_told(place: &Place) {
     let mut child =
         place.command(&["run", "--output", "json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -150,6 +179,7 @@ fn it_runs_and_ends_when_told(place: &Place) {
     let serving = check("run", &line);
     let url = serving["gateway"].as_str().unwrap();
     assert_eq!(place.json("ls", 0, &["ls", "--url", url])["files"], Value::Array(Vec::new()));
+    a_recorded_plan_is_made_again(place, url);
     let taken = url.rsplit_once('/').unwrap().1;
     says(&place.run(&["run", "--instance", "other", "--listen", taken]), 3, &["CG408", taken, "--listen"]);
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());

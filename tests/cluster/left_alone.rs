@@ -65,9 +65,7 @@ async fn the_other_process_takes_over_and_every_file_ends() {
     assert!(world.view.wait_until(PATIENCE, || completed(&world) == before + FILES).await);
     assert_eq!(world.read(Topic::DeadLetters).len(), 0);
     assert_eq!(b.stop().code(), Some(0));
-    let report = world.verify();
-    let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
-    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    world.verify_clean();
 
     // What it logged can be read by a machine, line by line.
     let text = std::fs::read_to_string(log).unwrap();

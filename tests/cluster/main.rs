@@ -9,8 +9,10 @@ mod python_env;
 mod refusals;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod setup;
 mod store;
 mod takeover;
 mod too_long;
+mod undecided;
 mod verify;
 mod world;

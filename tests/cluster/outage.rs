@@ -2,26 +2,47 @@
 
 use std::time::Duration;
 
-use consign::record::{State, Topic};
+use consign::record::{State, Status, Topic};
+use tokio::time::Instant;
 
 use crate::servers::OwnBed;
+use crate::setup::Setup;
 use crate::world::{PATIENCE, Process, World};
 
 /// What is promised of `/readyz`.
 const NOTICED: Duration = Duration::from_secs(10);
 
-/// How long the broker stays away.
+/// How long a server stays away.
 const OUTAGE: Duration = Duration::from_secs(30);
 
-const FILES: i64 = 300;
+/// Files of each busy time. One target holds each request for 1.5 s, 32 at a time.
+const FILES: usize = 320;
 
-fn completed(world: &World) -> i64 {
-    world.view.census().files.get(&State::Completed).copied().unwrap_or(0)
+/// Files that are open when a server goes, at least.
+const OPEN: usize = FILES / 2;
+
+fn completed(world: &World) -> usize {
+    usize::try_from(world.view.census().files.get(&State::Completed).copied().unwrap_or(0)).unwrap()
 }
 
-async fn until_completed(world: &World, files: i64) {
+async fn until_completed(world: &World, files: usize) {
     let done = world.view.wait_until(PATIENCE, || completed(world) >= files).await;
     assert!(done, "{files} files: {:?}", world.view.census());
+}
+
+/// Announces files and waits until they are in the midst of it: nearly all open, and requests on the wire.
+async fn busy(world: &World, name: &str) {
+    let before = completed(world);
+    world.submit_all((0..FILES).map(|n| format!("{name}-{n}"))).await;
+    let in_flight = || {
+        let census = world.view.census();
+        census.dispatches.iter().filter(|((_, status), _)| *status == Status::InFlight).map(|(_, n)| *n).sum::<i64>()
+    };
+    until_completed(world, before + 20).await;
+    assert!(world.view.wait_until(PATIENCE, || in_flight() > 0).await);
+    let open = before + FILES - completed(world);
+    println!("{name}: {open} files are open, {} dispatches IN_FLIGHT", in_flight());
+    assert!(open >= OPEN, "only {open} files are open");
 }
 
 async fn goes_and_is_noticed(bed: &OwnBed, process: &Process, server: &str, says: &[&str]) {
@@ -43,38 +64,36 @@ async fn comes_back(bed: &OwnBed, process: &Process, server: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_said_and_survived_idle_and_busy() {
     let bed = tokio::task::block_in_place(OwnBed::start);
-    let world = World::on("outage", bed.servers());
-    let process = world.start("p");
+    let targets = vec!["quick", "stalling", "busy", "acking", "held"];
+    let world = World::of(Setup { targets, ..Setup::new("outage", bed.servers()) });
+    let mut process = world.start("p");
     process.until_ready_says(200, "true").await;
 
     // Idle.
     goes_and_is_noticed(&bed, &process, "broker", &["worker 0: CG218", "worker 1: CG218", "view: CG218"]).await;
     comes_back(&bed, &process, "broker").await;
-    goes_and_is_noticed(&bed, &process, "registry", &["registry: CG208"]).await;
 
-    // Files that come while the registry is away need no schema that isn't known.
-    for n in 0..20 {
-        world.submit(&format!("early-{n}")).await;
-    }
-    until_completed(&world, 20).await;
-    comes_back(&bed, &process, "registry").await;
-
-    // Busy.
-    for n in 0..FILES {
-        world.submit(&format!("file-{n}")).await;
-    }
-    until_completed(&world, 40).await;
-    let went = tokio::time::Instant::now();
+    busy(&world, "without-broker").await;
+    let went = Instant::now();
     goes_and_is_noticed(&bed, &process, "broker", &["worker 0: CG218", "view: CG218"]).await;
-    println!("{} files were COMPLETED when the broker went", completed(&world));
     tokio::time::sleep_until(went + OUTAGE).await;
     comes_back(&bed, &process, "broker").await;
-    until_completed(&world, FILES + 20).await;
+    until_completed(&world, FILES).await;
+
+    // What is under way and what comes needs no schema that isn't known.
+    busy(&world, "without-registry").await;
+    let went = Instant::now();
+    goes_and_is_noticed(&bed, &process, "registry", &["registry: CG208"]).await;
+    for n in 0..20 {
+        world.submit(&format!("meanwhile-{n}")).await;
+    }
+    until_completed(&world, 2 * FILES + 20).await;
+    tokio::time::sleep_until(went + OUTAGE).await;
+    comes_back(&bed, &process, "registry").await;
 
     assert_eq!(world.read(Topic::DeadLetters).len(), 0);
+    assert_eq!(process.has_ended(), None);
     assert_eq!(process.stop().code(), Some(0), "it never restarted");
-    let report = world.verify();
-    let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
-    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    world.verify_clean();
     world.end().await;
 }

@@ -60,8 +60,6 @@ async fn after_a_kill_only_what_the_store_misses_is_read() {
     let again = world.read(Topic::Arrivals).iter().filter(|r| r.key.as_deref() == Some(b"file-0000")).count();
     assert_eq!(again, 1);
     assert_eq!(process.stop().code(), Some(0));
-    let report = world.verify();
-    let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
-    assert!(violations.is_empty(), "{violations:#?}");
+    world.verify_clean();
     world.end().await;
 }

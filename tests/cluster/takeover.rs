@@ -59,7 +59,8 @@ async fn a_kill_loses_nothing_and_repeats_nothing() {
     assert!(world.view.wait_until(PATIENCE, || settled(&world) == FILES).await);
     assert_eq!(world.view.census().files.get(&State::Completed).copied(), Some(i64::try_from(FILES).unwrap()));
 
-    // What one process took, the other shows.
+    // What one process took, the other shows. The one that was killed answers once its view has caught up.
+    a.until_ready_says(200, "true").await;
     let manifest = tempfile::NamedTempFile::new().unwrap();
     let text = r#"{"file_id": "posted", "schema_version": 1, "file_type": "batch", "name": "p", "data": {"n": "p"}}"#;
     std::fs::write(manifest.path(), text).unwrap();
@@ -80,17 +81,12 @@ async fn a_kill_loses_nothing_and_repeats_nothing() {
 
     assert_eq!(a.stop().code(), Some(0));
     assert_eq!(b.stop().code(), Some(0));
-    let report = world.verify();
+    let report = world.verify_clean();
     println!("{:#?}", report.counts);
-    let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
-    assert!(
-        violations.is_empty(),
-        "{} violations:\n{}",
-        violations.len(),
-        violations[..violations.len().min(20)].join("\n")
-    );
     assert_eq!(report.count("files.COMPLETED"), FILES as u64 + 1);
-    assert!(report.count("requests") >= 6 * FILES as u64, "each busy target was asked twice");
+    // Each busy target was asked twice; what was confirmed by hand may never have left the killed process.
+    let (requests, least) = (report.count("requests"), (6 * FILES - to_confirm.len()) as u64);
+    assert!(requests >= least, "{requests} requests, {least} at least");
     println!("{} dispatches were confirmed by hand", to_confirm.len());
     world.end().await;
 }

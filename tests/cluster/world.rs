@@ -7,14 +7,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::servers::Servers;
+use crate::servers::OwnBed;
+use crate::setup::Setup;
 use consign::log::kafka::{KafkaCluster, KafkaOptions};
 use consign::log::{Append, Appender, Cluster as _, Headers, Record, TopicPartition};
-use consign::receiver::{AckLog, Behaviour, Journal, Receivers};
+use consign::receiver::{AckLog, Journal, Receivers};
 use consign::record::registry::{HttpRegistry, RegistryAuth};
-use consign::record::{
-    Codec, FileId, FileManifest, OutcomeKind, State, TargetName, Timestamp, Topic, TopicNames, Wire, home_partition,
-};
+use consign::record::{Codec, FileId, FileManifest, State, Timestamp, Topic, TopicNames, Wire, home_partition};
 use consign::verify::{Due, Options, Report, Request, check};
 use consign::view::View;
 use serde_json::{Value, json};
@@ -24,6 +23,41 @@ pub const HOME_PARTITIONS: i32 = 6;
 pub const PATIENCE: Duration = Duration::from_mins(4);
 const CLOCK_SKEW_MS: i64 = 1_000;
 
+/// Where a broker and a registry are.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    pub bootstrap: String,
+    pub registry: String,
+}
+
+impl Servers {
+    /// Those that the environment names.
+    pub fn of_environment() -> Self {
+        let server = |name: &str| {
+            let unset = || panic!("{name} is not set: these tests need servers, and `make test` starts them");
+            std::env::var(name).unwrap_or_else(|_| unset())
+        };
+        Self { bootstrap: server("KAFKA_BOOTSTRAP"), registry: server("SCHEMA_REGISTRY_URL") }
+    }
+}
+
+impl OwnBed {
+    /// Its servers.
+    pub fn servers(&self) -> Servers {
+        Servers { bootstrap: self.value("KAFKA_BOOTSTRAP"), registry: self.value("SCHEMA_REGISTRY_URL") }
+    }
+
+    /// Ends `broker` or `registry` at once, keeping its data.
+    pub fn kill(&self, server: &str) {
+        self.run("kill", &[server]);
+    }
+
+    /// Starts it again where it was; returns when it answers.
+    pub fn revive(&self, server: &str) {
+        self.run("revive", &[server]);
+    }
+}
+
 /// A process of the binary; dropping it ends it at once.
 pub struct Process {
     child: Child,
@@ -31,8 +65,13 @@ pub struct Process {
 }
 
 impl Process {
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Sends a signal by its name.
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
@@ -105,6 +144,7 @@ pub struct World {
     pub view: View,
     names: TopicNames,
     pub servers: Servers,
+    pub setup: Setup,
     appender: Arc<dyn Appender>,
     folder: tempfile::TempDir,
     receivers: Receivers,
@@ -113,13 +153,14 @@ pub struct World {
 impl World {
     /// A world on the servers that the environment names.
     pub fn new(test: &str) -> Self {
-        Self::on(test, Servers::of_environment())
+        Self::of(Setup::new(test, Servers::of_environment()))
     }
 
     /// Sets up schemas, topics and routing document with the commands that a user types.
-    pub fn on(test: &str, servers: Servers) -> Self {
+    pub fn of(setup: Setup) -> Self {
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
-        let names = TopicNames::new(format!("{test}-{}-{nanos}.", std::process::id()));
+        let names = TopicNames::new(format!("{}-{}-{nanos}.", setup.test, std::process::id()));
+        let servers = setup.servers.clone();
         let handle = tokio::runtime::Handle::current();
         let registry = HttpRegistry::new(&servers.registry, names.clone(), RegistryAuth::None, handle.clone());
         let codec = Arc::new(Codec::new(Arc::new(registry.unwrap())));
@@ -127,11 +168,11 @@ impl World {
         let cluster = Arc::new(KafkaCluster::new(options).unwrap());
         let appender = cluster.appender().unwrap();
         let acks = AckLog { appender: Arc::clone(&appender), codec: Arc::clone(&codec) };
-        let receivers = Receivers::start(&handle, behaviours(), Some(acks)).unwrap();
+        let receivers = Receivers::start(&handle, setup.behaviours(), Some(acks)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let store = format!("[store]\ndir = \"{}\"\n", folder.path().join("state").display());
-        std::fs::write(folder.path().join("consign.toml"), configuration(&servers, &names) + &store).unwrap();
-        std::fs::write(folder.path().join("routing.yaml"), routing(&receivers)).unwrap();
+        std::fs::write(folder.path().join("consign.toml"), setup.configuration(&names) + &store).unwrap();
+        std::fs::write(folder.path().join("routing.yaml"), setup.routing(&receivers)).unwrap();
         let config = folder.path().join("consign.toml");
         for arguments in [["schemas", "register"], ["topics", "apply"], ["topics", "check"], ["schemas", "check"]] {
             run(consign().args(arguments).arg("--config").arg(&config));
@@ -140,24 +181,32 @@ impl World {
         // Asks the registry, in plain calls.
         tokio::task::block_in_place(|| codec.prepare()).unwrap();
         let view = View::start(Arc::clone(&cluster) as Arc<_>, Arc::clone(&codec)).unwrap();
-        Self { codec, cluster, journal: receivers.journal(), view, names, servers, appender, folder, receivers }
+        Self { codec, cluster, journal: receivers.journal(), view, names, servers, setup, appender, folder, receivers }
     }
 
     /// Starts `consign run` with two workers; waits until it says where it listens.
     pub fn start(&self, instance: &str) -> Process {
-        self.launch(instance, &["--log-level", "warn"], Stdio::inherit())
+        self.launch(instance, &["--workers", "2", "--log-level", "warn"], Stdio::inherit())
     }
 
     /// The same, with what it logs as JSON in a file.
     pub fn start_logging(&self, instance: &str) -> (Process, PathBuf) {
         let path = self.folder.path().join(format!("{instance}.log"));
         let file = std::fs::File::create(&path).unwrap();
-        (self.launch(instance, &["--log-format", "json", "--log-level", "consign=debug,info"], file.into()), path)
+        let more = ["--workers", "2", "--log-format", "json", "--log-level", "consign=debug,info"];
+        (self.launch(instance, &more, file.into()), path)
+    }
+
+    /// The same with one worker, which is assigned everything that it isn't beside others.
+    pub fn start_alone(&self, instance: &str) -> (Process, PathBuf) {
+        let path = self.folder.path().join(format!("{instance}.log"));
+        let file = std::fs::File::create(&path).unwrap();
+        (self.launch(instance, &["--workers", "1", "--log-level", "consign=debug,info"], file.into()), path)
     }
 
     fn launch(&self, instance: &str, more: &[&str], log: Stdio) -> Process {
         let mut child = consign()
-            .args(["run", "--instance", instance, "--workers", "2", "--listen", "127.0.0.1:0"])
+            .args(["run", "--instance", instance, "--listen", "127.0.0.1:0"])
             .args(more)
             .arg("--config")
             .arg(self.folder.path().join("consign.toml"))
@@ -178,6 +227,29 @@ impl World {
 
     /// Announces a file, as a producer in any language would: keyed by its id, at home.
     pub async fn submit(&self, file_id: &str) {
+        let home = home_partition(file_id, self.setup.partitions);
+        self.appender.append(self.announcement(file_id, home)).await.unwrap();
+    }
+
+    /// The same on a partition of the producer's choice.
+    pub async fn submit_on(&self, file_id: &str, partition: i32) {
+        self.appender.append(self.announcement(file_id, partition)).await.unwrap();
+    }
+
+    /// Announces many, without waiting for one before the next.
+    pub async fn submit_all(&self, file_ids: impl IntoIterator<Item = String>) {
+        let mut under_way = tokio::task::JoinSet::new();
+        for file_id in file_ids {
+            let home = home_partition(&file_id, self.setup.partitions);
+            let (appender, announcement) = (Arc::clone(&self.appender), self.announcement(&file_id, home));
+            under_way.spawn(async move { appender.append(announcement).await });
+        }
+        while let Some(done) = under_way.join_next().await {
+            done.unwrap().unwrap();
+        }
+    }
+
+    fn announcement(&self, file_id: &str, partition: i32) -> Append {
         let manifest = FileManifest {
             file_id: FileId::trusted(file_id),
             schema_version: 1,
@@ -193,14 +265,13 @@ impl World {
             produced_at: Timestamp(1_767_225_600_000),
             deadline: None,
         };
-        let append = Append {
+        Append {
             topic: Topic::Manifests,
-            partition: Some(home_partition(file_id, HOME_PARTITIONS)),
+            partition: Some(partition),
             key: file_id.as_bytes().to_vec(),
             value: Some(self.codec.encode(&manifest).unwrap()),
             headers: Headers::new(),
-        };
-        self.appender.append(append).await.unwrap();
+        }
     }
 
     /// Writes a file beside the configuration.
@@ -208,9 +279,14 @@ impl World {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
+    /// The routing document in force.
+    pub fn routing(&self) -> String {
+        self.setup.routing(&self.receivers)
+    }
+
     /// The configuration without its last table, the keys of ack tokens.
     pub fn configuration_without_keys(&self) -> String {
-        let whole = configuration(&self.servers, &self.names);
+        let whole = self.setup.configuration(&self.names);
         whole.split("[[acks.keys]]").next().unwrap().to_owned()
     }
 
@@ -238,7 +314,7 @@ impl World {
 
     /// Appends a value in the home partition of its key's file; gives its offset.
     pub async fn put<T: Wire>(&self, topic: Topic, key: &str, value: &T) -> i64 {
-        let home = home_partition(key.split('/').next().unwrap_or_default(), HOME_PARTITIONS);
+        let home = home_partition(key.split('/').next().unwrap_or_default(), self.setup.partitions);
         let value = Some(self.codec.encode_for(topic, value).unwrap());
         let append =
             Append { topic, partition: Some(home), key: key.as_bytes().to_vec(), value, headers: Headers::new() };
@@ -276,7 +352,7 @@ impl World {
         }
         let options = Options {
             names: self.names.clone(),
-            home_partitions: HOME_PARTITIONS,
+            home_partitions: self.setup.partitions,
             max_clock_skew_ms: CLOCK_SKEW_MS,
             default_deadline_ms: 7 * 86_400_000,
             retention_ms: 30 * 86_400_000,
@@ -292,6 +368,20 @@ impl World {
             received_at: received.received_at,
         });
         tokio::task::block_in_place(|| check(Arc::clone(&self.codec), options, &records, requests))
+    }
+
+    /// The same, which must find nothing broken.
+    pub fn verify_clean(&self) -> Report {
+        let report = self.verify();
+        let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
+        let first = violations[..violations.len().min(20)].join("\n");
+        assert!(violations.is_empty(), "{}: {} violations:\n{first}", self.setup.test, violations.len());
+        report
+    }
+
+    /// What the names of its topics begin with.
+    pub fn prefix(&self) -> &str {
+        self.names.prefix()
     }
 
     /// The full name of a topic.
@@ -333,63 +423,4 @@ fn run(command: &mut Command) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// Five targets: at once, after a pause, after a retry, by an ack later, and one that isn't trusted to honour the key.
-fn behaviours() -> BTreeMap<TargetName, Behaviour> {
-    let ok = Behaviour::ok;
-    [
-        ("quick", ok()),
-        ("slow", Behaviour::stall(Duration::from_millis(20), ok())),
-        ("busy", Behaviour::Sequence(vec![Behaviour::busy("0"), ok()])),
-        ("acking", Behaviour::ConfirmLater { after: Duration::from_millis(50), kind: OutcomeKind::Succeeded }),
-        ("held", ok()),
-    ]
-    .into_iter()
-    .map(|(name, behaviour)| (TargetName::trusted(name), behaviour))
-    .collect()
-}
-
-fn configuration(servers: &Servers, names: &TopicNames) -> String {
-    format!(
-        "[kafka]\nbootstrap = \"{}\"\nprefix = \"{}\"\nsession_timeout = \"6s\"\n\
-         [topics]\nhome_partitions = {HOME_PARTITIONS}\nreplication = 1\n\
-         [registry]\nurl = \"{}\"\n\
-         [egress]\nallow_cidrs = [\"127.0.0.0/8\"]\nallow_http = true\n\
-         [[acks.keys]]\nid = \"k1\"\nsecret_file = \"{}\"\n",
-        servers.bootstrap,
-        names.prefix(),
-        servers.registry,
-        secret_file().display(),
-    )
-}
-
-/// Any file with some bytes will do as a secret that all processes share.
-fn secret_file() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("rustfmt.toml")
-}
-
-fn routing(receivers: &Receivers) -> String {
-    let at = receivers.addr();
-    let target = |name: &str, confirmed_by: &str, on_unknown: &str| {
-        format!(
-            "  {name}: {{owner: team-{name}, http: {{url: \"http://{at}/{name}\"}}, confirmed_by: {confirmed_by}, on_unknown: {on_unknown}}}\n"
-        )
-    };
-    let ok = "{response: \"status == 200\"}";
-    let mut text = String::from(
-        "file_types: {batch: {}}\npayloads: {all: {body: {n: \"=data.n\"}}}\n\
-         target_defaults:\n  retry: {schedule: [200ms], attempts: 6}\n  \
-         timeouts: {send_within: 3s, request: 3s, max_clock_skew: 1s}\ntargets:\n",
-    );
-    text += &target("quick", ok, "retry");
-    text += &target("slow", ok, "retry");
-    text += &target("busy", ok, "retry");
-    text += &target("acking", "{acks: 30s}", "retry");
-    text += &target("held", ok, "hold");
-    text += "routes:\n";
-    for name in ["quick", "slow", "busy", "acking", "held"] {
-        text += &format!("  - {{to: {name}, payload: all}}\n");
-    }
-    text
 }

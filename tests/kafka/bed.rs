@@ -49,9 +49,13 @@ impl Bed {
     }
 
     pub fn without_topics(test: &str, partitions: i32) -> Self {
+        Self::on(test, partitions, server("KAFKA_BOOTSTRAP"))
+    }
+
+    /// The same on a broker of a test's own.
+    pub fn on(test: &str, partitions: i32, bootstrap: String) -> Self {
         let names = TopicNames::new(unique_prefix(test));
-        let mut options =
-            KafkaOptions::new(server("KAFKA_BOOTSTRAP"), names.clone(), format!("{}engine", names.prefix()));
+        let mut options = KafkaOptions::new(bootstrap, names.clone(), format!("{}engine", names.prefix()));
         options.session_timeout = Duration::from_secs(3);
         let retention = Duration::from_hours(30 * 24);
         let specs = plan_topics(&TopicOptions { names: names.clone(), partitions, replication: 1, retention });

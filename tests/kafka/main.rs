@@ -12,6 +12,9 @@ mod python_env;
 mod reading;
 mod rebalance;
 mod schemas;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod targets;
 mod transactions;
+mod undecided;
 mod webhooks;

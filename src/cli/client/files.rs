@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Api, Exit, Failure, LONGEST_CALL, Screen, exit_of, newer, now};
+use super::{Api, Exit, Failure, LONGEST_CALL, Screen, around, exit_of, newer};
 use crate::cli::output::text;
 use crate::gateway::{FilePage, History};
 use crate::metrics::is_terminal;
@@ -45,7 +45,7 @@ pub struct HistoryArgs {
 /// Arguments of `ls`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
-  consign ls --held                      what waits for a person, longest waiting first
+  consign ls --held                      what waits for a person, oldest file first
   consign ls --overdue --owner team-b
   consign ls --state FAILED --target billing
 
@@ -78,7 +78,8 @@ pub struct LsArgs {
 pub(super) async fn status(args: StatusArgs, api: &Api, screen: &mut Screen<'_>) -> Result<Exit, Failure> {
     let path = ["files", args.file_id.as_str()];
     let mut file: FileState = api.get(&path, &[], Duration::ZERO).await?;
-    screen.show(&file, || text::file(&file, now()));
+    let around = around(api, screen, [&file]).await;
+    screen.show(&file, || text::file(&file, &around));
     // Whoever watches knows that it takes long.
     let watching = api.silent();
     while args.watch && !is_terminal(file.state) {
@@ -86,7 +87,8 @@ pub(super) async fn status(args: StatusArgs, api: &Api, screen: &mut Screen<'_>)
         if let Some(newest) = newest.filter(|newest| newest.version > file.version) {
             file = newest;
             screen.remark("\n");
-            screen.show(&file, || text::file(&file, now()));
+            let around = super::around(&watching, screen, [&file]).await;
+            screen.show(&file, || text::file(&file, &around));
         }
     }
     Ok(exit_of(&file))
@@ -110,9 +112,10 @@ pub(super) async fn ls(args: LsArgs, api: &Api, screen: &mut Screen<'_>) -> Resu
             break;
         }
     }
+    let around = around(api, screen, list.files.iter().map(AsRef::as_ref)).await;
     screen.show(&list, || {
         let more = list.next.as_ref().map(|next| format!("there are more: --after {}\n", text::clean(next)));
-        text::files(list.files.iter().map(AsRef::as_ref), now()) + &more.unwrap_or_default()
+        text::files(list.files.iter().map(AsRef::as_ref), &around) + &more.unwrap_or_default()
     });
     Ok(Exit::Ok)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use uuid::Uuid;
 
-use super::{Api, Exit, Failure, Screen, now, parse_duration};
+use super::{Api, Exit, Failure, Screen, around, parse_duration};
 use crate::cli::output::text;
 use crate::gateway::{Judged, RequestedAction};
 use crate::record::{Action, FileState, Judgement};
@@ -78,9 +78,10 @@ struct Asked {
 pub(super) async fn intervene(args: InterveneArgs, api: &Api, screen: &mut Screen<'_>) -> Result<Exit, Failure> {
     let (target, action) = what(&args.what)?;
     let file: FileState = api.get(&["files", &args.file_id], &[], Duration::ZERO).await?;
+    let around = around(api, screen, [&file]).await;
     let seen = match target {
         None => {
-            screen.remark(&text::file(&file, now()));
+            screen.remark(&text::file(&file, &around));
             file.version
         }
         Some(target) => {
@@ -90,7 +91,7 @@ pub(super) async fn intervene(args: InterveneArgs, api: &Api, screen: &mut Scree
                     format!("file {} has no dispatch to {target}; its targets: {}", args.file_id, known.join(", "));
                 return Err(Failure::coded(Exit::NotFound, "CG321", message));
             };
-            screen.remark(&text::dispatch_lines(dispatch, now()));
+            screen.remark(&text::dispatch_lines(dispatch, &around));
             dispatch.version
         }
     };
@@ -150,7 +151,8 @@ async fn ask(
     // The gateway says if this is longer than it waits.
     let query = [("wait", format!("{}ms", wait.as_millis()))];
     let judged: Judged = api.post(path, &query, request, wait).await?.value;
-    screen.show(&judged, || text::judged(&judged, target, now()));
+    let around = around(api, screen, [judged.file.as_ref()]).await;
+    screen.show(&judged, || text::judged(&judged, target, &around));
     Ok(match judged.judgement {
         None => Exit::Unfinished,
         Some(Judgement::Applied) => Exit::Ok,

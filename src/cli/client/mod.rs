@@ -11,7 +11,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::exit::Exit;
-use super::output::{OutputFormat, json};
+use super::output::{OutputFormat, json, text};
+use crate::gateway::Targets;
 use crate::metrics::is_terminal;
 use crate::record::{FileState, State, Timestamp};
 
@@ -158,6 +159,29 @@ impl Screen<'_> {
 fn now() -> Timestamp {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// What a reader of these files must know beside them: the pauses of targets that they wait for, and of one FAILED file
+/// its successor. Only people need it said; where the gateway doesn't answer, it isn't.
+async fn around<'a>(api: &Api, screen: &Screen<'_>, files: impl IntoIterator<Item = &'a FileState>) -> text::Around {
+    let around = text::Around::at(now());
+    if screen.format == OutputFormat::Json {
+        return around;
+    }
+    let files: Vec<&FileState> = files.into_iter().collect();
+    let around = if files.iter().flat_map(|file| &file.dispatches).any(text::waits_for_an_attempt) {
+        let targets = api.get::<Targets>(&["targets"], &[], Duration::ZERO).await;
+        targets.map_or_else(|_| around.clone(), |targets| around.clone().with_pauses(&targets.targets))
+    } else {
+        around
+    };
+    let [file] = files[..] else { return around };
+    if file.state != State::Failed {
+        return around;
+    }
+    let successor = file.file_id.successor();
+    let successor = api.get::<FileState>(&["files", successor.as_str()], &[], Duration::ZERO).await.ok();
+    text::Around { successor: successor.map(|file| (file.file_id, file.state)), ..around }
 }
 
 /// How a command about a file ends, by where the file stands.

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Api, Exit, Failure, FailureBody, LONGEST_CALL, Screen, exit_of, now, parse_duration, until_terminal, wait_query,
+    Api, Exit, Failure, FailureBody, LONGEST_CALL, Screen, around, exit_of, parse_duration, until_terminal, wait_query,
 };
 use crate::cli::output::{OutputFormat, text};
 use crate::gateway::Submission;
@@ -99,7 +99,9 @@ pub(super) async fn run(args: SubmitArgs, api: &Api, screen: &mut Screen<'_>) ->
         }
     }
     let submitted = Submitted { files: submitted };
-    screen.show(&submitted, || lines(&submitted));
+    let known = submitted.files.iter().filter_map(|one| one.file.as_ref());
+    let around = around(api, screen, known).await;
+    screen.show(&submitted, || lines(&submitted, &around));
     Ok(exit)
 }
 
@@ -146,7 +148,7 @@ fn read(path: &Path) -> Result<Submission, Failure> {
     serde_json::from_str(&text).map_err(|e| failed(format!("it is no manifest: {e}")))
 }
 
-fn lines(submitted: &Submitted) -> String {
+fn lines(submitted: &Submitted, around: &text::Around) -> String {
     submitted
         .files
         .iter()
@@ -157,7 +159,7 @@ fn lines(submitted: &Submitted) -> String {
                     let file_id = text::clean(one.file_id.as_deref().unwrap_or_default());
                     format!("{file_id}: submitted, and not accepted yet. Follow it: consign status {file_id} --watch\n")
                 },
-                |file| text::file(file, now()),
+                |file| text::file(file, around),
             )
         })
         .collect()

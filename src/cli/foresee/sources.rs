@@ -164,10 +164,13 @@ pub mod recorded {
         Arrival, Cluster, Connection, Duration, Exit, Failure, FileId, PlannedDispatch, Topic, TopicPartition,
         file_id_of_key, home_partition, read_controls,
     };
+    use std::ops::ControlFlow;
+
+    use crate::log::{LogError, Record, scan as scan_log};
     use crate::record::{Controls, Wire};
 
-    /// Records that one poll gives at most.
-    const POLL: usize = 1_000;
+    /// How long nothing may come before the log counts as out of reach.
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     fn scan<T: Wire>(
         connection: &Connection,
@@ -176,8 +179,8 @@ pub mod recorded {
     ) -> Result<Vec<T>, Failure> {
         let mut reader = connection.cluster.reader(at).map_err(|e| connection.log_failure(&e))?;
         let mut by_key = std::collections::BTreeMap::new();
-        while !reader.at_goal() {
-            let records = reader.poll(POLL, Duration::from_millis(100)).map_err(|e| connection.log_failure(&e))?;
+        let mut failure = None;
+        let take = |records: Vec<Record>, _| {
             for record in records {
                 let Some(key) = record.key.as_deref().and_then(|k| std::str::from_utf8(k).ok()) else { continue };
                 if !wanted(key) {
@@ -187,13 +190,21 @@ pub mod recorded {
                     by_key.remove(key);
                     continue;
                 };
-                let value = connection.codec.decode::<T>(value).map_err(|e| {
-                    Failure::coded(Exit::Unreachable, "CG404", format!("{} of {key} can't be read: {e}", record.at))
-                })?;
-                by_key.insert(key.to_owned(), value);
+                match connection.codec.decode::<T>(value) {
+                    Ok(value) => by_key.insert(key.to_owned(), value),
+                    Err(e) => {
+                        failure = Some(format!("{} of {key} can't be read: {e}", record.at));
+                        return Ok(ControlFlow::Break(()));
+                    }
+                };
             }
+            Ok::<_, LogError>(ControlFlow::Continue(()))
+        };
+        scan_log(reader.as_mut(), PATIENCE, take).map_err(|e| connection.log_failure(&e))?;
+        match failure {
+            Some(text) => Err(Failure::coded(Exit::Unreachable, "CG404", text)),
+            None => Ok(by_key.into_values().collect()),
         }
-        Ok(by_key.into_values().collect())
     }
 
     /// What the group obeys. Waits for registry and broker in plain calls.

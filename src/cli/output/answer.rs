@@ -37,6 +37,12 @@ impl Differs {
     }
 }
 
+const FEWER_PARTITIONS: &str = "set topics.home_partitions to what the topics have; or, while the topic is empty, delete \
+                                it and run consign topics apply";
+const MORE_PARTITIONS: &str = "before the first consign topics apply, set topics.home_partitions to what the topics have; \
+                               afterwards give manifests, interventions and outcomes equally many, so that each worker is \
+                               assigned whole homes: what is written beyond the homes is sent on to its home";
+
 impl From<&Difference> for Differs {
     fn from(difference: &Difference) -> Self {
         let text = difference.to_string();
@@ -56,8 +62,7 @@ impl From<&Difference> for Differs {
                 topic,
                 Some(is.to_string()),
                 Some(must.to_string()),
-                "set topics.home_partitions to what the topics have; or, while the topic is empty, delete it and run \
-                 consign topics apply",
+                if is > must { MORE_PARTITIONS } else { FEWER_PARTITIONS },
             ),
             Difference::Replication { topic, is, must } => differs(
                 "replication",

@@ -3,17 +3,52 @@
 //! Pure: the time is an argument. Whatever came from outside is cleaned of control characters, so that a file's name
 //! can't move the cursor or forge a line.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::gateway::{DeadLetterAnswer, DeadLetterSummary, Judged, TargetChange, TargetView};
 use crate::metrics::{is_settled, is_terminal};
 use crate::record::{
-    Accountable, DispatchState, FileState, Judgement, NextEvent, NextEventKind, State, Status, Timestamp,
+    Accountable, DispatchState, FileId, FileState, Judgement, NextEvent, NextEventKind, SettledBy, State, Status,
+    TargetName, Timestamp,
 };
-use crate::view::{Entry, HistoryEntry};
 
 mod advice;
+mod history;
+
+pub use history::history;
+
+/// What a file's record doesn't say and its reader must know: the time, the pauses, who took a FAILED file up.
+#[derive(Debug, Clone)]
+pub struct Around {
+    /// The reader's time.
+    pub now: Timestamp,
+    /// The paused targets, with what to say of each.
+    pub paused: BTreeMap<TargetName, String>,
+    /// The successor of the file and where it stands.
+    pub successor: Option<(FileId, State)>,
+}
+
+impl Around {
+    /// Nothing but the time.
+    pub fn at(now: Timestamp) -> Self {
+        Self { now, paused: BTreeMap::new(), successor: None }
+    }
+
+    /// Takes over the pauses of these targets.
+    #[must_use]
+    pub fn with_pauses<'a>(mut self, targets: impl IntoIterator<Item = &'a TargetView>) -> Self {
+        for target in targets {
+            if let Some(pause) = target.pauses.first() {
+                let said =
+                    format!("{} ({}), {}", clean(&pause.actor), clean(&pause.reason), when(self.now, pause.since));
+                self.paused.insert(target.target.clone(), said);
+            }
+        }
+        self
+    }
+}
 
 /// A text without control characters.
 pub fn clean(text: &str) -> String {
@@ -48,7 +83,17 @@ fn accountable(now: Timestamp, accountable: Option<&Accountable>) -> String {
     accountable.map_or_else(|| "nobody".to_owned(), |a| format!("{} since {}", clean(&a.party), moment(now, a.since)))
 }
 
-fn next(now: Timestamp, next: &NextEvent) -> String {
+fn next(around: &Around, next: &NextEvent) -> String {
+    let now = around.now;
+    let target = next.target.as_ref().map(|t| format!(" at {t}")).unwrap_or_default();
+    if next.what == NextEventKind::Attempt {
+        if let Some(said) = next.target.as_ref().and_then(|target| around.paused.get(target)) {
+            return format!("no attempt{target} before a person resumes it: PAUSED by {said}");
+        }
+        if next.at <= now {
+            return format!("the next attempt{target}, as soon as there is capacity (due {})", when(now, next.at));
+        }
+    }
     let what = match next.what {
         NextEventKind::Attempt => "the next attempt",
         NextEventKind::AttemptDeadline => "the attempt's fate counts as unknown",
@@ -56,12 +101,12 @@ fn next(now: Timestamp, next: &NextEvent) -> String {
         NextEventKind::FileDeadline => "the file is overdue",
         NextEventKind::Escalation => "it escalates",
     };
-    let target = next.target.as_ref().map(|t| format!(" at {t}")).unwrap_or_default();
     format!("{what}{target}, {} ({})", when(now, next.at), next.at)
 }
 
 /// A file and all of its dispatches.
-pub fn file(file: &FileState, now: Timestamp) -> String {
+pub fn file(file: &FileState, around: &Around) -> String {
+    let now = around.now;
     let mut text = String::new();
     let overdue = if file.overdue && !is_terminal(file.state) { ", OVERDUE" } else { "" };
     line(&mut text, 0, &format!("{}: {}{overdue} (version {})", file.file_id, file.state, file.version));
@@ -83,24 +128,40 @@ pub fn file(file: &FileState, now: Timestamp) -> String {
     if let Some(settled_at) = file.settled_at {
         line(&mut text, 2, &format!("settled: {}", moment(now, settled_at)));
     } else {
-        let next = file.next_event.as_ref().map_or_else(|| "nothing by itself".to_owned(), |n| next(now, n));
+        let next = file.next_event.as_ref().map_or_else(|| "nothing by itself".to_owned(), |n| next(around, n));
         line(&mut text, 2, &format!("next: {next}"));
         line(&mut text, 2, &format!("deadline: {}", moment(now, file.deadline)));
     }
     for dispatch in &file.dispatches {
-        text.push_str(&dispatch_lines(dispatch, now));
+        text.push_str(&dispatch_lines(dispatch, around));
         for advice in decisions(file, dispatch) {
             line(&mut text, 6, &advice);
         }
     }
-    if file.state == State::Failed && !file.dispatches.is_empty() {
-        line(
-            &mut text,
-            2,
-            &format!("to send it again to its unsuccessful targets: consign resubmit {} --reason TEXT", file.file_id),
-        );
+    for advice in way_on(file, around) {
+        line(&mut text, 2, &advice);
     }
     text
+}
+
+/// What is left to do, or was done, about a settled file.
+fn way_on(file: &FileState, around: &Around) -> Vec<String> {
+    let id = &file.file_id;
+    let mut lines = Vec::new();
+    if file.dispatches.iter().any(|d| d.settled_by == Some(SettledBy::Operator)) {
+        lines.push(format!("a person decided: who, why and with which proof is in consign history {id}"));
+    }
+    match &around.successor {
+        _ if file.state != State::Failed => {}
+        Some((successor, state)) => lines.push(format!("taken up by {successor}: {state}")),
+        None if file.dispatches.is_empty() => {
+            lines.push(format!("once its cause is mended, to plan it again: consign resubmit {id} --reason TEXT"));
+        }
+        None => {
+            lines.push(format!("to send it again to its unsuccessful targets: consign resubmit {id} --reason TEXT"));
+        }
+    }
+    lines
 }
 
 /// What a person may decide about a dispatch that waits for one.
@@ -109,7 +170,8 @@ fn decisions(file: &FileState, dispatch: &DispatchState) -> Vec<String> {
 }
 
 /// One dispatch: where it stands and, while it is open, whose turn it is and what comes next.
-pub fn dispatch_lines(dispatch: &DispatchState, now: Timestamp) -> String {
+pub fn dispatch_lines(dispatch: &DispatchState, around: &Around) -> String {
+    let now = around.now;
     let mut text = String::new();
     let since = if is_settled(dispatch.status) {
         when(now, dispatch.since)
@@ -121,15 +183,17 @@ pub fn dispatch_lines(dispatch: &DispatchState, now: Timestamp) -> String {
         let _ = write!(first, ", settled by {by}");
     }
     if let Some(because) = dispatch.held_because.filter(|_| dispatch.status == Status::Held) {
-        let _ = write!(first, ": {} ({because})", advice::held(because));
+        let _ = write!(first, ": {} ({because})", advice::held(because, dispatch));
     }
     line(&mut text, 2, &first);
-    let mut attempts = format!(
-        "attempts: {} made, {} left, {} more if an operator asks",
-        dispatch.attempts, dispatch.budget.attempts, dispatch.budget.operator_attempts
-    );
+    let mut attempts = format!("attempts: {} made", dispatch.attempts);
+    if !is_settled(dispatch.status) {
+        let left = &dispatch.budget;
+        let _ = write!(attempts, ", {} left, {} more if an operator asks", left.attempts, left.operator_attempts);
+    }
     if let Some(last) = &dispatch.last_outcome {
-        let _ = write!(attempts, "; last report: {} {} {}", last.kind, clean(&last.code), when(now, last.at));
+        let code = if last.code.is_empty() { String::new() } else { format!(" {}", clean(&last.code)) };
+        let _ = write!(attempts, "; last report: {}{code} {}", last.kind, when(now, last.at));
     }
     line(&mut text, 6, &attempts);
     if is_settled(dispatch.status) {
@@ -138,16 +202,21 @@ pub fn dispatch_lines(dispatch: &DispatchState, now: Timestamp) -> String {
     let owner = dispatch.accountable.as_ref();
     line(&mut text, 6, &format!("accountable: {} (owner {})", accountable(now, owner), clean(&dispatch.owner)));
     if let Some(event) = &dispatch.next_event {
-        line(&mut text, 6, &format!("next: {}", next(now, event)));
+        line(&mut text, 6, &format!("next: {}", next(around, event)));
+        if event.what == NextEventKind::Attempt && around.paused.contains_key(&dispatch.target) {
+            line(&mut text, 6, &format!("to go on: consign targets resume {} --reason TEXT", dispatch.target));
+        }
     }
     text
 }
 
 /// Files as a table, oldest first.
-pub fn files<'a>(files: impl IntoIterator<Item = &'a FileState>, now: Timestamp) -> String {
+pub fn files<'a>(files: impl IntoIterator<Item = &'a FileState>, around: &Around) -> String {
+    let now = around.now;
     let mut rows = vec![["FILE", "STATE", "RECEIVED", "ACCOUNTABLE", "OPEN AT", "NEXT"].map(str::to_owned)];
-    let mut any_held = false;
+    let (mut any_held, mut any_paused) = (false, false);
     for file in files {
+        let paused = |target: &TargetName| around.paused.contains_key(target);
         any_held |= file.dispatches.iter().any(|d| d.status == Status::Held);
         let open: Vec<String> = file
             .dispatches
@@ -155,9 +224,11 @@ pub fn files<'a>(files: impl IntoIterator<Item = &'a FileState>, now: Timestamp)
             .filter(|d| !is_settled(d.status))
             .map(|d| match d.held_because {
                 Some(because) if d.status == Status::Held => format!("{} {} ({because})", d.target, d.status),
+                _ if waits_for_an_attempt(d) && paused(&d.target) => format!("{} {} (PAUSED)", d.target, d.status),
                 _ => format!("{} {}", d.target, d.status),
             })
             .collect();
+        any_paused |= file.dispatches.iter().any(|d| waits_for_an_attempt(d) && paused(&d.target));
         let overdue = if file.overdue && !is_terminal(file.state) { " OVERDUE" } else { "" };
         rows.push([
             file.file_id.to_string(),
@@ -165,88 +236,42 @@ pub fn files<'a>(files: impl IntoIterator<Item = &'a FileState>, now: Timestamp)
             when(now, file.received_at),
             file.accountable.as_ref().map_or_else(|| "-".to_owned(), |a| clean(&a.party)),
             if open.is_empty() { "-".to_owned() } else { open.join(", ") },
-            file.next_event.as_ref().map_or_else(|| "-".to_owned(), |n| format!("{} {}", n.what, when(now, n.at))),
+            file.next_event.as_ref().map_or_else(|| "-".to_owned(), |n| next_cell(around, n)),
         ]);
     }
     if rows.len() == 1 {
         return "no file matches\n".to_owned();
     }
-    table(&rows)
-        + if any_held { "what is HELD waits for a person: consign status FILE says what to decide\n" } else { "" }
+    let mut text = table(&rows);
+    if any_held {
+        text.push_str("what is HELD waits for a person: consign status FILE says what to decide\n");
+    }
+    if any_paused {
+        text.push_str(
+            "what is PAUSED waits until a person resumes the target: consign targets ls says who paused it\n",
+        );
+    }
+    text
 }
 
-/// A file's history, a line for each entry.
-pub fn history(entries: &[HistoryEntry]) -> String {
-    let rows: Vec<[String; 4]> = entries
-        .iter()
-        .map(|entry| {
-            let target = entry.target.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-            [format!("v{}", entry.version), entry.at.to_string(), target, happened(&entry.entry)]
-        })
-        .collect();
-    table(&rows)
+/// Whether a dispatch would be sent next, if anything may be.
+pub fn waits_for_an_attempt(dispatch: &DispatchState) -> bool {
+    dispatch.next_event.as_ref().is_some_and(|next| next.what == NextEventKind::Attempt)
 }
 
-fn happened(entry: &Entry) -> String {
-    match entry {
-        Entry::Arrival(arrival) => {
-            let from = &arrival.cause;
-            let predecessor = arrival.supersedes.as_ref().map(|s| format!(", takes up {s}")).unwrap_or_default();
-            format!(
-                "accepted from {} ({} {}/{}){predecessor}",
-                clean(&arrival.manifest.produced_by),
-                from.topic,
-                from.partition,
-                from.offset
-            )
-        }
-        Entry::Plan(plan) => {
-            let after: Vec<&str> = plan.after.iter().map(crate::record::TargetName::as_str).collect();
-            let after = if after.is_empty() { String::new() } else { format!(", after {}", after.join(" and ")) };
-            format!(
-                "planned, {} of {}: {} by {}{after}",
-                plan.ordinal + 1,
-                plan.of,
-                clean(&plan.request.destination),
-                plan.transport
-            )
-        }
-        Entry::Attempt(attempt) => format!(
-            "attempt {} authorized by {} ({} left), deadline {}",
-            attempt.attempt, attempt.authorized_by, attempt.attempts_left, attempt.deadline
-        ),
-        Entry::Event(event) => judged_event(event),
+fn next_cell(around: &Around, next: &NextEvent) -> String {
+    let is_attempt = next.what == NextEventKind::Attempt;
+    if is_attempt && next.target.as_ref().is_some_and(|target| around.paused.contains_key(target)) {
+        return "resume".to_owned();
     }
-}
-
-fn judged_event(event: &crate::record::HistoryEvent) -> String {
-    let mut text = String::new();
-    if let Some(outcome) = &event.outcome {
-        if let Some(timer) = &outcome.timer {
-            let _ = write!(text, "{} fell due at {}", timer.what, timer.due);
-        } else {
-            let attempt = outcome.attempt.map(|n| format!(" on attempt {n}")).unwrap_or_default();
-            let _ = write!(text, "{} {}{attempt} from {}", outcome.kind, clean(&outcome.code), outcome.reporter);
-            if let Some(detail) = &outcome.detail {
-                let _ = write!(text, ": {}", clean(detail));
-            }
-        }
+    if is_attempt && next.at <= around.now {
+        return "attempt, due".to_owned();
     }
-    if let Some(asked) = &event.intervention {
-        let _ = write!(text, "{} asked for {}: {}", clean(&asked.actor), asked.action, clean(&asked.reason));
-    }
-    if let Some(failure) = &event.failure {
-        let _ = write!(text, "failed: {} ({})", clean(&failure.text), clean(&failure.code));
-    }
-    let code = event.code.as_deref().map(|c| format!(" ({})", clean(c))).unwrap_or_default();
-    match event.judgement {
-        Judgement::Applied => text,
-        other => format!("{text} -> {other}{code}"),
-    }
+    format!("{} {}", next.what, when(around.now, next.at))
 }
 
 /// What became of an intervention on a file, or on its dispatch at `target`.
-pub fn judged(judged: &Judged, target: Option<&str>, now: Timestamp) -> String {
+pub fn judged(judged: &Judged, target: Option<&str>, around: &Around) -> String {
     let file_id = &judged.file.file_id;
     let mut text = match judged.judgement {
         None => format!(
@@ -266,9 +291,9 @@ pub fn judged(judged: &Judged, target: Option<&str>, now: Timestamp) -> String {
         let _ = writeln!(text, "the file that takes it up: {successor}; follow it: consign status {successor} --watch");
     }
     let dispatch = judged.file.dispatches.iter().find(|d| Some(d.target.as_str()) == target);
-    let Some(dispatch) = dispatch else { return text + &file(&judged.file, now) };
+    let Some(dispatch) = dispatch else { return text + &file(&judged.file, around) };
     line(&mut text, 0, &format!("{file_id}: {} (version {})", judged.file.state, judged.file.version));
-    text.push_str(&dispatch_lines(dispatch, now));
+    text.push_str(&dispatch_lines(dispatch, around));
     if !is_terminal(judged.file.state) {
         line(&mut text, 2, &format!("follow it: consign status {file_id} --watch"));
     }

@@ -1,8 +1,7 @@
-//! The topics as they must be, what differs from that, and how it is mended.
+//! What differs between a cluster and the table of topics, and how it is mended.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
@@ -12,114 +11,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataTopic;
 
 use super::client::{ASK_AGAIN, REQUEST, Tracing, settings, triage};
+use super::table::{Difference, TopicSpec};
 use super::{KafkaCluster, controls};
-use crate::log::{Append, Cluster, LogError, max_record_bytes};
+use crate::log::{Append, Cluster, LogError};
 use crate::record::registry::RegistryError;
-use crate::record::{CleanUp, Codec, Control, HOME_PARTITIONS, Timestamp, Topic, TopicNames};
-
-const DAY: Duration = Duration::from_hours(24);
-/// How much longer than the retention an inbox keeps its records, and how long tombstones stay.
-const MARGIN: Duration = Duration::from_hours(7 * 24);
-
-/// What the table of topics depends on.
-#[derive(Debug, Clone)]
-pub struct TopicOptions {
-    /// The topics' names.
-    pub names: TopicNames,
-    /// Partitions of every topic but `controls`, which has one.
-    pub partitions: i32,
-    /// Replicas of every partition; 1 for a single broker.
-    pub replication: i32,
-    /// How long a settled file is remembered.
-    pub retention: Duration,
-}
-
-/// A topic as it must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicSpec {
-    /// Which it is.
-    pub topic: Topic,
-    /// Its full name.
-    pub name: String,
-    /// Its partitions.
-    pub partitions: i32,
-    /// Replicas of each.
-    pub replication: i32,
-    /// Its configuration, where it matters.
-    pub configs: BTreeMap<&'static str, String>,
-}
-
-/// One way in which the cluster is not as it must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Difference {
-    /// A topic isn't there.
-    Missing {
-        /// Its full name.
-        topic: String,
-    },
-    /// A topic has another number of partitions. Nothing mends that: files would change their home.
-    Partitions {
-        /// Its full name.
-        topic: String,
-        /// As it is.
-        is: i32,
-        /// As it must be.
-        must: i32,
-    },
-    /// Some partition has another number of replicas. A reassignment mends that, not this tool.
-    Replication {
-        /// Its full name.
-        topic: String,
-        /// As it is.
-        is: i32,
-        /// As it must be.
-        must: i32,
-    },
-    /// A setting of a topic has another value.
-    Config {
-        /// The topic's full name.
-        topic: String,
-        /// The setting.
-        key: String,
-        /// As it is; `None` where the broker doesn't know the setting.
-        is: Option<String>,
-        /// As it must be.
-        must: String,
-    },
-    /// `controls` names no number of home partitions, or another one. What it names, nothing mends.
-    HomePartitions {
-        /// As it is.
-        is: Option<i32>,
-        /// As it must be.
-        must: i32,
-    },
-}
-
-impl Difference {
-    /// Whether `topics apply` mends it.
-    pub fn is_mended_by_apply(&self) -> bool {
-        match self {
-            Self::Missing { .. } | Self::Config { .. } | Self::HomePartitions { is: None, .. } => true,
-            Self::Partitions { .. } | Self::Replication { .. } | Self::HomePartitions { is: Some(_), .. } => false,
-        }
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { topic } => write!(f, "{topic} is missing"),
-            Self::Partitions { topic, is, must } => write!(f, "{topic} has {is} partitions, not {must}"),
-            Self::Replication { topic, is, must } => write!(f, "{topic} has {is} replicas, not {must}"),
-            Self::Config { topic, key, is: Some(is), must } => write!(f, "{topic}: {key} is {is}, not {must}"),
-            Self::Config { topic, key, is: None, must } => write!(f, "{topic}: {key} is not set, must be {must}"),
-            Self::HomePartitions { is: None, must } => write!(f, "controls has no home_partitions, must have {must}"),
-            Self::HomePartitions { is: Some(is), must } => {
-                write!(f, "controls has {is} home_partitions, not {must}")
-            }
-        }
-    }
-}
+use crate::record::{Codec, Control, HOME_PARTITIONS, Timestamp, Topic};
 
 /// What `apply` did, or with `dry_run` would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,58 +24,6 @@ pub struct Applied {
     pub mended: Vec<Difference>,
     /// Differences that only an administrator can mend.
     pub left: Vec<Difference>,
-}
-
-/// The table of topics.
-pub fn plan_topics(options: &TopicOptions) -> Vec<TopicSpec> {
-    Topic::ALL
-        .into_iter()
-        .map(|topic| TopicSpec {
-            topic,
-            name: options.names.name(topic),
-            partitions: if topic == Topic::Controls { 1 } else { options.partitions },
-            replication: options.replication,
-            configs: configs(topic, options),
-        })
-        .collect()
-}
-
-fn configs(topic: Topic, options: &TopicOptions) -> BTreeMap<&'static str, String> {
-    let millis = |d: Duration| d.as_millis().to_string();
-    let kept = options.retention + MARGIN;
-    let policy = match topic.clean_up() {
-        CleanUp::Inbox | CleanUp::Delete => "delete",
-        CleanUp::Compact => "compact",
-        CleanUp::CompactAndDelete => "compact,delete",
-    };
-    let mut configs = BTreeMap::from([
-        ("cleanup.policy", policy.to_owned()),
-        ("max.message.bytes", max_record_bytes(topic).to_string()),
-        // With one replica a minimum of two would refuse every write.
-        ("min.insync.replicas", if options.replication >= 3 { "2" } else { "1" }.to_owned()),
-        // The broker's clock is one clock; producers have many.
-        ("message.timestamp.type", "LogAppendTime".to_owned()),
-        // Neither deleted nor compacted while it is the last: a day bounds what waits for that.
-        ("segment.ms", millis(DAY)),
-        ("segment.bytes", (128u32 << 20).to_string()),
-    ]);
-    match topic.clean_up() {
-        CleanUp::Inbox => {
-            configs.insert("retention.ms", millis(kept));
-        }
-        CleanUp::Compact => {
-            configs.insert("delete.retention.ms", millis(MARGIN));
-        }
-        CleanUp::CompactAndDelete => {
-            configs.insert("retention.ms", millis(kept));
-            configs.insert("min.compaction.lag.ms", millis(kept));
-            configs.insert("delete.retention.ms", millis(MARGIN));
-        }
-        CleanUp::Delete => {
-            configs.insert("retention.ms", millis(30 * DAY));
-        }
-    }
-    configs
 }
 
 impl KafkaCluster {
@@ -200,8 +44,9 @@ impl KafkaCluster {
     /// Creates the topics that are missing and sets configurations that differ; writes `home_partitions` into
     /// `controls` where it isn't there. With `dry_run` it only says what it would do.
     ///
-    /// `Fatal`, before anything is changed, where a topic has another number of partitions, or where `controls` names
-    /// another number of home partitions than `manifests` would have. `by` is (actor, reason, time) of the record.
+    /// `Fatal`, before anything is changed, where a topic has too few partitions, or another number than it must have while
+    /// `controls` names no number of homes yet, or where `controls` names another number of home partitions than
+    /// `manifests` must have. `by` is (actor, reason, time) of the record.
     pub fn apply(
         &self,
         specs: &[TopicSpec],
@@ -211,16 +56,18 @@ impl KafkaCluster {
     ) -> Result<Applied, LogError> {
         let survey = self.survey(specs)?;
         let all = || survey.iter().flat_map(|(_, found)| &found.differences);
-        if let Some(refused) = all().find(|d| matches!(d, Difference::Partitions { .. })) {
-            return Err(LogError::Fatal(format!("{refused}; the number of partitions can't be changed")));
-        }
-        let (left, mut mended): (Vec<_>, Vec<_>) =
-            all().cloned().partition(|d| matches!(d, Difference::Replication { .. }));
         let home = home_partitions_of(specs);
         let controls = survey.iter().find(|(spec, _)| spec.topic == Topic::Controls);
         // Without a topic there is nothing to read.
         let there = controls.is_some_and(|(_, found)| found.dynamic.is_some());
         let is = if there { self.home_partitions(codec)? } else { None };
+        // Before the first home is fixed their number can still be chosen; afterwards more partitions are tolerable.
+        let is_refused =
+            |d: &&Difference| matches!(d, Difference::Partitions { .. }) && (is.is_none() || !d.is_tolerable());
+        if let Some(refused) = all().find(is_refused) {
+            return Err(LogError::Fatal(format!("{refused}; the number of partitions can't be changed")));
+        }
+        let (mut mended, left): (Vec<_>, Vec<_>) = all().cloned().partition(Difference::is_mended_by_apply);
         if let (Some(is), Some(must)) = (is, home)
             && is != must
         {
@@ -456,58 +303,4 @@ fn wait_for<T: Send>(request: impl Future<Output = Result<T, KafkaError>> + Send
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn specs(replication: i32) -> Vec<TopicSpec> {
-        plan_topics(&TopicOptions { names: TopicNames::new("x."), partitions: 6, replication, retention: 30 * DAY })
-    }
-
-    fn config(specs: &[TopicSpec], topic: Topic, key: &str) -> Option<String> {
-        specs.iter().find(|s| s.topic == topic)?.configs.get(key).cloned()
-    }
-
-    #[test]
-    fn inboxes_outlive_what_the_engine_remembers() {
-        let specs = specs(3);
-        let week_more = Some((37 * DAY).as_millis().to_string());
-        assert_eq!(config(&specs, Topic::Manifests, "retention.ms"), week_more);
-        assert_eq!(config(&specs, Topic::Manifests, "cleanup.policy").as_deref(), Some("delete"));
-        assert_eq!(config(&specs, Topic::FileState, "retention.ms"), None);
-        assert_eq!(config(&specs, Topic::FileState, "cleanup.policy").as_deref(), Some("compact"));
-    }
-
-    #[test]
-    fn outcomes_are_never_compacted_before_they_are_deleted() {
-        let specs = specs(3);
-        let lag = config(&specs, Topic::Outcomes, "min.compaction.lag.ms");
-        assert!(lag.is_some());
-        assert_eq!(lag, config(&specs, Topic::Outcomes, "retention.ms"));
-    }
-
-    #[test]
-    fn every_topic_takes_what_the_log_takes() {
-        for topic in Topic::ALL {
-            let set = config(&specs(3), topic, "max.message.bytes");
-            assert_eq!(set, Some(max_record_bytes(topic).to_string()), "{topic:?}");
-        }
-    }
-
-    #[test]
-    fn one_broker_is_enough_for_one_replica() {
-        assert_eq!(config(&specs(1), Topic::Plans, "min.insync.replicas").as_deref(), Some("1"));
-        assert_eq!(config(&specs(3), Topic::Plans, "min.insync.replicas").as_deref(), Some("2"));
-    }
-
-    #[test]
-    fn controls_has_one_partition() {
-        let specs = specs(1);
-        assert_eq!(specs.len(), Topic::ALL.len());
-        for spec in specs {
-            assert_eq!(spec.partitions, if spec.topic == Topic::Controls { 1 } else { 6 });
-        }
-    }
 }

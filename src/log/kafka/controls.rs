@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use uuid::Uuid;
 use super::producer::Transactions;
 use super::reader::KafkaReader;
 use super::{KafkaOptions, Probe};
-use crate::log::{ControlsChange, LogError, Reader, Record, TopicPartition};
+use crate::log::{ControlsChange, LogError, Record, TopicPartition, scan};
 use crate::record::Topic;
 
 /// What the prefix and this make is the transactional id.
@@ -83,16 +84,11 @@ fn is_marked(record: &Record, mark: &str) -> bool {
 pub(super) fn read_to_end(options: &KafkaOptions, probe: &Arc<Probe>) -> Result<Vec<Record>, LogError> {
     let at = TopicPartition { topic: Topic::Controls, partition: 0 };
     let mut reader = KafkaReader::open(options, probe, &[at])?;
-    let deadline = Instant::now() + PATIENCE;
     let mut newest: BTreeMap<Vec<u8>, Record> = BTreeMap::new();
-    while !reader.at_goal() {
-        if Instant::now() >= deadline {
-            return Err(LogError::Away("controls can't be read to their end".into()));
-        }
-        for record in reader.poll(1000, Duration::from_millis(100))? {
-            newest.insert(record.key.clone().unwrap_or_default(), record);
-        }
-    }
+    scan(&mut reader, PATIENCE, |records, _| {
+        newest.extend(records.into_iter().map(|record| (record.key.clone().unwrap_or_default(), record)));
+        Ok::<_, LogError>(ControlFlow::Continue(()))
+    })?;
     let mut newest: Vec<Record> = newest.into_values().filter(|r| r.value.is_some()).collect();
     newest.sort_by_key(|r| r.offset);
     Ok(newest)

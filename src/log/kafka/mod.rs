@@ -13,6 +13,7 @@ mod offsets;
 mod producer;
 mod reader;
 mod rebalance;
+mod table;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -22,8 +23,9 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-pub use admin::{Applied, Difference, TopicOptions, TopicSpec, plan_topics};
+pub use admin::Applied;
 pub use offsets::Misplaced;
+pub use table::{Difference, TopicOptions, TopicSpec, plan_topics};
 
 use self::client::{REQUEST, Tracing, ends_seen_by, plain_consumer, triage};
 use self::reader::KafkaReader;

@@ -1,5 +1,6 @@
 //! A transactional producer driven from one thread, and the triage of what can go wrong with a transaction.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,10 @@ use crate::record::TopicNames;
 
 /// How long one attempt at a transactional request may take; it is repeated while the transaction may live.
 const STEP: Duration = Duration::from_secs(5);
+/// The wait before librdkafka repeats a request, give or take a fifth, in milliseconds. It says nothing of it.
+const REPEATED_AFTER_MS: &str = "200";
+/// Whatever took less was not repeated.
+const MAY_BE_REPEATED: Duration = Duration::from_millis(160);
 /// The shortest wait between two looks at the deliveries.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -75,23 +80,43 @@ pub(super) struct Transactions {
     producer: BaseProducer<Deliveries>,
     names: TopicNames,
     timeout: Duration,
+    /// Whether a request may have been repeated.
+    repeated: Cell<bool>,
 }
 
 impl Transactions {
     /// Creates the producer and takes the id over. `Away` when the coordinator doesn't answer within `wait`.
     pub(super) fn begin_under(options: &KafkaOptions, id: &str, wait: Duration) -> Result<Self, LogError> {
         let timeout = options.transaction_timeout.as_millis().to_string();
-        let fixed = [("transactional.id", id), ("transaction.timeout.ms", &timeout), ("message.timeout.ms", &timeout)];
+        let fixed = [
+            ("transactional.id", id),
+            ("transaction.timeout.ms", &timeout),
+            ("message.timeout.ms", &timeout),
+            ("retry.backoff.ms", REPEATED_AFTER_MS),
+        ];
         let producer: BaseProducer<Deliveries> =
             producer_settings(options, &fixed).create_with_context(Deliveries::default()).map_err(|e| triage(&e))?;
-        let this = Self { producer, names: options.names.clone(), timeout: options.transaction_timeout };
+        let this = Self {
+            producer,
+            names: options.names.clone(),
+            timeout: options.transaction_timeout,
+            repeated: Cell::new(false),
+        };
         let deadline = Instant::now() + wait;
         this.repeat(deadline, |left| this.producer.init_transactions(left)).map_err(|e| match this.judge(&e) {
             Verdict::Fenced(text) => LogError::ProducerFenced(text),
             Verdict::Refused(text) => LogError::Fatal(text),
             Verdict::Abort(text) | Verdict::Silent(text) => LogError::Away(text),
         })?;
+        // What the producers before this one sent has an older epoch.
+        this.repeated.set(false);
         Ok(this)
+    }
+
+    /// Whether a repeated request's first copy may still be on its way. A late EndTxn ends whatever transaction this
+    /// producer has open then, half written as it is: the next one takes a producer of a later epoch.
+    pub(super) fn may_have_repeated(&self) -> bool {
+        self.repeated.get()
     }
 
     /// One transaction. `offsets`, where given, are sent with the group metadata of this moment. Gives where each
@@ -197,15 +222,20 @@ impl Transactions {
 
     /// Repeats a transactional request while its error says that it may be, until the deadline. The last error stands.
     fn repeat(&self, deadline: Instant, call: impl Fn(Duration) -> Result<(), KafkaError>) -> Result<(), KafkaError> {
-        loop {
+        let begun = Instant::now();
+        let last = loop {
             let left = deadline.saturating_duration_since(Instant::now()).min(STEP).max(TICK);
             match call(left) {
                 Err(KafkaError::Transaction(e)) if e.is_retriable() && Instant::now() < deadline => {
                     self.producer.poll(TICK);
                 }
-                result => return result,
+                result => break result,
             }
+        };
+        if begun.elapsed() >= MAY_BE_REPEATED {
+            self.repeated.set(true);
         }
+        last
     }
 
     fn take_failure(&self) -> Option<KafkaError> {

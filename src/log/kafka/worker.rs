@@ -64,8 +64,7 @@ impl KafkaLog {
 
     fn connect(&self) -> Result<Clients, LogError> {
         // First the producer: a transaction that an earlier life left open ends before anything is read.
-        let id = format!("{}{}", self.options.names.prefix(), self.identity);
-        let transactions = Transactions::begin_under(&self.options, &id, TAKE_OVER)?;
+        let transactions = self.begin_producer()?;
         let session = self.options.session_timeout.as_millis().to_string();
         let heartbeat = (self.options.session_timeout.as_millis() / 3).clamp(1, 3000).to_string();
         let fixed = [
@@ -87,6 +86,22 @@ impl KafkaLog {
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         consumer.subscribe(&inputs).map_err(|e| triage(&e))?;
         Ok(Clients { transactions, consumer: Some(consumer) })
+    }
+
+    fn begin_producer(&self) -> Result<Transactions, LogError> {
+        let id = format!("{}{}", self.options.names.prefix(), self.identity);
+        Transactions::begin_under(&self.options, &id, TAKE_OVER)
+    }
+
+    /// Puts a producer of a later epoch in the place of one of which a request may still be on its way.
+    fn renew_producer_if_due(&mut self) -> Result<(), LogError> {
+        if self.clients()?.transactions.may_have_repeated() {
+            let transactions = self.begin_producer()?;
+            if let Some(clients) = &mut self.clients {
+                clients.transactions = transactions;
+            }
+        }
+        Ok(())
     }
 
     fn clients(&self) -> Result<&Clients, LogError> {
@@ -318,6 +333,7 @@ impl Log for KafkaLog {
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
         assert!(!positions.is_empty(), "a transaction without positions would not fence");
         let list = position_list(&self.options.names, positions)?;
+        self.renew_producer_if_due()?;
         let clients = self.clients()?;
         let group = || clients.consumer().group_metadata();
         let next = clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {

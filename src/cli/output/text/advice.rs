@@ -4,9 +4,12 @@
 use crate::record::{DispatchState, FileState, HeldBecause};
 
 /// Why a dispatch is HELD, in words.
-pub(super) fn held(because: HeldBecause) -> &'static str {
+pub(super) fn held(because: HeldBecause, dispatch: &DispatchState) -> &'static str {
     match because {
         HeldBecause::FateUnknown => "nobody knows whether the target processed the request",
+        HeldBecause::BudgetSpent if dispatch.budget.attempts > 0 => {
+            "no retry by itself any more: it asked for a longer wait than retry_after_max, or give_up_after is over"
+        }
         HeldBecause::BudgetSpent => "its automatic attempts are spent",
         HeldBecause::ConfirmationOverdue => "the target accepted it and never confirmed it",
         HeldBecause::FileOverdue => "the file's deadline has passed",
@@ -90,7 +93,9 @@ pub(super) fn refusal(code: &str, file: &FileState) -> Option<(&'static str, Str
             ("nothing was ever sent, so that the target can't have processed it", "retry, fail or cancel".into())
         }
         "not_failed" => ("only a FAILED file can be resubmitted", "wait for its end, or cancel it first".into()),
-        "already_resubmitted" => ("the file has its one successor", format!("look at that: consign status {id}~1")),
+        "already_resubmitted" => {
+            ("the file has its one successor", format!("look at that: consign status {}", id.successor()))
+        }
         "nothing_to_resend" => (
             "every target without a success may have the file already",
             format!("find out there; if they have not: consign resubmit {id} --resend-unknown --reason TEXT"),

@@ -1,6 +1,9 @@
 //! Polls of workers, and the readers outside the group.
 
+use std::ops::ControlFlow;
+
 use super::*;
+use crate::log::scan;
 
 fn fill(cluster: &MemoryCluster, topic: Topic, partition: i32, count: i32) {
     for n in 0..count {
@@ -120,6 +123,32 @@ fn a_goal_beyond_the_last_stable_offset_is_reached_when_the_markers_have_landed(
     cluster.land_markers();
     assert_eq!(read_all(&mut reader), ["2 a=2"]);
     assert!(reader.at_goal());
+}
+
+#[test]
+fn a_scan_gives_up_where_nothing_comes_and_ends_where_its_reader_does() {
+    let cluster = cluster(1, 1);
+    let mut worker = only_worker(&cluster);
+    worker.transact(vec![append(Topic::Plans, 0, "a", "1")], &[(manifests(), 1)]).unwrap();
+    once(&cluster, LATE);
+    worker.transact(vec![append(Topic::Plans, 0, "a", "2")], &[(manifests(), 2)]).unwrap();
+    let mut read = Vec::new();
+    let mut reader = cluster.reader(&[plans()]).unwrap();
+    let mut take = |records: Vec<Record>, _| {
+        read.extend(shown(&records));
+        Ok::<_, LogError>(ControlFlow::Continue(()))
+    };
+    assert!(matches!(scan(reader.as_mut(), Duration::ZERO, &mut take), Err(LogError::Away(_))), "a marker is missing");
+    cluster.land_markers();
+    scan(reader.as_mut(), Duration::ZERO, take).unwrap();
+    assert_eq!(read, ["0 a=1", "2 a=2"]);
+    let mut batches = 0;
+    let enough = |_, _| {
+        batches += 1;
+        Ok::<_, LogError>(ControlFlow::Break(()))
+    };
+    scan(cluster.reader(&[plans()]).unwrap().as_mut(), FOREVER, enough).unwrap();
+    assert_eq!(batches, 1);
 }
 
 #[test]
