@@ -45,8 +45,7 @@ impl Batch<'_> {
         let now = self.now;
         let draft = self.drafts.get_mut(id).expect("it is a draft");
         draft.file.invalid(failure.clone(), now, cause);
-        let judged =
-            Judged::Recorded(Recorded { judgement: Judgement::Applied, code: None, effects: Vec::new() });
+        let judged = Judged::Recorded(Recorded { judgement: Judgement::Applied, code: None, effects: Vec::new() });
         self.keep(id, cause.clone(), None, judged, |event| event.failure = Some(failure));
     }
 

@@ -76,7 +76,9 @@ pub(super) fn content(rule: Option<&ContentRule>, fetched: Option<Fetched<'_>>) 
     let Some(bytes) = fetched.and_then(|fetched| fetched.bytes) else {
         return Err(failure(code::CONTENT_MISSING, "the routing document reads its bytes, and they aren't there"));
     };
-    read(format, bytes).map(Some).map_err(|why| failure(code::CONTENT, format!("its bytes are no {}: {why}", name(format))))
+    read(format, bytes)
+        .map(Some)
+        .map_err(|why| failure(code::CONTENT, format!("its bytes are no {}: {why}", name(format))))
 }
 
 fn name(format: DataFormat) -> &'static str {
@@ -98,8 +100,8 @@ fn read(format: DataFormat, bytes: &[u8]) -> Result<Json, String> {
 }
 
 fn json(text: &str, first_line: usize) -> Result<Json, String> {
-    let json: Json = serde_json::from_str(text)
-        .map_err(|e| format!("line {}, column {}", e.line() + first_line - 1, e.column()))?;
+    let json: Json =
+        serde_json::from_str(text).map_err(|e| format!("line {}, column {}", e.line() + first_line - 1, e.column()))?;
     if depth(&json) > MAX_DEPTH {
         return Err(format!("it nests more than {MAX_DEPTH} deep"));
     }
@@ -176,7 +178,11 @@ mod tests {
             (DataFormat::Json, "\u{feff}{\"a\": [1, 2.5]}", json!({"a": [1, 2.5]})),
             (DataFormat::Ndjson, "{\"a\":1}\n\n[2]\r\n", json!([{"a": 1}, [2]])),
             (DataFormat::Ndjson, "", json!([])),
-            (DataFormat::Csv, "id,name\n1,\"a, b\"\n2,\n", json!([{"id": "1", "name": "a, b"}, {"id": "2", "name": ""}])),
+            (
+                DataFormat::Csv,
+                "id,name\n1,\"a, b\"\n2,\n",
+                json!([{"id": "1", "name": "a, b"}, {"id": "2", "name": ""}]),
+            ),
             (DataFormat::Csv, "id\n", json!([])),
             (DataFormat::Csv, "", json!([])),
         ] {
@@ -210,7 +216,7 @@ mod tests {
         let very_deep = "[".repeat(limit);
         let name = "n".repeat(limit / 2);
         // A name of half the file in each of the rows that the other half has room for.
-        let wide = format!("{name}\n{}", "1\n".repeat(limit / 4));
+        let wide = format!("{name}\n{}", "1\n".repeat(limit / 4 - 1));
         let columns = (0..MAX_COLUMNS + 1).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         let rows = "1\n".repeat(MAX_ROWS + 2);
         for (format, text) in [

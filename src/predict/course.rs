@@ -94,12 +94,7 @@ pub struct Course {
 }
 
 /// The course of a file from its arrival on. Capacity is always there, and no target is paused at the beginning.
-pub fn course(
-    arrival: &Arc<Arrival>,
-    fetched: Option<Fetched<'_>>,
-    routing: &Document,
-    script: &Script,
-) -> Course {
+pub fn course(arrival: &Arc<Arrival>, fetched: Option<Fetched<'_>>, routing: &Document, script: &Script) -> Course {
     let now = arrival.received_at;
     let mut file = File::arrived(Arc::clone(arrival), now);
     // What is foretold begins when the bytes are there.

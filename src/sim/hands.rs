@@ -6,8 +6,8 @@ use super::wire::{Answer, blank, report_of};
 use super::world::World;
 use crate::log::{Append, Cluster, Headers, LogError, Position, TopicPartition};
 use crate::record::{
-    Action, ActiveRouting, Control, Controls, FILE_TARGET, FileId, FileManifest, Intervention, Outcome, OutcomeKind, TargetName,
-    Topic, dispatch_key, file_key,
+    Action, ActiveRouting, Control, Controls, FILE_TARGET, FileId, FileManifest, Intervention, Outcome, OutcomeKind,
+    TargetName, Topic, dispatch_key, file_key,
 };
 use crate::routing::{self, Sources, sha256_digest};
 use crate::verify::Request;

@@ -7,7 +7,8 @@ use super::faults::Aimed;
 use super::points::{Point, When};
 use super::sabotage::Saboteur;
 use crate::record::{
-    Bytes, DispatchAttempt, FILE_TARGET, FileId, FileManifest, Outcome, OutcomeKind, PlannedDispatch, Reporter, TargetName, Timestamp, attempt_key,
+    Bytes, DispatchAttempt, FILE_TARGET, FileId, FileManifest, Outcome, OutcomeKind, PlannedDispatch, Reporter,
+    TargetName, Timestamp, attempt_key,
 };
 use crate::routing::sha256_digest;
 use crate::transport::{Dispatch, Permit, Transport};
@@ -196,9 +197,7 @@ fn report_of_fetch(attempt: &DispatchAttempt, answer: Answer, at: Timestamp) -> 
         Answer::Rejected | Answer::Refused | Answer::Gone => {
             Outcome { detail: Some("it isn't there".into()), ..of(OutcomeKind::Rejected, "missing") }
         }
-        Answer::Retryable(after) => {
-            Outcome { retry_after_ms: after, ..of(OutcomeKind::Retryable, "unavailable") }
-        }
+        Answer::Retryable(after) => Outcome { retry_after_ms: after, ..of(OutcomeKind::Retryable, "unavailable") },
         Answer::Unknown | Answer::BadGateway | Answer::Reset => of(OutcomeKind::Unknown, "broken_off"),
     }
 }

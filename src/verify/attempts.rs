@@ -4,8 +4,8 @@ use super::Checker;
 use super::collect::{FileRecords, Kept};
 use crate::lifecycle::fetch_plan;
 use crate::record::{
-    Action, Authorization, DispatchAttempt, FILE_TARGET, FileId, HistoryEvent, Judgement, OnUnknown, OutcomeKind, PlannedDispatch,
-    State, Status, TimerKind,
+    Action, Authorization, DispatchAttempt, FILE_TARGET, FileId, HistoryEvent, Judgement, OnUnknown, OutcomeKind,
+    PlannedDispatch, State, Status, TimerKind,
 };
 
 impl Checker {

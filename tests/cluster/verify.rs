@@ -84,10 +84,7 @@ async fn a_cluster_at_work_shows_no_difference_and_a_planted_one_is_named() {
     for (file_id, code, verdict) in [("f1", 0, "equal"), ("f2", 1, "different")] {
         let (exit, out, err) = world.run(&["plan", "--verify", file_id, "--output", "json"]);
         assert_eq!(exit, Some(code), "{out}{err}");
-        assert!(
-            out.contains(&format!(r#""verdict":"{verdict}""#)),
-            "{out}"
-        );
+        assert!(out.contains(&format!(r#""verdict":"{verdict}""#)), "{out}");
     }
     let files: Vec<&str> =
         answer["differences"].as_array().unwrap().iter().filter_map(|d| d["file_id"].as_str()).collect();

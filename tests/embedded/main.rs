@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod canary;
+mod fetching;
 mod trouble;
 mod world;
 

@@ -24,6 +24,7 @@ pub struct World {
     node: Option<Node>,
     receivers: Receivers,
     secrets: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 /// The demo's, and two that accept and say nothing more.
@@ -32,6 +33,7 @@ fn behaviours() -> BTreeMap<TargetName, Behaviour> {
     for silent in ["silent", "hasty", "signed"] {
         behaviours.insert(TargetName::trusted(silent), Behaviour::status(202));
     }
+    behaviours.insert(TargetName::trusted("counted"), Behaviour::status(200));
     for echo in ["echo-basic", "echo-bearer", "echo-webhook"] {
         behaviours.insert(TargetName::trusted(echo), Behaviour::Echo(400));
     }
@@ -63,17 +65,29 @@ impl World {
         let (mut shared, cluster) = in_process(tokens, wall_clock()).unwrap();
         let secrets = tempfile::tempdir().unwrap();
         shared.secrets.directory = Some(secrets.path().to_owned());
+        let files = tempfile::tempdir().unwrap();
+        shared.places.roots = vec![files.path().to_owned()];
         let acks = AckLog { appender: shared.cluster.appender().unwrap(), codec: Arc::clone(&shared.codec) };
         let handle = tokio::runtime::Handle::current();
         let receivers = Receivers::start(&handle, behaviours(), Some(acks)).unwrap();
         shared.apply(&routing(&receivers), "test").unwrap();
         let node = shared.start("w", 2, 0).await.unwrap();
-        Self { cluster, journal: receivers.journal(), shared, node: Some(node), receivers, secrets }
+        Self { cluster, journal: receivers.journal(), shared, node: Some(node), receivers, secrets, files }
     }
 
     /// Puts a secret where the product reads it.
     pub fn secret(&self, name: &str, value: &str) {
         std::fs::write(self.secrets.path().join(name), value).unwrap();
+    }
+
+    /// Puts a file where the product may open it.
+    pub fn lay(&self, name: &str, text: &str) {
+        std::fs::write(self.files.path().join(name), text).unwrap();
+    }
+
+    /// The location of such a file.
+    pub fn location(&self, name: &str) -> String {
+        format!("file://{}/{name}", self.files.path().display())
     }
 
     /// What the receiver of a dispatch reported by callback and heard, once there is that much.
@@ -168,7 +182,11 @@ fn routing_to(address: &str) -> Sources {
     let document = document
         .replace("\ntargets:\n", &format!("\ntargets:\n{}", targets(address)))
         .replace("\nroutes:\n", ROUTES)
-        .replace("\nfile_types:\n", "\nfile_types:\n  deed: {}\n  lease: {}\n  bond: {}\n  echo: {}\n");
+        .replace(
+            "\npayloads:\n",
+            "\npayloads:\n  counted: {body: {rows: \"=size(content)\", first: \"=content[0].id\"}}\n",
+        )
+        .replace("\nfile_types:\n", FILE_TYPES);
     let files = named_files(&document)
         .into_iter()
         .map(|name| (name.clone(), std::fs::read_to_string(format!("{root}/{name}")).unwrap()))
@@ -176,8 +194,18 @@ fn routing_to(address: &str) -> Sources {
     Sources { name: "routing.yaml".into(), document, files }
 }
 
+const FILE_TYPES: &str = "
+file_types:
+  deed: {}
+  lease: {}
+  bond: {}
+  echo: {}
+  order: {content: {format: csv, attempts: 3, schedule: [50ms], within: 5s}}
+";
+
 const ROUTES: &str = "
 routes:
+  - {to: counted, when: \"file.type == 'order'\", payload: counted}
   - {to: silent, when: \"file.type == 'deed'\", payload: announcement}
   - {to: hasty, when: \"file.type == 'lease'\", payload: announcement}
   - {to: signed, when: \"file.type == 'bond'\", payload: announcement}
@@ -200,6 +228,7 @@ fn targets(address: &str) -> String {
     echo("echo-basic", &format!("http: {{url: \"URL\", {basic}}}, {response}"))
         + &echo("echo-bearer", &format!("http: {{url: \"URL\", auth: {{bearer: echo-bearer}}}}, {response}"))
         + &echo("echo-webhook", "webhook: {url: \"URL\", sign_with: echo-key}, confirmed_by: {callback: 1h}")
+        + &echo("counted", &format!("http: {{url: \"URL\"}}, {response}"))
         + &target("silent", "1h")
         + &target("hasty", "200ms").replace("}\n", ", on_overdue: fail}\n")
         + &target("signed", "{within: 1h, verify_with: signed-key}")

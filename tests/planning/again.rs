@@ -87,7 +87,9 @@ fn a_recorded_plan_is_equal_different_or_not_provable() {
     let short = &recorded[..1];
     assert!(matches!(verify(&arrival, Some(&document), None, short), Verdict::Different(_)));
     let other = support::arrival(support::manifest("memo", "{}", &[]));
-    assert!(matches!(verify(&other, Some(&document), None, &recorded), Verdict::Different(why) if why.contains("CG121")));
+    assert!(
+        matches!(verify(&other, Some(&document), None, &recorded), Verdict::Different(why) if why.contains("CG121"))
+    );
     assert!(matches!(verify(&arrival, None, None, &recorded), Verdict::NotProvable(_)));
     let another = self::document("data.amount * 2", "");
     assert!(matches!(verify(&arrival, Some(&another), None, &recorded), Verdict::NotProvable(_)));
@@ -95,7 +97,7 @@ fn a_recorded_plan_is_equal_different_or_not_provable() {
     later.iter_mut().for_each(|dispatch| dispatch.planner_version += 1);
     assert!(matches!(verify(&arrival, Some(&document), None, &later), Verdict::NotProvable(_)));
     assert!(matches!(
-        verify::<consign::record::PlannedDispatch>(&arrival, Some(&document), &[]),
+        verify::<consign::record::PlannedDispatch>(&arrival, Some(&document), None, &[]),
         Verdict::NotProvable(_)
     ));
 }

@@ -3,7 +3,9 @@
 use super::Loader;
 use super::fields::{self, Fields};
 use crate::routing::code;
-use crate::routing::content::{ContentRule, DEFAULT_MAX_CONTENT, DataFormat, MAX_CONTENT, MAX_READ_CONTENT, unreadable};
+use crate::routing::content::{
+    ContentRule, DEFAULT_MAX_CONTENT, DataFormat, MAX_CONTENT, MAX_READ_CONTENT, unreadable,
+};
 use crate::routing::document::{FileType, Payload, Route};
 use crate::routing::node::{At, Kind, Node};
 

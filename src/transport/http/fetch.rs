@@ -56,7 +56,10 @@ impl Shared {
     fn report_of(&self, attempt: &DispatchAttempt, read: Read) -> Outcome {
         let of = |kind| {
             let (id, target) = (attempt.file_id.clone(), attempt.target.clone());
-            Outcome { attempt: Some(attempt.attempt), ..Outcome::new(id, target, kind, Reporter::Transport, (self.clock)()) }
+            Outcome {
+                attempt: Some(attempt.attempt),
+                ..Outcome::new(id, target, kind, Reporter::Transport, (self.clock)())
+            }
         };
         match read {
             Ok((found, bytes)) => Outcome {

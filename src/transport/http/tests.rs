@@ -14,6 +14,7 @@ use crate::transport::{Answer, Capacity};
 
 mod bounds;
 mod credentials;
+mod fetching;
 mod guard;
 mod hostile;
 mod requests;
