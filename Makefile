@@ -9,7 +9,7 @@ QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-quick test-seeds test-kafka testbed deny fmt
+.PHONY: help tools test test-quick test-seeds test-kafka testbed deny fmt bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ testbed: ## download and verify the test bed's broker and registry (scripts/test
 
 deny: ## licences, bans and sources of the dependencies (needs cargo-deny: cargo install cargo-deny --locked)
 	cargo deny check licenses bans sources
+
+bench: tools ## the contests beside Kafka Streams and the bare client; BENCH="--files 20000 --rounds 1" for a short one
+	benches/run $(BENCH)
 
 fmt: ## format the code
 	cargo fmt

@@ -104,7 +104,7 @@ pub struct Topics {
     pub home_partitions: i32,
     /// Copies of each partition.
     pub replication: i32,
-    /// How long a settled file is remembered.
+    /// For how long after a file has settled what announces it again is a repeat. Its records stay for twice this time.
     #[serde(deserialize_with = "duration")]
     pub retention: Duration,
 }

@@ -26,6 +26,8 @@ mod mutations;
 mod pages;
 #[path = "planning/refusals.rs"]
 mod refusals;
+#[path = "planning/requests.rs"]
+mod requests;
 #[path = "planning/schema.rs"]
 mod schema;
 #[path = "planning/support.rs"]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Worker;
+use super::forgetting::Tombstoned;
 use super::home::{Home, TimerMark};
 use super::observed::Observed;
 use super::work::Deciding;
@@ -13,7 +14,7 @@ use crate::lifecycle::{File, Judged};
 use crate::log::{Append, Headers, Record, TopicPartition};
 use crate::record::{
     Arrival, Bytes, Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status,
-    TargetName, Timestamp, Topic, Wire, attempt_key, dispatch_key, history_key,
+    TargetName, Timestamp, Topic, Wire, history_key,
 };
 use crate::store::StoreError;
 use crate::transport::Permit;
@@ -67,7 +68,9 @@ pub(super) struct Batch<'w> {
     pub appended: Vec<(i32, FileId, TimerMark)>,
     pub parked: Vec<(i32, FileId, TimerMark)>,
     pub roused: Vec<(i32, FileId)>,
-    pub tombstoned: Vec<(i32, FileId)>,
+    pub tombstoned: Vec<(i32, FileId, Tombstoned)>,
+    /// How many of the leftovers of each home were cleared.
+    pub cleared: Vec<(i32, usize)>,
     pub observed: Vec<Observed>,
     /// Bodies of the requests that this batch planned.
     pub bodies: BTreeMap<(FileId, TargetName), (i32, Bytes)>,
@@ -91,6 +94,7 @@ impl<'w> Batch<'w> {
             parked: Vec::new(),
             roused: Vec::new(),
             tombstoned: Vec::new(),
+            cleared: Vec::new(),
             observed: Vec::new(),
             bodies: BTreeMap::new(),
             store_failed: None,
@@ -295,26 +299,6 @@ impl<'w> Batch<'w> {
         let mut whole = PlannedDispatch::clone(plan);
         whole.request.body = Some(body);
         Ok(Arc::new(whole))
-    }
-
-    /// Appends the tombstones of a settled file whose retention has ended.
-    pub fn forget(&mut self, home: i32, id: &FileId) {
-        let Some(kept) = self.home(home).kept(id) else { return };
-        let file = &kept.file;
-        let mut keys = vec![(Topic::Arrivals, id.to_string()), (Topic::FileState, id.to_string())];
-        for dispatch in &file.dispatches {
-            keys.push((Topic::Plans, dispatch_key(id, dispatch.target())));
-            keys.extend((1..=dispatch.attempts).map(|n| (Topic::Attempts, attempt_key(id, dispatch.target(), n))));
-        }
-        if let Some(fetch) = &file.fetch {
-            keys.extend((1..=fetch.attempts).map(|n| (Topic::Attempts, attempt_key(id, fetch.target(), n))));
-        }
-        keys.extend((1..=kept.history_seq).map(|seq| (Topic::History, history_key(id, seq))));
-        for (topic, key) in keys {
-            self.tombstone(topic, home, key);
-        }
-        self.tombstoned.push((home, id.clone()));
-        self.observe(Observed::Forgotten { file_id: id.clone() });
     }
 }
 

@@ -10,7 +10,7 @@ impl Worker {
     /// Fetches the files that these records are about, and what is due. A partition whose store fails begins again from
     /// the log; its records are left out.
     pub(super) fn fetch(&mut self, records: &mut Vec<Record>, now: Timestamp) {
-        let paused: Vec<TargetName> = if now >= self.next_pause_scan {
+        let paused: Vec<TargetName> = if self.is_time_to_scan_pauses(now) {
             self.controls.paused().into_iter().map(|(target, _)| target.clone()).collect()
         } else {
             Vec::new()

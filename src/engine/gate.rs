@@ -4,12 +4,25 @@
 //! has been re-homed. So the ends of all acks partitions are taken after it fell due, read uncommitted; when the group's
 //! committed offsets have passed them, everything that fell due before that moment may go.
 
+use std::time::Duration;
+
 use super::Unwell;
+use super::clock::is_time;
 use crate::log::{Isolation, Log, LogError, TopicPartition};
 use crate::record::{Timestamp, Topic};
 
 /// How often the committed offsets are looked at while something waits, in milliseconds.
 const LOOK_EVERY_MS: i64 = 50;
+
+/// How long a turn waits for the committed offsets at first: a transaction of another worker may hold them for as long as it
+/// is open, and the turn has other work.
+const FIRST_PATIENCE_MS: i64 = 100;
+
+/// How often this is doubled while no answer comes, at most: it may be the log that is slow.
+const MOST_DOUBLINGS: u32 = 4;
+
+/// After a wait without an answer the next one comes so many times later: the rest of the time is for the other work.
+const PAUSE_FOR_EACH_WAIT: i64 = 5;
 
 /// How long acks may stay unread before the worker says that deadlines wait for them, in milliseconds.
 const BEHIND_MS: i64 = 10_000;
@@ -18,8 +31,11 @@ const BEHIND_MS: i64 = 10_000;
 pub(super) struct AcksGate {
     read_until: Option<Timestamp>,
     waiting_for: Option<(Timestamp, Vec<(TopicPartition, i64)>)>,
-    next_look: Option<Timestamp>,
-    /// Partitions of acks that have not been read for long, and since when.
+    /// When to look next, and the interval that led there.
+    next_look: Option<(Timestamp, i64)>,
+    /// Looks that gave no answer, one after the other.
+    unanswered: u32,
+    /// Partitions of acks that have not been read for long, as far as is known, and since when.
     behind: Option<(Timestamp, Vec<TopicPartition>)>,
 }
 
@@ -33,7 +49,8 @@ impl AcksGate {
     pub fn unwell(&self) -> Option<Unwell> {
         let (since, partitions) = self.behind.as_ref()?;
         let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-        let text = format!("deadlines that acks may beat wait since {since}: nobody reads {}", names.join(", "));
+        let why = if self.unanswered > 0 { "it can't be learned who reads" } else { "nobody reads" };
+        let text = format!("deadlines that acks may beat wait since {since}: {why} {}", names.join(", "));
         Some(Unwell::new("CG215", text))
     }
 
@@ -42,10 +59,10 @@ impl AcksGate {
         if first_due <= self.read_until() {
             return Ok(true);
         }
-        if self.next_look.is_some_and(|at| now < at) {
+        if self.next_look.is_some_and(|(at, every_ms)| !is_time(at, every_ms, now)) {
             return Ok(false);
         }
-        self.next_look = Some(now.plus_millis(LOOK_EVERY_MS));
+        self.look_again_in(LOOK_EVERY_MS, now);
         if self.waiting_for.is_none() {
             let partitions: Vec<TopicPartition> = (0..log.partitions(Topic::Acks)?)
                 .map(|partition| TopicPartition { topic: Topic::Acks, partition })
@@ -56,7 +73,19 @@ impl AcksGate {
         }
         let (taken_at, ends) = self.waiting_for.as_ref().expect("just set");
         let partitions: Vec<TopicPartition> = ends.iter().map(|(tp, _)| *tp).collect();
-        let committed = log.committed(&partitions)?;
+        let patience_ms = FIRST_PATIENCE_MS << self.unanswered.min(MOST_DOUBLINGS);
+        let patience = Duration::from_millis(patience_ms.unsigned_abs());
+        let committed = match log.committed_within(&partitions, patience) {
+            Err(LogError::Away(_)) => {
+                // Another worker's commit may still be landing: deadlines wait for that, the rest doesn't.
+                self.unanswered += 1;
+                self.behind = (now.millis_since(*taken_at) >= BEHIND_MS).then_some((*taken_at, partitions));
+                self.look_again_in(PAUSE_FOR_EACH_WAIT * patience_ms, now);
+                return Ok(false);
+            }
+            answered => answered?,
+        };
+        self.unanswered = 0;
         let unread = ends.iter().zip(committed).filter(|((_, end), at)| at.is_none_or(|at| at < *end));
         let unread: Vec<TopicPartition> = unread.map(|((tp, _), _)| *tp).collect();
         if !unread.is_empty() {
@@ -68,5 +97,100 @@ impl AcksGate {
         self.waiting_for = None;
         self.next_look = None;
         Ok(true)
+    }
+
+    fn look_again_in(&mut self, every_ms: i64, now: Timestamp) {
+        self.next_look = Some((now.plus_millis(every_ms), every_ms));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Append, Batch, Ends, Position, Reader};
+
+    /// A log whose committed offsets another transaction holds: it notes how long it was waited for each time.
+    #[derive(Default)]
+    struct Held {
+        waits: Vec<Duration>,
+        is_held: bool,
+    }
+
+    impl Log for Held {
+        fn committed_within(
+            &mut self,
+            partitions: &[TopicPartition],
+            patience: Duration,
+        ) -> Result<Vec<Option<i64>>, LogError> {
+            self.waits.push(patience);
+            if self.is_held { Err(LogError::Away("held".into())) } else { Ok(vec![Some(7); partitions.len()]) }
+        }
+
+        fn partitions(&mut self, _: Topic) -> Result<i32, LogError> {
+            Ok(1)
+        }
+
+        fn ends(&mut self, partitions: &[TopicPartition], _: Isolation) -> Result<Vec<Ends>, LogError> {
+            Ok(vec![Ends { low: 0, high: 7 }; partitions.len()])
+        }
+
+        fn committed(&mut self, _: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+            unreachable!("a turn has no time for that")
+        }
+
+        fn poll(&mut self, _: usize, _: Duration) -> Result<Batch, LogError> {
+            unreachable!()
+        }
+
+        fn start(&mut self, _: &[Position]) -> Result<(), LogError> {
+            unreachable!()
+        }
+
+        fn pause(&mut self, _: &[TopicPartition]) -> Result<(), LogError> {
+            unreachable!()
+        }
+
+        fn positions(&mut self, _: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+            unreachable!()
+        }
+
+        fn reader(&mut self, _: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError> {
+            unreachable!()
+        }
+
+        fn reader_from(&mut self, _: &[Position]) -> Result<Box<dyn Reader>, LogError> {
+            unreachable!()
+        }
+
+        fn transact(&mut self, _: Vec<Append>, _: &[Position]) -> Result<Vec<Position>, LogError> {
+            unreachable!()
+        }
+
+        fn rebuild(&mut self) -> Result<(), LogError> {
+            unreachable!()
+        }
+
+        fn close(&mut self) {}
+    }
+
+    #[test]
+    fn offsets_that_a_transaction_holds_take_a_small_share_of_the_time() {
+        let (mut gate, mut log) = (AcksGate::default(), Held { is_held: true, ..Held::default() });
+        let mut now = Timestamp(1_000_000);
+        let end = now.plus_millis(120_000);
+        while now < end {
+            let waits = log.waits.len();
+            assert_eq!(gate.advance(&mut log, Timestamp(1_000_000), now), Ok(false));
+            let waited: Duration = log.waits[waits..].iter().sum();
+            assert!(waited <= Duration::from_secs(2), "one turn waits {waited:?}");
+            now = now.plus_millis(20 + i64::try_from(waited.as_millis()).unwrap());
+        }
+        let waited: Duration = log.waits.iter().sum();
+        assert!(waited <= Duration::from_secs(30), "of two minutes {waited:?}");
+        assert!(log.waits.len() >= 10, "and is asked for again: {} times", log.waits.len());
+        assert!(gate.unwell().is_some_and(|u| u.code == "CG215" && u.text.contains("it can't be learned")));
+        log.is_held = false;
+        assert_eq!(gate.advance(&mut log, Timestamp(1_000_000), now.plus_millis(8_000)), Ok(true));
+        assert_eq!(gate.unwell(), None);
     }
 }

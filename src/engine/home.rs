@@ -3,12 +3,12 @@
 //! Open files are in memory within a budget; the others, and all that have settled, are in the store only and are fetched
 //! before a batch that is about them ([`Home::fetch`], [`Home::prepare`]), so that deciding stays a plain function.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use super::keeping::Keeping;
 use crate::lifecycle::{DueTimer, File};
-use crate::record::{Bytes, FileId, Status, TargetName, Timer, TimerKind, Timestamp};
+use crate::record::{Bytes, FileId, Status, TargetName, Timer, TimerKind, Timestamp, Topic};
 use crate::store::{PartitionStore, StoreError};
 use crate::transport::Permit;
 
@@ -87,10 +87,14 @@ impl Kept {
     }
 }
 
+/// Before every time: what is restored is placed by what it waits for and by no clock. A clock that is ahead and not
+/// measured yet would take what still may be sent for overdue, and no later time would bring it back.
+pub(super) const BEFORE_ALL: Timestamp = Timestamp(i64::MIN);
+
 /// One home partition that this worker works on.
 #[derive(Debug)]
 pub(super) struct Home {
-    retention_ms: i64,
+    forgets_after_ms: i64,
     /// The store, and what is still to be written to it.
     pub keeping: Keeping,
     /// The files in memory: open ones, and settled ones while a batch is about them or they are still to be written.
@@ -108,8 +112,12 @@ pub(super) struct Home {
     parked: BTreeSet<(Timestamp, FileId)>,
     /// Dispatches whose next attempt may be authorized as soon as there is capacity, oldest first.
     waiting: BTreeMap<TargetName, BTreeSet<(Timestamp, FileId)>>,
-    /// Settled files in memory whose retention has ended.
+    /// Settled files in memory that are to be forgotten.
     expired: Vec<FileId>,
+    /// Files whose forgetting has begun, with the number of their keys that have tombstones.
+    forgetting: BTreeMap<FileId, usize>,
+    /// Keys of records that belong to no file: somebody began to forget it.
+    leftovers: VecDeque<(Topic, String)>,
     /// Settled files that were fetched for this turn.
     visitors: BTreeSet<FileId>,
     /// Up to where the files that wait at paused targets were fetched, to see whether they escalate.
@@ -117,9 +125,9 @@ pub(super) struct Home {
 }
 
 impl Home {
-    pub fn new(retention_ms: i64, keeping: Keeping) -> Self {
+    pub fn new(forgets_after_ms: i64, keeping: Keeping) -> Self {
         Self {
-            retention_ms,
+            forgets_after_ms,
             keeping,
             files: BTreeMap::new(),
             asleep: BTreeMap::new(),
@@ -130,6 +138,8 @@ impl Home {
             parked: BTreeSet::new(),
             waiting: BTreeMap::new(),
             expired: Vec::new(),
+            forgetting: BTreeMap::new(),
+            leftovers: VecDeque::new(),
             visitors: BTreeSet::new(),
             paused_until: BTreeMap::new(),
         }
@@ -166,7 +176,6 @@ impl Home {
         &mut self,
         but: &BTreeSet<FileId>,
         budget: usize,
-        now: Timestamp,
         permit_for: &dyn Fn(&TargetName) -> Permit,
     ) -> Result<(), StoreError> {
         let mut stored = Vec::new();
@@ -179,7 +188,7 @@ impl Home {
             let kept = self.keeping.open_file(&id)?;
             let open: Vec<TargetName> =
                 kept.file.dispatches.iter().filter(|d| d.has_open_attempt()).map(|d| d.target().clone()).collect();
-            self.take_in(kept.file, kept.history_seq, now);
+            self.take_in(kept.file, kept.history_seq, BEFORE_ALL);
             for target in open {
                 let permit = permit_for(&target);
                 self.keep_permit(&id, target, permit);
@@ -225,8 +234,34 @@ impl Home {
         self.update_if_there(id, now, |_| ());
     }
 
+    /// How many keys of a file have tombstones, if its forgetting has begun.
+    pub fn tombstoned(&self, id: &FileId) -> Option<usize> {
+        self.forgetting.get(id).copied()
+    }
+
+    /// Notes how far the forgetting of a file has come.
+    pub fn note_tombstoned(&mut self, id: &FileId, upto: usize) {
+        self.forgetting.insert(id.clone(), upto);
+    }
+
+    /// Keys of records that belong to no file.
+    pub fn leftovers(&self) -> impl Iterator<Item = &(Topic, String)> {
+        self.leftovers.iter()
+    }
+
+    /// Takes in what a restore found of files that are none.
+    pub fn take_in_leftovers(&mut self, keys: impl IntoIterator<Item = (Topic, String)>) {
+        self.leftovers.extend(keys);
+    }
+
+    /// Notes that so many of them have their tombstones.
+    pub fn note_cleared(&mut self, count: usize) {
+        self.leftovers.drain(..count);
+    }
+
     /// Forgets a file whose records were tombstoned.
     pub fn remove(&mut self, id: &FileId) {
+        self.forgetting.remove(id);
         if let Some(kept) = self.leave_memory(id) {
             self.leave_places(id, &kept.places);
             self.keeping.note_forgotten(id, kept.file.settled_at);
@@ -235,7 +270,7 @@ impl Home {
 
     /// The earliest time at which something is due.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        let forget = self.keeping.first_settled().map(|at| at.plus_millis(self.retention_ms));
+        let forget = self.keeping.first_settled().map(|at| at.plus_millis(self.forgets_after_ms));
         self.wakes.first().map(|(at, _)| *at).into_iter().chain(forget).min()
     }
 
@@ -244,7 +279,7 @@ impl Home {
         self.wakes.iter().take_while(|(at, _)| *at <= now).take(max).map(|(_, id)| id.clone()).collect()
     }
 
-    /// Settled files whose retention has ended.
+    /// Settled files that are to be forgotten.
     pub fn expired(&self) -> &[FileId] {
         &self.expired
     }
@@ -262,7 +297,7 @@ impl Home {
     // ── between memory and the store ──────────────────────────────────────────────────────────────────────────────
 
     /// Fetches what the next batch may be about without an input: files that are due, those whose turn may come at a
-    /// target, and those whose retention has ended.
+    /// target, and those that are to be forgotten.
     pub fn prepare(
         &mut self,
         now: Timestamp,
@@ -278,7 +313,7 @@ impl Home {
             }
         }
         due.iter().try_for_each(|id| self.fetch(id, now))?;
-        self.expired = self.keeping.settled_before(now.plus_millis(-self.retention_ms), max)?;
+        self.expired = self.keeping.settled_before(now.plus_millis(-self.forgets_after_ms), max)?;
         let expired = std::mem::take(&mut self.expired);
         expired.iter().try_for_each(|id| self.fetch(id, now))?;
         self.expired = expired;
@@ -351,6 +386,10 @@ impl Home {
 
     /// Begins to write what has changed, if it is time to.
     pub fn keep(&mut self, now: Timestamp, at_once: bool) -> Result<(), StoreError> {
+        if !self.leftovers.is_empty() {
+            // Once the store knows nothing of a file, only these keys say what is left of it on the log.
+            return Ok(());
+        }
         self.keeping.write(&self.files, now, at_once)
     }
 

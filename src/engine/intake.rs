@@ -195,7 +195,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A file whose records may have been tombstoned can't be told from one that never was.
+    /// A file whose records may have been tombstoned can't be told from one that never was: whatever was announced while it
+    /// was remembered is older than this by then (see [`super::forgets_after_ms`]).
     fn check_age(&self, record: &Record) -> Result<(), Unfit> {
         // A forwarded record is younger than what it says of its first place: its own word never makes it younger.
         let first_seen = origin_of(record).map_or(record.timestamp, |o| o.timestamp.min(record.timestamp));

@@ -10,6 +10,7 @@ mod batch;
 mod clock;
 mod due;
 mod fetch;
+mod forgetting;
 mod gate;
 mod home;
 mod intake;
@@ -31,6 +32,14 @@ pub use worker::Worker;
 use crate::record::TopicNames;
 use crate::store::Stores;
 
+/// How long after its settlement a file is forgotten, in milliseconds, where this is the retention.
+///
+/// Twice as long: what is announced again within the retention after the settlement is older than the retention once the file
+/// may be unknown, however late it is read, and is then expired.
+pub const fn forgets_after_ms(retention_ms: i64) -> i64 {
+    retention_ms.saturating_mul(2)
+}
+
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
@@ -38,7 +47,7 @@ pub struct WorkerOptions {
     pub identity: String,
     /// The topics' names.
     pub names: TopicNames,
-    /// How long a settled file is remembered, in milliseconds.
+    /// A manifest is the same file for so long after it settled, and expires at that age, in milliseconds.
     pub retention_ms: i64,
     /// Deadline of a file that never had a plan, from its arrival, in milliseconds.
     pub default_deadline_ms: i64,

@@ -4,18 +4,24 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Unwell;
-use super::home::Home;
+use super::home::{BEFORE_ALL, Home};
 use super::keeping::Keeping;
 use super::observed::Observed;
 use super::restore::{Restore, RestoreError, Restored};
 use super::worker::{Place, Worker};
+use super::{Unwell, forgets_after_ms};
 use crate::log::{AssignmentChange, Ends, Isolation, LogError, Position, TopicPartition};
 use crate::record::{FileId, Timestamp, Topic};
 use crate::store::{Busy, Identity, PartitionStore, Reason, Unusable};
 
 /// How long another worker may take to let go of a store, in milliseconds.
 const STORE_BUSY_MS: i64 = 30_000;
+
+/// How long the committed offsets are waited for at first.
+const FIRST_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How often this is doubled while no answer comes, at most: it may be the log that is slow.
+const MOST_DOUBLINGS: u32 = 4;
 
 impl Worker {
     pub(super) fn reassign(&mut self, change: AssignmentChange, now: Timestamp) {
@@ -88,7 +94,7 @@ impl Worker {
     /// Reading too little isn't: an ack that was deleted unread may have been the one that a deadline waits for.
     fn start_homeless(&mut self, tp: TopicPartition) -> Result<(), LogError> {
         let ends = self.log.ends(&[tp], Isolation::ReadUncommitted)?[0];
-        let committed = self.log.committed(&[tp])?[0];
+        let committed = self.committed_soon(&[tp])?[0];
         let at = committed.unwrap_or(ends.low);
         if let Some(text) = misplaced(tp, at, ends) {
             self.broken.insert(tp, Unwell::new("CG212", text));
@@ -100,6 +106,15 @@ impl Worker {
             self.uncommitted.insert(tp);
         }
         Ok(())
+    }
+
+    /// The committed offsets, waited for so long that the homes at work go on meanwhile: a transaction of another worker,
+    /// one that was killed even, may hold these for as long as it is open.
+    fn committed_soon(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        let answered =
+            self.log.committed_within(partitions, FIRST_PATIENCE * (1 << self.unanswered.min(MOST_DOUBLINGS)));
+        self.unanswered = if matches!(answered, Err(LogError::Away(_))) { self.unanswered + 1 } else { 0 };
+        answered
     }
 
     /// Stops what can't go on where it was; everything else goes on.
@@ -172,7 +187,7 @@ impl Worker {
             Topic::HOME_INPUTS.iter().map(|topic| TopicPartition { topic: *topic, partition }).collect();
         let restored: Vec<TopicPartition> =
             Topic::RESTORED.iter().map(|topic| TopicPartition { topic: *topic, partition }).collect();
-        let committed = self.log.committed(&inputs)?;
+        let committed = self.committed_soon(&inputs)?;
         let input_ends = self.log.ends(&inputs, Isolation::ReadUncommitted)?;
         let engine_ends = self.log.ends(&restored, Isolation::ReadUncommitted)?;
         let positions = starting_positions(&inputs, &committed, &input_ends, &engine_ends)?;
@@ -243,7 +258,7 @@ impl Worker {
         };
         let positions = restore.positions.clone();
         let (records, took_ms) = (restore.records, now.millis_since(restore.begun_at));
-        let home = restore.finish().and_then(|restored| self.home_of(restored, now));
+        let home = restore.finish().and_then(|restored| self.home_of(restored));
         match home {
             Ok(home) => {
                 self.log.start(&positions)?;
@@ -260,13 +275,14 @@ impl Worker {
     }
 
     /// The home as its store and the log have it, with a permit for every open attempt.
-    fn home_of(&self, restored: Restored, now: Timestamp) -> Result<Home, RestoreError> {
-        let Restored { store, covers, changed, forgotten } = restored;
+    fn home_of(&self, restored: Restored) -> Result<Home, RestoreError> {
+        let Restored { store, covers, changed, forgotten, leftovers } = restored;
         let newer: BTreeSet<FileId> =
             changed.iter().map(|(file, ..)| file.id()).chain(forgotten.iter().map(|(id, _)| id)).cloned().collect();
         let budget = self.budget_of_a_home();
-        let mut home = Home::new(self.options.retention_ms, Keeping::new(store, covers)?);
-        home.take_in_stored(&newer, budget, now, &|target| self.capacity.acquire_over(target))?;
+        let mut home = Home::new(forgets_after_ms(self.options.retention_ms), Keeping::new(store, covers)?);
+        home.take_in_stored(&newer, budget, &|target| self.capacity.acquire_over(target))?;
+        home.take_in_leftovers(leftovers);
         for (id, settled_at) in forgotten {
             home.keeping.note_forgotten(&id, settled_at);
         }
@@ -277,7 +293,7 @@ impl Worker {
             if !file.is_terminal() {
                 bodies.into_iter().for_each(|(target, body)| home.keeping.note_body(&id, &target, body));
             }
-            home.put(file, history_seq, now);
+            home.put(file, history_seq, BEFORE_ALL);
             for target in open {
                 let permit = self.capacity.acquire_over(&target);
                 home.keep_permit(&id, target, permit);

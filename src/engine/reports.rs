@@ -141,7 +141,8 @@ impl Batch<'_> {
 
     /// The dispatch that a report or an intervention is about; `None` where it is about the file.
     fn dispatch_of(&self, home: i32, id: &FileId, target: Option<&TargetName>) -> Result<Option<usize>, Unfit> {
-        let Some(file) = self.file(home, id) else {
+        let file = self.file(home, id).filter(|_| self.home(home).tombstoned(id).is_none());
+        let Some(file) = file else {
             return Err(Unfit::Dead(reason::UNKNOWN_FILE, format!("no file `{id}` is known")));
         };
         let Some(target) = target else { return Ok(None) };

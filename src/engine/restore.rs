@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::forgetting::keys_of;
 use crate::lifecycle::{File, Folded, fold, fold_on};
 use crate::log::{LogError, Position, Reader, Record};
 use crate::record::{
@@ -51,8 +52,12 @@ struct Records {
     plan: BTreeMap<String, Arc<PlannedDispatch>>,
     bodies: BTreeMap<TargetName, Bytes>,
     state: Option<FileState>,
-    /// Something of it was tombstoned: what the store has of it is gone.
+    /// Something of it was tombstoned.
+    has_tombstones: bool,
+    /// Its arrival was: what the store has of it is gone.
     was_forgotten: bool,
+    /// The highest history record that was. It is the last of a file's records to go.
+    forgotten_seq: i64,
 }
 
 /// A home partition, up to date.
@@ -63,6 +68,8 @@ pub(super) struct Restored {
     pub changed: Vec<(File, i64, BTreeMap<TargetName, Bytes>)>,
     /// Files that the store has and that are no more.
     pub forgotten: Vec<(FileId, Option<Timestamp>)>,
+    /// Keys of records that belong to no file: somebody began to forget it.
+    pub leftovers: Vec<(Topic, String)>,
 }
 
 /// Why a home can't be restored.
@@ -160,21 +167,26 @@ impl Restore {
     /// Folds every file that isn't in the store as it is on the log.
     pub fn finish(self) -> Result<Restored, RestoreError> {
         let Self { store, covers, by_file, default_deadline_ms, .. } = self;
-        let (mut changed, mut forgotten) = (Vec::new(), Vec::new());
+        let (mut changed, mut forgotten, mut leftovers) = (Vec::new(), Vec::new(), Vec::new());
         for (id, records) in by_file {
-            let stored = store.file(&FileId::trusted(&id))?;
-            let stored = match stored {
-                Some(stored) if records.was_forgotten => {
-                    forgotten.push((FileId::trusted(&id), stored.file.settled_at));
-                    None
+            let mut stored = store.file(&FileId::trusted(&id))?;
+            if let Some(gone) = stored.take_if(|_| records.was_forgotten) {
+                if !records.is_whole_gone(gone.history_seq) {
+                    let seq = gone.history_seq.max(records.forgotten_seq).max(records.history_seq());
+                    leftovers.extend(keys_of(&gone.file, seq));
                 }
-                stored => stored,
-            };
-            if !records.is_empty() {
+                forgotten.push((FileId::trusted(&id), gone.file.settled_at));
+            }
+            if records.is_empty() {
+                continue;
+            }
+            if stored.is_none() && records.is_no_file() {
+                leftovers.extend(records.keys(&id));
+            } else {
                 changed.push(unbroken(|| id.clone(), || records.fold(&id, stored, default_deadline_ms))?);
             }
         }
-        Ok(Restored { store, covers, changed, forgotten })
+        Ok(Restored { store, covers, changed, forgotten, leftovers })
     }
 
     /// Folds a file that has settled, once its records are together. If they don't fit yet, the rest is still to come.
@@ -224,9 +236,10 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
     let mut parts = key.splitn(3, '/').skip(1);
     let (second, third) = (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default());
     let value = record.value.as_deref();
-    records.was_forgotten |= value.is_none();
+    records.has_tombstones |= value.is_none();
     match record.at.topic {
         Topic::Arrivals => {
+            records.was_forgotten |= value.is_none();
             records.folded.arrival =
                 value.map(|v| codec.decode::<Arrival>(v)).transpose().map_err(decoding)?.map(Arc::new);
         }
@@ -261,7 +274,10 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
                     let history: FileHistory = codec.decode(value).map_err(decoding)?;
                     records.folded.history.insert(seq, history);
                 }
-                None => drop(records.folded.history.remove(&seq)),
+                None => {
+                    records.forgotten_seq = records.forgotten_seq.max(seq);
+                    records.folded.history.remove(&seq);
+                }
             }
         }
         other => unreachable!("{} is not restored from", other.base_name()),
@@ -278,6 +294,25 @@ impl Records {
             && self.folded.history.is_empty()
     }
 
+    /// Whether these belong to no file: the arrival and the file-state come with the first record, and go first.
+    fn is_no_file(&self) -> bool {
+        self.folded.arrival.is_none() && self.state.is_none()
+    }
+
+    /// Whether nothing is left of a file that was forgotten, which had so many history records at least; another one may
+    /// have its id.
+    fn is_whole_gone(&self, history_seq: i64) -> bool {
+        !self.is_no_file() || (self.is_empty() && self.forgotten_seq >= history_seq)
+    }
+
+    /// The keys of what is there of a file with neither arrival nor file-state.
+    fn keys<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (Topic, String)> + 'a {
+        let plans = self.plan.keys().map(move |target| (Topic::Plans, format!("{id}/{target}")));
+        let attempts = self.attempts.keys().map(move |(target, n)| (Topic::Attempts, format!("{id}/{target}/{n}")));
+        let history = self.folded.history.keys().map(move |seq| (Topic::History, format!("{id}/{seq}")));
+        plans.chain(attempts).chain(history)
+    }
+
     /// Whether it has settled and as many events are there as its file-state counts.
     fn is_whole(&self) -> bool {
         let Some(state) = self.state.as_ref().filter(|s| matches!(s.state, State::Completed | State::Failed)) else {
@@ -285,7 +320,7 @@ impl Records {
         };
         let events: usize = self.folded.history.values().map(|h| h.events.len()).sum();
         let known = usize::from(!self.plan.is_empty()) + self.attempts.len() + events;
-        !self.was_forgotten && self.folded.arrival.is_some() && i64::try_from(1 + known).ok() == Some(state.version)
+        !self.has_tombstones && self.folded.arrival.is_some() && i64::try_from(1 + known).ok() == Some(state.version)
     }
 
     /// Folds a settled file whose records may be of two files that had its id, one after the other.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::batch::{Batch, Draft, Order};
+use super::clock::is_time;
+use super::forgetting::Tombstoned;
 use super::home::TimerMark;
 use super::intake::Unfit;
 use super::observed::Observed;
@@ -35,7 +37,8 @@ struct Decided {
     appended: Vec<(i32, FileId, TimerMark)>,
     parked: Vec<(i32, FileId, TimerMark)>,
     roused: Vec<(i32, FileId)>,
-    tombstoned: Vec<(i32, FileId)>,
+    tombstoned: Vec<(i32, FileId, Tombstoned)>,
+    cleared: Vec<(i32, usize)>,
     observed: Vec<Observed>,
     controls: Vec<Control>,
     stalled: BTreeMap<TopicPartition, (&'static str, String)>,
@@ -88,6 +91,10 @@ impl Worker {
         let mut batch = Batch::new(self, now);
         let mut stalled: BTreeMap<TopicPartition, (&'static str, String)> = BTreeMap::new();
         let mut cut_short = false;
+        for home in self.running() {
+            *current = Some(Deciding::Home(home));
+            batch.clear_leftovers(home);
+        }
         for record in records {
             if stalled.contains_key(&record.at) {
                 continue;
@@ -120,7 +127,7 @@ impl Worker {
             batch.wake(home, max);
             // What has waited longest goes first; what this batch made due takes what capacity is left.
             batch.authorize_waiting(home, max);
-            if now >= self.next_pause_scan {
+            if self.is_time_to_scan_pauses(now) {
                 batch.escalate_paused(home);
             }
         }
@@ -135,6 +142,7 @@ impl Worker {
             parked: batch.parked,
             roused: batch.roused,
             tombstoned: batch.tombstoned,
+            cleared: batch.cleared,
             observed: batch.observed,
             controls: batch.controls,
             more_is_due: batch.is_cut,
@@ -151,6 +159,14 @@ impl Worker {
         let first = self.turns.checked_rem(homes.len()).unwrap_or(0);
         homes.rotate_left(first);
         homes
+    }
+
+    pub(super) fn is_time_to_scan_pauses(&self, now: Timestamp) -> bool {
+        is_time(self.next_pause_scan, PAUSE_SCAN_MS, now)
+    }
+
+    fn is_time_for_idle_commit(&self, now: Timestamp) -> bool {
+        is_time(self.next_idle_commit, IDLE_COMMIT_MS, now)
     }
 
     /// Commits the positions of inputs that never had one, by themselves: were they part of a transaction with records
@@ -170,7 +186,7 @@ impl Worker {
     /// a batch of timers alone is about. Acks go at once, because deadlines may wait for them; the others go along, or
     /// now and then: once the records before a marker are deleted, a position before it would look like a loss.
     fn add_positions(&mut self, decided: &mut Decided, records: &[Record], now: Timestamp) -> Result<(), LogError> {
-        let commits = !decided.appends.is_empty() || !decided.positions.is_empty() || now >= self.next_idle_commit;
+        let commits = !decided.appends.is_empty() || !decided.positions.is_empty() || self.is_time_for_idle_commit(now);
         let idle: Vec<TopicPartition> = self
             .positions
             .keys()
@@ -207,10 +223,10 @@ impl Worker {
         for control in decided.controls {
             self.controls.apply(&control.name.clone(), Some(control));
         }
-        if now >= self.next_idle_commit {
+        if self.is_time_for_idle_commit(now) {
             self.next_idle_commit = now.plus_millis(IDLE_COMMIT_MS);
         }
-        if now >= self.next_pause_scan {
+        if self.is_time_to_scan_pauses(now) {
             self.next_pause_scan = now.plus_millis(PAUSE_SCAN_MS);
         }
         for ((id, target), (home, body)) in decided.bodies {
@@ -229,8 +245,15 @@ impl Worker {
         for (home, id) in decided.roused {
             self.running_home_mut(home).rouse(&id, now);
         }
-        for (home, id) in decided.tombstoned {
-            self.running_home_mut(home).remove(&id);
+        for (home, id, done) in decided.tombstoned {
+            let home = self.running_home_mut(home);
+            match done {
+                Tombstoned::UpTo(keys) => home.note_tombstoned(&id, keys),
+                Tombstoned::Whole => home.remove(&id),
+            }
+        }
+        for (home, count) in decided.cleared {
+            self.running_home_mut(home).note_cleared(count);
         }
         for Order { home, plan, attempt, fetch, permit } in decided.orders {
             self.transport.send(Dispatch { plan, attempt, home, fetch, permit });
@@ -250,7 +273,7 @@ impl Worker {
     /// Tries the inputs again that waited for the registry.
     pub(super) fn resume_stalled(&mut self, now: Timestamp) -> Result<(), LogError> {
         let again: Vec<TopicPartition> =
-            self.stalled.iter().filter(|(_, s)| s.until <= now).map(|(tp, _)| *tp).collect();
+            self.stalled.iter().filter(|(_, s)| is_time(s.until, STALL_MS, now)).map(|(tp, _)| *tp).collect();
         for tp in again {
             self.log.start(&[(tp, self.positions[&tp])])?;
             self.stalled.remove(&tp);
@@ -273,7 +296,7 @@ impl Worker {
     fn advance_gate(&mut self, now: Timestamp) -> Result<(), LogError> {
         let Some(first) = self.homes().filter_map(|(_, home)| home.first_parked()).min() else { return Ok(()) };
         let advanced = match self.gate.advance(self.log.as_mut(), first, now) {
-            // Another worker's commit may still be landing: deadlines wait for that, the rest doesn't.
+            // The ends of acks can't be had: deadlines wait for that, the rest doesn't.
             Err(LogError::Away(_)) => false,
             advanced => advanced?,
         };

@@ -97,6 +97,8 @@ pub struct Worker {
     pub(super) stores_lost: BTreeMap<i32, Unusable>,
     /// Stores that another worker has open, since when.
     pub(super) stores_busy: BTreeMap<i32, Timestamp>,
+    /// Reads of committed offsets at the beginning of inputs that gave no answer, one after the other.
+    pub(super) unanswered: u32,
     pub(super) unwell: Vec<Unwell>,
     /// Whether the inputs must be read again from their last commit.
     pub(super) rewind: bool,
@@ -145,6 +147,7 @@ impl Worker {
             more_is_due: false,
             stores_lost: BTreeMap::new(),
             stores_busy: BTreeMap::new(),
+            unanswered: 0,
             unwell: Vec::new(),
             rewind: false,
             rebuild_is_due: false,

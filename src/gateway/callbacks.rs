@@ -19,9 +19,16 @@ use super::problem::{Code, Problem};
 use super::{App, now};
 use crate::log::Append;
 use crate::record::{
-    DispatchState, FileId, Outcome, OutcomeKind, Reporter, RoutingBundle, SettledBy, Status, TargetName, TokenCheck,
+    DispatchState, FileId, FileState, Outcome, OutcomeKind, Reporter, RoutingBundle, Status, TargetName, TokenCheck,
     Topic, dispatch_key, home_partition,
 };
+use answer::{Standing, standing, told};
+
+mod answer;
+mod limits;
+
+pub use limits::CallbackLimits;
+pub(super) use limits::Limits;
 
 /// Longest report, in bytes.
 const MAX_REPORT: usize = 64 * 1024;
@@ -31,8 +38,6 @@ const BODY_PATIENCE: Duration = Duration::from_secs(15);
 const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 /// How long the view may need to know the attempt that is reported on.
 const VIEW_PATIENCE: Duration = Duration::from_secs(5);
-/// Reports that are under way at once; more are asked to come back.
-pub(super) const MAX_AT_ONCE: usize = 256;
 /// Longest reference.
 const MAX_REFERENCE: usize = 256;
 /// Longest reason.
@@ -40,10 +45,21 @@ const MAX_REASON: usize = 4096;
 /// Where the token stands, if not in `Authorization: Bearer`.
 const TOKEN: &str = "consign-ack-token";
 
-/// Whether a report has the right signature: of a routing document, for a target, over the three `webhook-` headers and the
-/// body. Nothing where the target has no key.
-pub type SignatureCheck =
-    Arc<dyn Fn(&RoutingBundle, &TargetName, [Option<&str>; 3], &[u8]) -> Option<bool> + Send + Sync>;
+/// What a target's plan says about its callbacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallbackRule {
+    /// Whether the target is confirmed by them.
+    pub confirms: bool,
+    /// The name of the receiver's key, where its signature is asked for.
+    pub verify_with: Option<String>,
+}
+
+/// What the routing document by which a file was planned says of a target; nothing of one that it doesn't name. The error says
+/// why it can't be told.
+pub type RuleOf = Arc<dyn Fn(&RoutingBundle, &TargetName) -> Result<Option<CallbackRule>, String> + Send + Sync>;
+
+/// Whether a report has the right signature: by the key of this name, over the three `webhook-` headers and the body.
+pub type SignatureCheck = Arc<dyn Fn(&str, [Option<&str>; 3], &[u8]) -> bool + Send + Sync>;
 
 /// Compares a token with that of a dispatch's key.
 pub type TokenComparison = Arc<dyn Fn(&str, Option<&str>) -> TokenCheck + Send + Sync>;
@@ -53,8 +69,12 @@ pub type TokenComparison = Arc<dyn Fn(&str, Option<&str>) -> TokenCheck + Send +
 pub struct CallbackChecks {
     /// Compares tokens in constant time.
     pub token: TokenComparison,
+    /// Finds what a file's plan says of a target.
+    pub rule: RuleOf,
     /// Checks the receiver's signature.
     pub signature: SignatureCheck,
+    /// How many are taken.
+    pub limits: CallbackLimits,
 }
 
 /// What a target says.
@@ -98,6 +118,12 @@ impl Reported {
 pub struct Report {
     /// What it says.
     pub outcome: Reported,
+    /// The dispatch that it is about. A report that must be signed names it: the signature then is for no other.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    /// The attempt that it is about, if the URL doesn't say. A report that must be signed and doesn't settle names it.
+    #[serde(default)]
+    pub attempt: Option<i32>,
     /// `sha256:` and 64 hexadecimal digits of what it got.
     #[serde(default)]
     pub received_digest: Option<String>,
@@ -139,40 +165,83 @@ pub(super) async fn report(
     if (app.callbacks.token)(&key, token(&parts.headers)) != TokenCheck::Ok {
         return Err(Problem::new(Code::CG360, "the token is not that of this dispatch"));
     }
-    let Ok(_place) = app.callbacks_at_once.try_acquire() else {
-        return Err(Problem::new(Code::CG364, format!("{MAX_AT_ONCE} reports are under way")));
-    };
+    let _place = app.callback_limits.place(&target)?;
     let body = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, MAX_REPORT))
         .await
         .map_err(|_| Problem::new(Code::CG309, "the report did not arrive in time"))?
         .map_err(|_| Problem::new(Code::CG305, format!("the limit is {MAX_REPORT} bytes")))?;
-    check_signature(&app, &target, &parts.headers, body.to_vec()).await?;
+    let rule = rule(&app, &file_id, &target, of.attempt).await?;
+    if let Some(key_name) = &rule.verify_with {
+        check_signature(&app, key_name.clone(), &parts.headers, body.to_vec()).await?;
+    }
     let report = read(&body)?;
-    take(&app, &file_id, &target, of.attempt, report).await
+    let attempt = bound(&report, &key, of.attempt, rule.verify_with.is_some())?;
+    let about = About { file_id, target, attempt };
+    if rule.confirms {
+        return take(&app, &about, report).await;
+    }
+    append(&app, &about, report).await?;
+    Err(Problem::new(Code::CG361, format!("{} is not confirmed by callback; the report is recorded", about.target)))
+}
+
+/// What a report is about.
+struct About {
+    file_id: FileId,
+    target: TargetName,
+    attempt: Option<i32>,
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {
     bearer(headers).or_else(|| headers.get(TOKEN)?.to_str().ok())
 }
 
-/// Where the routing document in force names a key of the receiver, its signature must fit.
-async fn check_signature(app: &App, target: &TargetName, headers: &HeaderMap, body: Vec<u8>) -> Result<(), Problem> {
-    // A view that hasn't read all of `controls` doesn't know which key there is, and mustn't believe what it can't check.
+/// What the file's plan says of the target's callbacks.
+async fn rule(app: &App, file_id: &FileId, target: &TargetName, attempt: Option<i32>) -> Result<CallbackRule, Problem> {
+    let file = caught_up(app, file_id, target, attempt).await?;
+    // The plan is frozen, and so is the document it was made by: whatever is in force by now changes nothing for the file.
+    let digest = file.routing_digest.clone().unwrap_or_default();
+    let bundle = || app.view.controls().routing(&digest).cloned();
+    // A view that hasn't read all of `controls` mustn't believe what it can't check.
     app.wait(VIEW_PATIENCE, || app.view.freshness().caught_up).await;
     app.caught_up()?;
-    let controls = app.view.controls();
-    let bundle = controls.active().and_then(|active| controls.routing(&active.routing_digest)).cloned();
-    let Some(bundle) = bundle else { return Ok(()) };
+    let unknown = |why: String| Problem::new(Code::CG340, format!("the report can't be checked: {why}"));
+    let bundle = bundle().ok_or_else(|| unknown(format!("`controls` doesn't hold the routing document {digest}")))?;
+    let (of, name) = (Arc::clone(&app.callbacks.rule), target.clone());
+    let found = tokio::task::spawn_blocking(move || of(&bundle, &name)).await;
+    let found = found.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+    let found = found.inspect_err(|why| tracing::error!(%target, "a callback can't be checked (CG209): {why}"));
+    Ok(found.map_err(unknown)?.unwrap_or_default())
+}
+
+async fn check_signature(app: &App, key_name: String, headers: &HeaderMap, body: Vec<u8>) -> Result<(), Problem> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let signed = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(text);
-    let (check, target) = (Arc::clone(&app.callbacks.signature), target.clone());
+    let check = Arc::clone(&app.callbacks.signature);
     // The key is read from where it is.
     let checked =
-        tokio::task::spawn_blocking(move || check(&bundle, &target, signed.each_ref().map(Option::as_deref), &body));
-    match checked.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())) {
-        Some(false) => Err(Problem::new(Code::CG360, "the signature is not the receiver's, or it is stale")),
-        Some(true) | None => Ok(()),
+        tokio::task::spawn_blocking(move || check(&key_name, signed.each_ref().map(Option::as_deref), &body)).await;
+    if checked.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())) {
+        return Ok(());
     }
+    Err(Problem::new(Code::CG360, "the signature is not the receiver's, or it is stale"))
+}
+
+/// The attempt that a report is about. What is signed says itself what it is about: a receiver has one key for all its dispatches,
+/// so a signature alone would fit any of them.
+fn bound(report: &Report, key: &str, of_url: Option<i32>, is_signed: bool) -> Result<Option<i32>, Problem> {
+    let code = if is_signed { Code::CG360 } else { Code::CG361 };
+    match &report.idempotency_key {
+        Some(named) if named != key => return Err(Problem::new(code, "the report names another dispatch")),
+        None if is_signed => return Err(Problem::new(code, "a signed report names its idempotency_key")),
+        _ => {}
+    }
+    if report.attempt.is_some() && of_url.is_some() && report.attempt != of_url {
+        return Err(Problem::new(code, "the report names another attempt than the URL"));
+    }
+    if is_signed && !report.outcome.settles() && report.attempt.is_none() {
+        return Err(Problem::new(code, "a signed report that doesn't settle names its attempt"));
+    }
+    Ok(report.attempt.or(of_url))
 }
 
 fn read(body: &[u8]) -> Result<Report, Problem> {
@@ -199,68 +268,35 @@ fn read(body: &[u8]) -> Result<Report, Problem> {
     Ok(report)
 }
 
-async fn take(
-    app: &App,
-    file_id: &FileId,
-    target: &TargetName,
-    attempt: Option<i32>,
-    report: Report,
-) -> Result<Response, Problem> {
-    let said = report.outcome;
-    let before = caught_up(app, file_id, target, attempt).await?;
-    let heard = |dispatch: &DispatchState| hear(dispatch, said, attempt);
+async fn take(app: &App, about: &About, report: Report) -> Result<Response, Problem> {
+    let (said, attempt) = (report.outcome, about.attempt);
+    let before = dispatch(app, about)?;
+    if attempt.unwrap_or(1) < 1 || attempt.unwrap_or(1) > before.attempts {
+        return Err(Problem::new(Code::CG361, format!("the dispatch has {} attempts", before.attempts)));
+    }
+    let first = standing(&before, said, attempt);
     // What was said before needs no second record.
-    if before.settled_by.is_some() && heard(&before).is_ok() {
+    if first == Standing::Repeat {
         return Ok(recorded(StatusCode::OK, Some(before.status)));
     }
-    append(app, file_id, target, attempt, report).await?;
+    append(app, about, report).await?;
+    let About { file_id, target, .. } = about;
     tracing::info!(%file_id, %target, outcome = %said.kind(), "a callback was recorded");
-    if before.settled_by.is_none() && said.settles() {
-        let settled = || {
-            app.view
-                .file(file_id)
-                .is_some_and(|f| f.dispatches.iter().any(|d| d.target == *target && d.settled_by.is_some()))
-        };
-        if !app.wait(JUDGED_WITHIN, settled).await {
-            return Ok(recorded(StatusCode::ACCEPTED, None));
-        }
+    if before.settled_by.is_some() || !said.settles() {
+        return told(first, &before).map(|()| recorded(StatusCode::OK, Some(before.status)));
     }
-    let after = dispatch(app, file_id, target)?;
-    heard(&after).map(|()| recorded(StatusCode::OK, Some(after.status)))
+    if !app.wait(JUDGED_WITHIN, || dispatch(app, about).is_ok_and(|found| found.settled_by.is_some())).await {
+        return Ok(recorded(StatusCode::ACCEPTED, None));
+    }
+    let after = dispatch(app, about)?;
+    told(standing(&after, said, attempt), &after).map(|()| recorded(StatusCode::OK, Some(after.status)))
 }
 
-/// What the caller is told, by where the dispatch stands: it is as they say, or their report changes nothing.
-fn hear(dispatch: &DispatchState, said: Reported, attempt: Option<i32>) -> Result<(), Problem> {
-    let is_success = dispatch.status == Status::Succeeded;
-    let says_success = matches!(said, Reported::Succeeded | Reported::Duplicate);
-    match dispatch.settled_by {
-        Some(SettledBy::Target) if said.settles() && is_success == says_success => Ok(()),
-        Some(SettledBy::Target) if said.settles() => {
-            let text = format!("the dispatch is {} by an earlier report; this one is recorded", dispatch.status);
-            Err(Problem::new(Code::CG362, text))
-        }
-        Some(by) => {
-            let text = format!("the dispatch is {}, settled by {by}; the report is recorded", dispatch.status);
-            Err(Problem::new(Code::CG363, text))
-        }
-        None if !said.settles() && attempt != Some(dispatch.attempts) => {
-            let text = format!("the report is about another attempt than {}; it is recorded", dispatch.attempts);
-            Err(Problem::new(Code::CG363, text))
-        }
-        None => Ok(()),
-    }
-}
-
-async fn append(
-    app: &App,
-    file_id: &FileId,
-    target: &TargetName,
-    attempt: Option<i32>,
-    report: Report,
-) -> Result<(), Problem> {
-    let Report { outcome: said, received_digest, received_size, reference, reason } = report;
+async fn append(app: &App, about: &About, report: Report) -> Result<(), Problem> {
+    let Report { outcome: said, received_digest, received_size, reference, reason, .. } = report;
+    let About { file_id, target, attempt } = about;
     let outcome = Outcome {
-        attempt,
+        attempt: *attempt,
         code: "callback".into(),
         detail: reason,
         token: Some(TokenCheck::Ok),
@@ -277,28 +313,25 @@ async fn append(
     app.append(Append { topic: Topic::Outcomes, partition, key, value: Some(value), headers: Vec::new() }).await
 }
 
-/// The dispatch, once the view knows the attempt: a target may report while the view is still reading.
+/// The file, once the view knows the attempt: a target may report while the view is still reading.
 async fn caught_up(
     app: &App,
     file_id: &FileId,
     target: &TargetName,
     attempt: Option<i32>,
-) -> Result<DispatchState, Problem> {
+) -> Result<Arc<FileState>, Problem> {
     let least = attempt.unwrap_or(1);
-    app.wait(VIEW_PATIENCE, || dispatch(app, file_id, target).is_ok_and(|found| found.attempts >= least)).await;
-    let found = dispatch(app, file_id, target)?;
-    if attempt.is_some_and(|n| n < 1 || n > found.attempts) {
-        return Err(Problem::new(Code::CG361, format!("the dispatch has {} attempts", found.attempts)));
-    }
-    Ok(found)
+    let knows = |file: &FileState| file.dispatches.iter().any(|d| d.target == *target && d.attempts >= least);
+    app.wait(VIEW_PATIENCE, || app.view.file(file_id).is_some_and(|file| knows(&file))).await;
+    app.known_file(file_id)
 }
 
-fn dispatch(app: &App, file_id: &FileId, target: &TargetName) -> Result<DispatchState, Problem> {
-    let file = app.known_file(file_id)?;
-    let found = file.dispatches.iter().find(|dispatch| dispatch.target == *target).cloned();
+fn dispatch(app: &App, about: &About) -> Result<DispatchState, Problem> {
+    let file = app.known_file(&about.file_id)?;
+    let found = file.dispatches.iter().find(|dispatch| dispatch.target == about.target).cloned();
     found.ok_or_else(|| {
         let known: Vec<&str> = file.dispatches.iter().map(|d| d.target.as_str()).collect();
-        Problem::no_dispatch(file_id, target, &known)
+        Problem::no_dispatch(&about.file_id, &about.target, &known)
     })
 }
 

@@ -34,7 +34,9 @@ mod submit;
 mod targets;
 
 pub use access::{Access, Caller, LOCAL_ACTOR, Role, Token};
-pub use callbacks::{CallbackChecks, Recorded, Report, Reported, SignatureCheck, TokenComparison};
+pub use callbacks::{
+    CallbackChecks, CallbackLimits, CallbackRule, Recorded, Report, Reported, RuleOf, SignatureCheck, TokenComparison,
+};
 pub use dead_letters::{DeadLetterAnswer, DeadLetterSummary, DeadLetters, Reinject, Reinjected};
 pub use files::{FilePage, History};
 pub use health::ReadyAnswer;
@@ -119,7 +121,7 @@ pub struct Gateway {
 #[derive(Clone)]
 struct App {
     gateway: Arc<Gateway>,
-    callbacks_at_once: Arc<tokio::sync::Semaphore>,
+    callback_limits: Arc<callbacks::Limits>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -142,8 +144,8 @@ impl Gateway {
     ) -> Result<(), GatewayError> {
         self.access.check(listener.local_addr()?)?;
         let (stopped, stopping) = watch::channel(false);
-        let callbacks_at_once = Arc::new(tokio::sync::Semaphore::new(callbacks::MAX_AT_ONCE));
-        let app = App { gateway: Arc::new(self), callbacks_at_once, stopping: stopping.clone() };
+        let callback_limits = Arc::new(callbacks::Limits::new(self.callbacks.limits));
+        let app = App { gateway: Arc::new(self), callback_limits, stopping: stopping.clone() };
         tokio::spawn(async move {
             stop.await;
             stopped.send_replace(true);

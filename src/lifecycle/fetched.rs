@@ -15,7 +15,7 @@ use crate::record::{
 };
 
 /// The reason of a file that FAILED because its bytes aren't what was announced, or can't be had.
-pub const NOT_AS_ANNOUNCED: &str = "CG140";
+pub const NOT_AS_ANNOUNCED: &str = "CG150";
 /// How long an attempt may wait to leave, in milliseconds.
 const SEND_WITHIN_MS: i64 = 30_000;
 

@@ -8,6 +8,10 @@ use crate::record::{
     Status, Timestamp, TokenCheck,
 };
 
+/// A target that says again that it is at work moves its deadline by at least this part of the time that it is given, or to
+/// the limit: what it says more often is counted, and the history stays bounded.
+const LEAST_SHARE: i64 = 10;
+
 /// Why an attempt ended without settling its dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsettled {
@@ -150,8 +154,10 @@ impl File {
             Status::Awaiting => {
                 let first = dispatch.accepted_at.expect("AWAITING knows since when");
                 let limit = first.plus_millis(confirmed_by.limit_ms.unwrap_or(within));
-                let extended = at.plus_millis(within).min(limit);
-                if Some(extended) <= dispatch.confirm_by {
+                let extended = said_at(outcome, at).plus_millis(within).min(limit);
+                let due = dispatch.confirm_by.expect("AWAITING knows until when");
+                let is_worth_an_event = extended.millis_since(due) >= within / LEAST_SHARE || extended == limit;
+                if extended <= due || !is_worth_an_event {
                     return Judged::Repeat;
                 }
                 self.count_event(cause);
@@ -264,6 +270,12 @@ impl File {
         let version = self.version;
         self.dispatches[index].hold(because, version, at, cause);
     }
+}
+
+/// When a report was made: appended to acks, or brought in by one of consign's processes. That it is read late, or a second
+/// time, makes it no younger.
+fn said_at(outcome: &Outcome, read_at: Timestamp) -> Timestamp {
+    outcome.origin.as_ref().map_or(outcome.reported_at, |origin| origin.timestamp).min(read_at)
 }
 
 fn summary_of(outcome: &Outcome, at: Timestamp) -> LastOutcome {

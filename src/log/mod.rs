@@ -168,6 +168,13 @@ pub trait Log: Send {
     /// The group's committed offsets, read stably (after every transaction that is still being committed).
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError>;
 
+    /// The same for one who has other work: `Away` when there is no answer after about so long.
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError>;
+
     /// The offset of the next record that would be handed out, with control markers and aborted records before it
     /// already passed; `None` for a partition that was not started.
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError>;

@@ -1,58 +1,61 @@
 //! By what the gateway believes callbacks: the token of the dispatch, and the receiver's signature where the routing document
-//! in force names a key for it.
+//! by which the file was planned names a key for it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::gateway::CallbackChecks;
-use crate::record::{RoutingBundle, TargetName};
+use crate::gateway::{CallbackChecks, CallbackLimits, CallbackRule};
+use crate::record::{Confirmation, RoutingBundle, TargetName};
 use crate::routing::{self, Sources};
 use crate::transport::{AckTokens, Clock, Secrets, sign};
 
-/// The receivers' keys by name, of the document with this digest.
-type Keys = (String, BTreeMap<TargetName, String>);
+/// Documents whose rules are kept; files under way were planned by few.
+const MAX_DOCUMENTS: usize = 32;
+
+/// What documents say of their targets, by digest.
+type Known = BTreeMap<String, BTreeMap<TargetName, CallbackRule>>;
 
 /// The checks of a process.
-pub(super) fn checks(tokens: Arc<AckTokens>, secrets: Secrets, clock: Clock) -> CallbackChecks {
-    let known: Mutex<Option<Keys>> = Mutex::default();
-    let signature = move |bundle: &RoutingBundle, target: &TargetName, signed: [Option<&str>; 3], body: &[u8]| {
-        let name = match key_of(&known, bundle, target) {
-            Ok(name) => name?,
-            Err(Unloadable) => {
-                tracing::error!(%target, "a callback can't be verified: the document in force can't be loaded (CG209)");
-                return Some(false);
-            }
-        };
-        let [Some(id), Some(time), Some(signatures)] = signed else { return Some(false) };
-        match secrets.read(&name) {
-            Ok(keys) => Some(sign::verify((id, time, signatures), body, clock(), keys.all())),
+pub(super) fn checks(tokens: Arc<AckTokens>, secrets: Secrets, clock: Clock, limits: CallbackLimits) -> CallbackChecks {
+    let known: Mutex<Known> = Mutex::default();
+    let signature = move |key_name: &str, signed: [Option<&str>; 3], body: &[u8]| {
+        let [Some(id), Some(time), Some(signatures)] = signed else { return false };
+        match secrets.read(key_name) {
+            Ok(keys) => sign::verify((id, time, signatures), body, clock(), keys.all()),
             Err(why) => {
-                tracing::error!(%target, "a callback can't be verified: {why}");
-                Some(false)
+                tracing::error!("a callback can't be verified: {why}");
+                false
             }
         }
     };
-    CallbackChecks { token: Arc::new(move |key, token| tokens.check(key, token)), signature: Arc::new(signature) }
+    CallbackChecks {
+        token: Arc::new(move |key, token| tokens.check(key, token)),
+        rule: Arc::new(move |bundle, target| rule_of(&known, bundle, target)),
+        signature: Arc::new(signature),
+        limits,
+    }
 }
 
-/// The document in force is of another version of consign: what it says of keys isn't known here.
-#[derive(Debug, PartialEq)]
-struct Unloadable;
-
-/// The name of a receiver's key, if the document names one. A document is read once.
-fn key_of(
-    known: &Mutex<Option<Keys>>,
-    bundle: &RoutingBundle,
-    target: &TargetName,
-) -> Result<Option<String>, Unloadable> {
+/// What a document says of a target. A document is read once. The error says that it is of another version of consign: what it
+/// asks for isn't known here.
+fn rule_of(known: &Mutex<Known>, bundle: &RoutingBundle, target: &TargetName) -> Result<Option<CallbackRule>, String> {
     let mut known = known.lock().expect("nothing panics while it is held");
-    if known.as_ref().is_none_or(|(digest, _)| *digest != bundle.digest) {
-        let loaded = routing::load(&Sources::from(bundle)).map_err(|_| Unloadable)?;
-        let key = |name: &TargetName| loaded.document.target(name.as_str())?.policy.confirmed_by.verify_with.clone();
-        let keys = loaded.document.targets().into_iter().filter_map(|t| Some((t.name.clone(), key(&t.name)?)));
-        *known = Some((bundle.digest.clone(), keys.collect()));
+    if !known.contains_key(&bundle.digest) {
+        let loaded = routing::load(&Sources::from(bundle));
+        let loaded = loaded.map_err(|_| format!("the routing document {} can't be loaded", bundle.digest))?;
+        let rule = |name: &TargetName| {
+            let confirmed_by = &loaded.document.target(name.as_str())?.policy.confirmed_by;
+            let confirms = confirmed_by.by == Confirmation::Callback;
+            Some(CallbackRule { confirms, verify_with: confirmed_by.verify_with.clone() })
+        };
+        let rules = loaded.document.targets().into_iter().filter_map(|t| Some((t.name.clone(), rule(&t.name)?)));
+        let rules = rules.collect();
+        if known.len() >= MAX_DOCUMENTS {
+            known.clear();
+        }
+        known.insert(bundle.digest.clone(), rules);
     }
-    Ok(known.as_ref().and_then(|(_, keys)| keys.get(target).cloned()))
+    Ok(known.get(&bundle.digest).and_then(|rules| rules.get(target)).cloned())
 }
 
 #[cfg(test)]
@@ -67,6 +70,6 @@ mod tests {
             document: "a_newer_grammar: true".into(),
             files: BTreeMap::new(),
         };
-        assert_eq!(key_of(&Mutex::default(), &bundle, &TargetName::trusted("a")), Err(Unloadable));
+        assert!(rule_of(&Mutex::default(), &bundle, &TargetName::trusted("a")).is_err());
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use self::health::Health;
 use self::threads::Common;
 use crate::engine::{Stop, Worker, WorkerOptions};
-use crate::gateway::{Access, Gateway, GatewayError, Readiness, Rules};
+use crate::gateway::{Access, CallbackLimits, Gateway, GatewayError, Readiness, Rules};
 use crate::log::{Cluster, LogError};
 use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
@@ -297,7 +297,12 @@ impl Node {
             access,
             readiness: Arc::new(move || health.readiness()),
             rules: Rules { manifest_digest: crate::plan::manifest_digest, targets_of, explain: explained::explain },
-            callbacks: callbacks::checks(Arc::clone(&parts.tokens), parts.secrets.clone(), Arc::clone(&parts.clock)),
+            callbacks: callbacks::checks(
+                Arc::clone(&parts.tokens),
+                parts.secrets.clone(),
+                Arc::clone(&parts.clock),
+                CallbackLimits::default(),
+            ),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(gateway.serve(listener, async move {

@@ -14,7 +14,8 @@ pub(super) struct Chosen<'d> {
     pub(super) target: &'d TargetName,
     pub(super) definition: &'d Target,
     pub(super) after: &'d [TargetName],
-    pub(super) payload: &'d str,
+    /// None where its requests carry no body.
+    pub(super) payload: Option<&'d str>,
 }
 
 /// Validates the file's data, and gives what expressions see of the file: `file`, `attributes`, `data` and
@@ -105,10 +106,10 @@ pub(super) fn choose<'d>(
                 break;
             }
         }
-        let Some(payload) = payload else {
+        if payload.is_none() && !route.choices.is_empty() {
             let text = format!("the route to `{}` matches, but none of its payloads does", route.to);
             return Err(failure(code::PAYLOAD, text));
-        };
+        }
         let definition = routing.target(route.to.as_str()).expect("loading resolves the target of every route");
         chosen.push(Chosen { target: &route.to, definition, after: &route.after, payload });
     }

@@ -21,8 +21,8 @@ pub enum Why {
     Chosen {
         /// The route's condition; `None` where it is for every file.
         when: Option<String>,
-        /// The payload that is taken.
-        payload: String,
+        /// The payload that is taken; `None` where the requests carry no body.
+        payload: Option<String>,
         /// The payload's condition; `None` where it is taken for every file.
         payload_when: Option<String>,
     },
@@ -71,12 +71,15 @@ fn of_route(arrival: &Arrival, route: &Route, environment: &Evaluator) -> Why {
             Err(why) => return Why::Fails(why),
         }
     }
+    if route.choices.is_empty() {
+        return Why::Chosen { when: route.when.as_ref().map(text), payload: None, payload_when: None };
+    }
     for choice in &route.choices {
         match choice.when.as_ref().map_or(Ok(true), |when| environment.holds(when)) {
             Ok(true) => {
                 return Why::Chosen {
                     when: route.when.as_ref().map(text),
-                    payload: choice.payload.clone(),
+                    payload: Some(choice.payload.clone()),
                     payload_when: choice.when.as_ref().map(text),
                 };
             }

@@ -9,15 +9,15 @@ mod again;
 mod choose;
 mod consider;
 mod content;
+mod envelope;
 mod manifest;
 mod render;
+mod request;
 
 use serde_json::Value as Json;
 
-use crate::record::{
-    Arrival, Bytes, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, TransportKind, dispatch_key,
-};
-use crate::routing::{Document, Format, Target, canonical_json, code, sha256_digest};
+use crate::record::{Arrival, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, dispatch_key};
+use crate::routing::{Document, Target, canonical_json, code, sha256_digest};
 
 pub use again::{Replanned, Verdict, replan, verify};
 pub use consider::{Considered, Why, consider};
@@ -87,20 +87,20 @@ const MAX_FAILURE_TEXT: usize = 2048;
 /// A dispatch waits only for targets that this plan has: an `after` on a target that no route picks for this file, or
 /// that a successor leaves out, counts as met and is dropped.
 ///
-/// The error is why the file fails validation, with one of the codes CG121 to CG129 of [`code`]. Its text names places and
+/// The error is why the file fails validation, with one of the codes CG121 to CG129 and from CG140 on of [`code`]. Its text names places and
 /// rules, never values of the file's data.
 pub fn plan(inputs: Inputs<'_>) -> Result<Vec<PlannedDispatch>, Failure> {
     let environment = choose::environment(inputs.arrival, inputs.routing, inputs.fetched)?;
     let chosen = choose::choose(inputs.arrival, inputs.routing, &environment)?;
     let targets: Vec<TargetName> = chosen.iter().map(|choice| choice.target.clone()).collect();
     check_file_state(inputs, &targets)?;
-    let bodies = render::bodies(inputs, &chosen, &environment)?;
+    let payloads = render::payloads(inputs, &chosen, &environment)?;
     let mut dispatches = Vec::with_capacity(chosen.len());
-    for (ordinal, (choice, body)) in chosen.iter().zip(bodies).enumerate() {
+    for (ordinal, choice) in chosen.iter().enumerate() {
         let after = choice.after.iter().filter(|name| targets.contains(name)).cloned().collect();
-        let key = render::key(choice, inputs.arrival.file_id.as_str(), &environment)?;
-        let place = Place { ordinal, targets: &targets, after, key };
-        dispatches.push(dispatch(inputs, choice, place, body));
+        let rendered = choice.payload.and_then(|payload| payloads.get(payload));
+        let request = request::request(inputs, choice, rendered, &environment)?;
+        dispatches.push(dispatch(inputs, choice, Place { ordinal, targets: &targets, after }, request));
     }
     seal(inputs, dispatches)
 }
@@ -110,13 +110,11 @@ struct Place<'a> {
     ordinal: usize,
     targets: &'a [TargetName],
     after: Vec<TargetName>,
-    /// The record's key, for a Kafka target.
-    key: Option<String>,
 }
 
-fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, body: Bytes) -> PlannedDispatch {
+fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, request: Request) -> PlannedDispatch {
     let Inputs { arrival, routing, .. } = inputs;
-    let Target { owner, http, policy, key: _ } = choice.definition;
+    let Target { owner, http, policy, .. } = choice.definition;
     PlannedDispatch {
         file_id: arrival.file_id.clone(),
         target: choice.target.clone(),
@@ -132,19 +130,7 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, b
         plan_digest: String::new(),
         planner_version: PLANNER_VERSION,
         transport: http.transport,
-        request: Request {
-            destination: http.url.clone(),
-            method: (http.transport != TransportKind::Kafka).then(|| http.method.clone()),
-            headers: http.headers.clone(),
-            key: place.key,
-            content_type: content_type(choice, routing),
-            body: Some(body),
-            body_of_file: None,
-            auth: http.auth.clone(),
-            tls: http.tls.clone(),
-            sign_with: http.sign_with.clone(),
-            cluster: http.cluster.clone(),
-        },
+        request,
         after: place.after,
         confirmed_by: policy.confirmed_by.clone(),
         on_unknown: policy.on_unknown,
@@ -158,14 +144,6 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, b
         file_deadline: file_deadline(arrival, routing),
         owner: owner.clone(),
         planned_at: inputs.planned_at,
-    }
-}
-
-/// The media type of a body: a form's own, else what the target says.
-fn content_type(choice: &choose::Chosen<'_>, routing: &Document) -> String {
-    match render::format(choice.payload, routing) {
-        Format::Form => "application/x-www-form-urlencoded".to_owned(),
-        Format::Json => choice.definition.http.content_type.clone(),
     }
 }
 

@@ -7,70 +7,54 @@ use serde_json::Value as Json;
 
 use super::choose::Chosen;
 use super::{Inputs, failure};
-use crate::record::{Bytes, Failure, TransportKind};
+use crate::record::{Bytes, Failure};
 use crate::routing::{Content, Document, Evaluator, Format, canonical_json, code};
 
-/// The body for each chosen target. A payload that several targets get is rendered once.
-pub(super) fn bodies(
+/// A payload for one file.
+#[derive(Debug, Clone)]
+pub(super) struct Rendered {
+    pub(super) format: Format,
+    /// What it says; null where it is the file itself.
+    pub(super) json: Json,
+    /// Its bytes; none where it is the file itself.
+    pub(super) bytes: Option<Bytes>,
+}
+
+/// The payload for each chosen target that gets one. A payload that several targets get is rendered once.
+pub(super) fn payloads<'d>(
     inputs: Inputs<'_>,
-    chosen: &[Chosen<'_>],
+    chosen: &[Chosen<'d>],
     environment: &Evaluator,
-) -> Result<Vec<Bytes>, Failure> {
-    let mut rendered: BTreeMap<&str, Bytes> = BTreeMap::new();
-    let mut bodies = Vec::with_capacity(chosen.len());
-    for choice in chosen {
-        let body = match rendered.get(choice.payload) {
-            Some(body) => body.clone(),
-            None => body(choice.payload, inputs, environment)?,
-        };
-        rendered.insert(choice.payload, body.clone());
-        bodies.push(body);
+) -> Result<BTreeMap<&'d str, Rendered>, Failure> {
+    let mut rendered: BTreeMap<&str, Rendered> = BTreeMap::new();
+    for payload in chosen.iter().filter_map(|choice| choice.payload) {
+        if !rendered.contains_key(payload) {
+            rendered.insert(payload, one(payload, inputs, environment)?);
+        }
     }
-    Ok(bodies)
+    Ok(rendered)
 }
 
-/// Longest key of a record, in bytes.
-const MAX_KEY: usize = 1024;
-
-/// The key of a Kafka target's record: what its expression gives, else the `file_id`.
-pub(super) fn key(chosen: &Chosen<'_>, file_id: &str, environment: &Evaluator) -> Result<Option<String>, Failure> {
-    if chosen.definition.http.transport != TransportKind::Kafka {
-        return Ok(None);
+fn one(payload: &str, inputs: Inputs<'_>, environment: &Evaluator) -> Result<Rendered, Failure> {
+    let definition = inputs.routing.payload(payload).expect("loading resolves every payload");
+    let format = definition.format;
+    if format == Format::File {
+        return Ok(Rendered { format, json: Json::Null, bytes: None });
     }
-    let Some(template) = &chosen.definition.key else { return Ok(Some(file_id.to_owned())) };
-    let failed = |why: String| failure(code::EVALUATION, format!("the key for `{}`: {why}", chosen.target));
-    let key = match template.render(environment).map_err(failed)? {
-        Some(Json::String(text)) => text,
-        Some(Json::Number(number)) => number.to_string(),
-        _ => return Err(failed("it is neither a text nor a number".into())),
-    };
-    if key.is_empty() || key.len() > MAX_KEY {
-        return Err(failed(format!("it has {} bytes, not 1 to {MAX_KEY}", key.len())));
-    }
-    Ok(Some(key))
-}
-
-fn body(payload: &str, inputs: Inputs<'_>, environment: &Evaluator) -> Result<Bytes, Failure> {
     let json = render(payload, inputs.routing, environment)?;
-    let schema = inputs.routing.payload(payload).and_then(|payload| payload.schema.as_ref());
-    if let Some(schema) = schema {
+    if let Some(schema) = &definition.schema {
         schema.check(&json).map_err(|why| failure(code::PAYLOAD_SCHEMA, format!("the payload `{payload}` {why}")))?;
     }
-    let text = match format(payload, inputs.routing) {
-        Format::Json => canonical_json(&json),
+    let text = match format {
         Format::Form => form(&json).map_err(|why| failure(code::PAYLOAD, format!("the payload `{payload}`: {why}")))?,
+        _ => canonical_json(&json),
     };
     let limit = inputs.limits.body_bytes;
     if text.len() > limit {
         let text = format!("the payload `{payload}` has {} bytes, more than {limit}", text.len());
         return Err(failure(code::PLAN_SIZE, text));
     }
-    Ok(Bytes::from(text.into_bytes()))
-}
-
-/// How a payload becomes bytes.
-pub(super) fn format(payload: &str, routing: &Document) -> Format {
-    routing.payload(payload).map(|payload| payload.format).unwrap_or_default()
+    Ok(Rendered { format, json, bytes: Some(Bytes::from(text.into_bytes())) })
 }
 
 /// An object of texts, numbers and booleans, or of lists of them, as a form: keys in order, the items of a list one by one
@@ -101,6 +85,7 @@ fn render(name: &str, routing: &Document, environment: &Evaluator) -> Result<Jso
     let failed = |why| failure(code::EVALUATION, format!("the payload `{name}`: {why}"));
     let payload = routing.payload(name).expect("loading resolves every payload");
     match &payload.content {
+        Content::File => Ok(Json::Null),
         Content::Body(template) => template
             .render(environment)
             .map_err(failed)?

@@ -66,14 +66,18 @@ pub const CONFIRMED_BY_TRANSPORT: &str = "CG132";
 /// Warning: a route that can never match, or that names a file type which doesn't exist.
 pub const NEVER_MATCHES: &str = "CG133";
 
+/// A URL, a header, a key or an event's attribute that can't be put together for this file.
+pub const REQUEST_PART: &str = "CG140";
+/// The file itself is the body, and its manifest doesn't say where it is, how large and with which digest.
+pub const FILE_BODY: &str = "CG141";
 /// A file that has no bytes to be read, or other ones than were announced.
-pub const CONTENT_MISSING: &str = "CG140";
+pub const CONTENT_MISSING: &str = "CG150";
 /// Bytes of a file that are not in the format that its type says.
-pub const CONTENT: &str = "CG141";
+pub const CONTENT: &str = "CG151";
 /// A route reads `content` for a type that has none.
-pub const NO_CONTENT: &str = "CG142";
+pub const NO_CONTENT: &str = "CG152";
 
-/// Every code, in order: errors at load, validation failures of a file, warnings at load.
+/// Every code, in order: errors at load, validation failures of a file, warnings at load, more validation failures.
 pub const ALL: &[&str] = &[
     SYNTAX,
     DUPLICATE_KEY,
@@ -106,6 +110,8 @@ pub const ALL: &[&str] = &[
     OUTLASTS_DEADLINE,
     CONFIRMED_BY_TRANSPORT,
     NEVER_MATCHES,
+    REQUEST_PART,
+    FILE_BODY,
     CONTENT_MISSING,
     CONTENT,
     NO_CONTENT,

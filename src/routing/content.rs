@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Document;
-use super::document::{Content, Payload, Route};
+use super::document::{Content, Payload, Route, Target};
 use super::expression::Expression;
 
 /// Largest content that expressions may read, in bytes: it stands in a record.
@@ -64,6 +64,7 @@ impl Document {
 pub(super) fn unreadable<'r>(
     routes: &'r [Route],
     payloads: &BTreeMap<&str, &Payload>,
+    targets: &BTreeMap<&str, &Target>,
     has_format: &BTreeMap<&str, bool>,
 ) -> Vec<(&'r Route, BTreeSet<String>)> {
     // Where the form of a condition doesn't tell its types, it may be asked for all.
@@ -77,7 +78,10 @@ pub(super) fn unreadable<'r>(
     let mut found = Vec::new();
     for route in routes {
         let of_route = of(route.when.as_ref());
-        let mut without = if reads(route.when.as_ref()) { of_route.clone() } else { BTreeSet::new() };
+        let mut of_target = Vec::new();
+        targets.get(route.to.as_str()).iter().for_each(|target| target.expressions(&mut of_target));
+        let always = reads(route.when.as_ref()) || of_target.into_iter().any(Expression::reads_content);
+        let mut without = if always { of_route.clone() } else { BTreeSet::new() };
         for choice in &route.choices {
             let when = choice.when.as_ref();
             if reads(when) || payload_reads_content(&choice.payload, payloads, payloads.len()) {
@@ -95,6 +99,7 @@ fn payload_reads_content(name: &str, payloads: &BTreeMap<&str, &Payload>, steps:
     let Some(payload) = payloads.get(name) else { return false };
     let mut expressions = Vec::new();
     let from = match &payload.content {
+        Content::File => None,
         Content::Body(template) => {
             template.expressions(&mut expressions);
             None

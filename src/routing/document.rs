@@ -46,6 +46,8 @@ pub(crate) enum Format {
     Json,
     /// `application/x-www-form-urlencoded`, by sorted keys.
     Form,
+    /// The file's own bytes.
+    File,
 }
 
 impl Format {
@@ -54,6 +56,7 @@ impl Format {
         match self {
             Self::Json => "json",
             Self::Form => "form",
+            Self::File => "file",
         }
     }
 }
@@ -70,6 +73,8 @@ pub(crate) struct Payload {
 /// Where a payload comes from.
 #[derive(Debug)]
 pub(crate) enum Content {
+    /// It is the file itself.
+    File,
     /// It is written out.
     Body(Template),
     /// It is another payload, changed: `remove` first, then `set`.
@@ -92,8 +97,75 @@ pub struct Target {
     pub http: Http,
     /// What holds for its dispatches.
     pub policy: Policy,
+    /// What of its requests is put together for each file.
+    pub(crate) parts: Parts,
+    /// What stands around its bodies.
+    pub(crate) envelope: Option<Envelope>,
+}
+
+impl Target {
+    /// Whether its requests carry a body.
+    pub(crate) fn has_body(&self) -> bool {
+        self.http.transport != TransportKind::Http || !WITHOUT_BODY.contains(&self.http.method.as_str())
+    }
+
+    /// Every expression that stands in its requests, payloads aside.
+    pub(super) fn expressions<'t>(&'t self, all: &mut Vec<&'t Expression>) {
+        self.parts.expressions(all);
+        let attributes = self.envelope.iter().flat_map(|envelope| envelope.attributes.values());
+        attributes.for_each(|template| template.expressions(all));
+    }
+}
+
+/// The HTTP methods of requests without a body.
+const WITHOUT_BODY: [&str; 4] = ["GET", "HEAD", "DELETE", "OPTIONS"];
+
+/// What of a target's requests is put together for each file, every part escaped by its position.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Parts {
     /// The key of its records, for a Kafka target; none for the `file_id`.
     pub(crate) key: Option<Template>,
+    /// Segments behind the URL's own path.
+    pub(crate) path: Vec<Template>,
+    /// Parameters behind the URL's own query.
+    pub(crate) query: BTreeMap<String, Template>,
+    /// Headers that are expressions, by lower-case name.
+    pub(crate) headers: BTreeMap<String, Template>,
+}
+
+impl Parts {
+    /// Every expression of them.
+    pub(super) fn expressions<'t>(&'t self, all: &mut Vec<&'t Expression>) {
+        let maps = self.query.values().chain(self.headers.values());
+        self.key.iter().chain(&self.path).chain(maps).for_each(|template| template.expressions(all));
+    }
+}
+
+/// How an event and its body are one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The body holds the attributes and the data.
+    Structured,
+    /// The body is the data, the attributes are headers.
+    Binary,
+}
+
+impl Mode {
+    /// Its name in documents.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Structured => "structured",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+/// A `CloudEvents` 1.0 event around each body.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Envelope {
+    pub(crate) mode: Mode,
+    /// Attributes that the document sets, by name; what it leaves out has a default or isn't there.
+    pub(crate) attributes: BTreeMap<String, Template>,
 }
 
 /// Where requests go.
@@ -103,11 +175,11 @@ pub struct Http {
     pub transport: TransportKind,
     /// The URL, normalised, or the topic.
     pub url: String,
-    /// POST, PUT or PATCH.
+    /// The HTTP method.
     pub method: String,
-    /// Media type of the body.
-    pub content_type: String,
-    /// Other headers, by lower-case name.
+    /// Media type of the body, where the document says one.
+    pub content_type: Option<String>,
+    /// Other headers that are the same for every file, by lower-case name.
     pub headers: BTreeMap<String, String>,
     /// The credentials that requests show.
     pub auth: Option<Auth>,
@@ -158,7 +230,7 @@ pub(crate) struct Route {
     pub(crate) to: TargetName,
     pub(crate) when: Option<Expression>,
     pub(crate) after: Vec<TargetName>,
-    /// The first choice whose condition holds is taken.
+    /// The first choice whose condition holds is taken. None where the target's requests carry no body.
     pub(crate) choices: Vec<Choice>,
 }
 

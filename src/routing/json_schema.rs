@@ -14,7 +14,7 @@ pub fn json_schema() -> Json {
             "file_types": named(&reference("file_type"), "What a file may be."),
             "tables": named(&reference("file"), "CSV files for lookup('name', key); the first column is the key."),
             "payloads": named(&reference("payload"), "Request bodies."),
-            "target_defaults": object(policy(), &[]),
+            "target_defaults": object(defaults(), &[]),
             "targets": named(&reference("target"), "Who receives."),
             "routes": {"type": "array", "items": reference("route"), "description": "One route for each target."},
         },
@@ -93,7 +93,7 @@ fn definitions() -> Json {
             ("from", text()),
             ("remove", list(&json!({"type": "string", "pattern": "^/"}))),
             ("set", json!({"type": "object", "propertyNames": {"pattern": "^/"}})),
-            ("format", one_of(&["json", "form"])),
+            ("format", one_of(&["json", "form", "file"])),
             ("schema", reference("file")),
             ("description", text()),
         ],
@@ -105,9 +105,15 @@ fn definitions() -> Json {
             ("to", text()),
             ("when", reference("expression")),
             ("after", list(&text())),
-            ("payload", json!({"anyOf": [text(), {"type": "array", "items": choice, "minItems": 1}]})),
+            (
+                "payload",
+                json!({
+                    "anyOf": [text(), {"type": "array", "items": choice, "minItems": 1}],
+                    "description": "not for a target whose requests carry no body",
+                }),
+            ),
         ],
-        &["to", "payload"],
+        &["to"],
     );
     json!({
         "duration": duration,
@@ -121,6 +127,7 @@ fn definitions() -> Json {
         "http": object(http(true), &["url"]),
         "webhook": webhook(),
         "kafka": kafka(),
+        "envelope": envelope(),
         "confirmed_by": confirmed_by(),
         "auth": auth(),
         "tls": object(vec![("certificate", reference("secret")), ("key", reference("secret")), ("ca", reference("secret"))], &[]),
@@ -134,6 +141,7 @@ fn target() -> Json {
         ("http", reference("http")),
         ("webhook", reference("webhook")),
         ("kafka", reference("kafka")),
+        ("envelope", reference("envelope")),
         ("confirmed_by", reference("confirmed_by")),
     ];
     fields.extend(policy());
@@ -144,13 +152,46 @@ fn http(with_method: bool) -> Vec<(&'static str, Json)> {
     let mut fields = vec![
         ("url", json!({"type": "string", "pattern": "^https?:"})),
         ("headers", json!({"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 32})),
+        ("path", json!({"type": "array", "items": scalar(), "minItems": 1, "maxItems": 32})),
+        (
+            "query",
+            json!({
+                "type": "object",
+                "additionalProperties": {"anyOf": [scalar(), list(&scalar())]},
+                "minProperties": 1,
+                "maxProperties": 32,
+            }),
+        ),
         ("auth", reference("auth")),
         ("tls", reference("tls")),
     ];
     if with_method {
-        fields.push(("method", one_of(&["POST", "PUT", "PATCH"])));
+        fields.push(("method", one_of(&["POST", "PUT", "PATCH", "GET", "HEAD", "DELETE", "OPTIONS"])));
     }
     fields
+}
+
+/// A text (an expression where it begins with `=`), a number or a boolean.
+fn scalar() -> Json {
+    json!({"type": ["string", "number", "boolean"]})
+}
+
+/// What `target_defaults` may say.
+fn defaults() -> Vec<(&'static str, Json)> {
+    policy().into_iter().chain([("envelope", reference("envelope"))]).collect()
+}
+
+fn envelope() -> Json {
+    let attributes = json!({
+        "type": "object",
+        "propertyNames": {"pattern": "^[a-z0-9]{1,20}$"},
+        "additionalProperties": scalar(),
+        "minProperties": 1,
+        "maxProperties": 32,
+    });
+    let event =
+        object(vec![("cloudevents", one_of(&["structured", "binary"])), ("attributes", attributes)], &["cloudevents"]);
+    json!({"anyOf": [one_of(&["none", "cloudevents"]), event]})
 }
 
 fn webhook() -> Json {
@@ -200,12 +241,16 @@ fn confirmed_by() -> Json {
         &["within"],
     );
     let timed = json!({"anyOf": [reference("duration"), timed]});
+    let called_back = object(
+        vec![("within", reference("duration")), ("limit", reference("duration")), ("verify_with", reference("secret"))],
+        &["within"],
+    );
     let statuses = list(&integer(300, 599));
     let full = object(
         vec![
             ("response", json!({"anyOf": [rule(), rules]})),
-            ("acks", timed.clone()),
-            ("callback", timed),
+            ("acks", timed),
+            ("callback", json!({"anyOf": [reference("duration"), called_back]})),
             ("transport", json!({"const": true})),
             ("rejected", rule()),
             ("retryable", rule()),

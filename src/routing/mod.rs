@@ -12,14 +12,17 @@
 //! | --- | --- |
 //! | `file_types` | by name: `schema` (JSON Schema of the manifest's data), `deadline` (default 7 days), `content` (`format` json, ndjson or csv, `max_size` in bytes, `attempts` 6, `schedule` [1s, 5s, 30s, 2m, 10m], `within` 1m), `description` |
 //! | `tables` | by name: a CSV file, whose first column is the key of `lookup('name', key).column` |
-//! | `payloads` | by name: `body`, or `from` another one with `remove` (JSON Pointers) and then `set` (values by JSON Pointer); `schema`, `description` |
+//! | `payloads` | by name: `format`, `body`, or `from` another one with `remove` (JSON Pointers) and then `set` (values by JSON Pointer); `schema`, `description` |
 //! | `target_defaults` | the policy of every target that doesn't say otherwise, key by key |
 //! | `targets` | by name: `owner`, `http`, `confirmed_by`, the policy, `description` |
 //! | `routes` | a list: `to` one target, `when`, `after` (a list of targets, of which those that the file doesn't go to count as met), `payload` (a name, or a list of `{when, use}` of which the first that holds is taken); one route for each target |
 //!
 //! | of a target | value |
 //! | --- | --- |
-//! | `http` | `url`, `method` (POST, PUT, PATCH), `headers` |
+//! | `http` | `url`, `path` and `query` put together for each file, `method`, `headers`, `auth`, `tls` |
+//! | `webhook` | the same without `method`, and `sign_with` |
+//! | `kafka` | `topic`, `cluster`, `key`, `headers` |
+//! | `envelope` | `none` (default), `cloudevents`, or `{cloudevents: structured\|binary, attributes}` |
 //! | `confirmed_by` | `{response: RULE}` or `{response: {succeeded, duplicate, rejected, retryable}}`; `{acks: 1h}` or `{acks: {within, limit, token}}`, with `rejected` and `retryable` rules beside it; `transport` or `{transport: true}`; each mapping also with `rejected_status` and `not_processed` |
 //! | `on_unknown` | `hold` (default), `retry` |
 //! | `on_overdue` | `hold` (default), `retry` (not with `on_unknown: hold`), `fail` |
@@ -33,9 +36,9 @@
 //!
 //! # Expressions
 //!
-//! A text in a payload that begins with `=` is a CEL expression; `when` and rules are expressions as they are. They see
+//! A text in a payload, or in a part of a request, that begins with `=` is a CEL expression; `when` and rules are expressions as they are. They see
 //! `file` (id, type, name, `schema_version`, location, size, checksum, `media_type`, `produced_by`, `produced_at`),
-//! `attributes`, `data` and, for types with `content: {format: …}`, `content`; `lookup`; in payloads `omit()`, which drops its key. Rules over a response see `status`,
+//! `attributes`, `data` and, for types with `content: {format: …}`, `content`; `lookup`; in payloads and parts `omit()`, which drops its key. Rules over a response see `status`,
 //! `headers` (lower-case names), `body` (JSON, or null) and `text`. Nothing sees an attempt or a clock: a retry can't differ.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -57,15 +60,17 @@ mod template;
 pub use canonical::{canonical_json, sha256_digest};
 pub use content::{ContentRule, DataFormat, MAX_CONTENT, MAX_READ_CONTENT};
 pub use diagnostic::Diagnostic;
-pub(crate) use document::{Content, FileType, Format, Route};
+pub(crate) use document::{Content, Envelope, FileType, Format, Mode, Route};
 pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Target, TargetSummary};
 pub(crate) use expression::{Evaluator, Expression, shown};
 pub use expression::{MAX_ITEMS, MAX_SEARCHED_BYTES, MAX_SOURCE, MAX_SUM_BYTES, Response, Rule, response_rule};
 pub use json_schema::json_schema;
 pub use read::{MAX_DOCUMENT_BYTES, load};
+pub(crate) use read::{is_header_value, is_record_header};
 pub use schema::Schema;
 pub use sources::{Sources, document_json, named_files};
 pub use table::Table;
+pub(crate) use template::Template;
 
 /// A document that may be put in force.
 #[derive(Debug)]

@@ -54,6 +54,7 @@ says! {
     StateChanged = "a file-state",
     Settled = "a file settles",
     Forgotten = "a file is forgotten",
+    ClockMeasured = "a clock is measured",
 }
 
 /// What happens to the process at a commit.
@@ -115,6 +116,7 @@ pub(super) fn says(codec: &Codec, appends: &[Append]) -> Result<BTreeSet<Says>, 
             (Topic::Arrivals | Topic::Plans | Topic::Attempts | Topic::History | Topic::FileState, None) => {
                 said.insert(Says::Forgotten);
             }
+            (Topic::Controls, None) if is_measurement(&append.key) => drop(said.insert(Says::ClockMeasured)),
             (Topic::DeadLetters, _) => drop(said.insert(Says::DeadLetter)),
             (Topic::Manifests, Some(_)) => drop(said.insert(Says::Forwarded)),
             (Topic::Interventions, Some(_)) => drop(said.insert(Says::SuccessorAsked)),
@@ -125,6 +127,11 @@ pub(super) fn says(codec: &Codec, appends: &[Append]) -> Result<BTreeSet<Says>, 
         }
     }
     Ok(said)
+}
+
+/// Whether this is the key of a record by which a worker measures its clock.
+fn is_measurement(key: &[u8]) -> bool {
+    key.starts_with(b"clock/")
 }
 
 fn read<T: Wire>(codec: &Codec, value: &[u8]) -> Option<T> {
@@ -160,7 +167,8 @@ fn says_value(codec: &Codec, topic: Topic, value: &[u8]) -> Option<Vec<Says>> {
 
 /// Runs the script on so many processes, with a blow at one of its commits or without any.
 pub fn run_script(processes: usize, point: Option<CrashPoint>) -> ScriptReport {
-    let world = World::new(WorldOptions::new(SIMULATED_DOCUMENT));
+    let world =
+        World::new(WorldOptions { max_clock_skew_ms: Some(MAX_SKEW_MS), ..WorldOptions::new(SIMULATED_DOCUMENT) });
     world.aimed.watch_commits(point);
     let identities = (0..processes).map(|n| format!("w{n}")).collect();
     let mut script = Script { world, identities, violations: Vec::new() };
@@ -171,6 +179,9 @@ pub fn run_script(processes: usize, point: Option<CrashPoint>) -> ScriptReport {
     script.time_passes();
     script.end()
 }
+
+/// Clocks are measured, and none is off.
+const MAX_SKEW_MS: i64 = 1_000;
 
 struct Script {
     world: World,
@@ -341,7 +352,7 @@ impl Script {
         if !open.is_empty() {
             self.violations.push(format!("L1 {open:?} are open at the end"));
         }
-        self.wait(6 * 3_600_000);
+        self.wait(self.world.forgets_after_ms());
         self.wait(1_000);
         self.judge("after the retention's end");
     }
@@ -356,7 +367,7 @@ impl Script {
         let mut violations = self.violations;
         violations.extend(unnamed);
         let hours = self.world.now().millis_since(START) / 3_600_000;
-        debug_assert!(hours >= 6, "the script is played to its end");
+        debug_assert!(hours >= 12, "the script is played to its end");
         ScriptReport { commits, struck, violations }
     }
 }

@@ -11,7 +11,7 @@ use super::wire::Wire;
 use crate::log::memory::MemoryCluster;
 use crate::log::{Append, Batch, Log, LogError, Position, Reader, Record, TopicPartition};
 use crate::record::registry::LocalRegistry;
-use crate::record::{Bytes, Codec, OnUnknown, Topic};
+use crate::record::{Bytes, Codec, OnUnknown, Timestamp, Topic};
 use crate::routing::sha256_digest;
 use crate::transport::Dispatch;
 use crate::verify::Request;
@@ -69,6 +69,8 @@ sabotages! {
     IdTrustedBlindly => ["I15"],
     /// Attempts go to another partition than their file's.
     WrongPartitioner => ["I2"],
+    /// What waits to be read looks as if it had just been announced.
+    AgeMistaken => ["I1"],
     /// Timers are never appended.
     TimerLost => ["I12"],
     /// A timer takes effect before reports that stand before it in the log.
@@ -175,6 +177,10 @@ impl Saboteur {
         match self.which {
             Sabotage::ManifestLost => {
                 batch.records.retain(|r| r.at.topic != Topic::Manifests || r.value.is_none() || !self.strikes_every(9));
+            }
+            Sabotage::AgeMistaken => {
+                let manifests = batch.records.iter_mut().filter(|r| r.at.topic == Topic::Manifests);
+                manifests.for_each(|r| r.timestamp = Timestamp(i64::MAX));
             }
             Sabotage::TimerAheadOfReports => {
                 let is_timer = |r: &Record| r.at.topic == Topic::Outcomes && self.is_timer(r.value.as_deref());

@@ -12,7 +12,7 @@ use super::{Blow, Point, SIMULATED_DOCUMENT, When};
 use crate::engine::Observed;
 use crate::log::TopicPartition;
 use crate::log::memory::MemoryCluster;
-use crate::record::{NextEventKind, State, Status, Timestamp, Topic};
+use crate::record::{FileId, FileState, NextEventKind, State, Status, Timestamp, Topic};
 
 /// How large a run is, and what it is for.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,9 @@ const MAX_CALM_TURNS: usize = 6_000;
 /// Turns of the calm after which a person looks for paused targets again.
 const LOOK_FOR_PAUSES_EVERY: usize = 300;
 
+/// Where clocks are measured, off by more than this is too much, in milliseconds.
+const MAX_SKEW_MS: i64 = 1_000;
+
 /// How often people decide about everything that is HELD before a run counts as stuck.
 const MAX_ROUNDS: usize = 12;
 
@@ -88,6 +91,9 @@ pub fn run_seed(seed: u64, options: &SeedOptions) -> SeedReport {
         retention_ms: *draws.one_of(&[20, 60, 360]) * 60_000,
         sabotage: options.sabotage,
         stores_survive: seed % 2 == 1,
+        max_clock_skew_ms: (seed % 8 >= 6).then_some(MAX_SKEW_MS),
+        // Some have transactions of a few records, so that a file takes several to be forgotten.
+        max_batch_bytes: if seed % 16 >= 13 { 2 * 1024 } else { 4 * 1024 * 1024 },
         // Nothing stays in memory that the store has.
         memory_budget: if matches!(seed % 4, 1 | 2) { 0 } else { 64 * 1024 * 1024 },
         ..WorldOptions::new(SIMULATED_DOCUMENT)
@@ -158,11 +164,12 @@ impl Run {
                 continue;
             }
             let now = self.storm.world.now();
-            let waits_for_registry = self.storm.world.unwell().iter().any(|u| u.code == "CG208");
+            // For the registry, or to be measured anew.
+            let waits = self.storm.world.unwell().iter().any(|u| matches!(u.code, "CG208" | "CG219"));
             match next_due(&mut self.storm.world) {
                 // What is overdue waits for something by a clock that has been set back since.
                 Some(due) => self.storm.world.advance(if due > now { due.millis_since(now) } else { 1_000 }),
-                None if waits_for_registry => self.storm.world.advance(1_000),
+                None if waits => self.storm.world.advance(1_000),
                 None => return true,
             }
             idle = 0;
@@ -178,6 +185,12 @@ impl Run {
         self.storm.say(format!("it never comes to rest: homes {running:?}, committed {committed:?}"));
         self.violations.push(format!("L1 after {after}, it never comes to rest: {unwell:?} {open:?}"));
         false
+    }
+
+    fn tell_on(&mut self) {
+        if let Some(story) = &mut self.story {
+            story.go_on(&self.storm.world, &mut self.storm.trace);
+        }
     }
 
     fn judge(&mut self, when: &str) {
@@ -223,21 +236,29 @@ impl Run {
         }
         self.storm.world.run();
         self.judge("after the restart");
-        if *self.storm.world.states() != before {
-            self.violations.push("after the restart: the states changed".to_owned());
+        self.tell_on();
+        let after = self.storm.world.states();
+        let ids: BTreeSet<&FileId> = before.keys().chain(after.keys()).collect();
+        let changed: Vec<String> =
+            ids.iter().filter(|id| before.get(**id) != after.get(**id)).map(ToString::to_string).collect();
+        if !changed.is_empty() {
+            self.violations.push(format!("after the restart: the states of {} changed", changed.join(", ")));
         }
         *self.counts.entry("sim.restored_from_compacted".into()).or_default() += 1;
     }
 
     fn outlive_retention(&mut self) {
+        self.storm.wait_past_memory();
+        self.calm("what waited");
+        self.judge("after what waited");
         self.storm.say("retention passes");
-        let retention_ms = self.storm.world.verify_options(true).retention_ms;
-        self.storm.world.advance(retention_ms + 3_600_000);
+        let remembered_ms = self.storm.world.forgets_after_ms();
+        self.storm.world.advance(remembered_ms + 3_600_000);
         self.calm("the retention");
         self.judge("after the retention");
         let now = self.storm.world.now();
         for state in self.storm.world.states().values().filter(|s| is_terminal(s.state)) {
-            if state.settled_at.is_some_and(|at| now.millis_since(at) > retention_ms) {
+            if state.settled_at.is_some_and(|at| now.millis_since(at) > remembered_ms) {
                 self.violations.push(format!("after the retention: {} is still there", state.file_id));
             }
         }
@@ -299,16 +320,18 @@ fn is_terminal(state: State) -> bool {
 
 /// The time of the next thing that happens by itself, what only escalates left out; `None` when there is none.
 fn next_due(world: &mut World) -> Option<Timestamp> {
+    let (now, forgets_after_ms) = (world.now(), world.forgets_after_ms());
     let open = |status| !matches!(status, Status::Held | Status::Succeeded | Status::Failed | Status::Cancelled);
-    world
-        .states()
-        .values()
-        .filter(|state| !is_terminal(state.state))
-        .flat_map(|state| {
-            let waits = state.dispatches.iter().filter(|d| open(d.status)).filter_map(|d| d.next_event.as_ref());
-            waits.chain(state.next_event.iter()).filter(|e| e.what != NextEventKind::Escalation).map(|e| e.at)
-        })
-        .min()
+    let due = |state: &FileState| {
+        if is_terminal(state.state) {
+            // One that was spoken of as its memory ended is forgotten once that is written.
+            return state.settled_at.map(|at| at.plus_millis(forgets_after_ms)).filter(|at| *at < now);
+        }
+        let waits = state.dispatches.iter().filter(|d| open(d.status)).filter_map(|d| d.next_event.as_ref());
+        let events = waits.chain(state.next_event.iter()).filter(|e| e.what != NextEventKind::Escalation);
+        events.map(|e| e.at).min()
+    };
+    world.states().values().filter_map(due).min()
 }
 
 /// Inputs that the group has not read to their ends.

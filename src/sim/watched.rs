@@ -81,6 +81,14 @@ impl Log for WatchedLog {
         self.at(Point::Committed, |log| log.inner.committed(partitions))
     }
 
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError> {
+        self.at(Point::Committed, |log| log.inner.committed_within(partitions, patience))
+    }
+
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         self.at(Point::Positions, |log| log.inner.positions(partitions))
     }

@@ -11,7 +11,7 @@ use super::registry::SimRegistry;
 use super::sabotage::{Sabotage, Saboteur};
 use super::watched::WatchedLog;
 use super::wire::{Wire, WireTransport};
-use crate::engine::{Observed, Stop, Unwell, Worker, WorkerOptions};
+use crate::engine::{Observed, Stop, Unwell, Worker, WorkerOptions, forgets_after_ms};
 use crate::log::memory::{MemoryCluster, MemoryOptions};
 use crate::log::{Cluster, Reader, Record};
 use crate::record::{
@@ -203,6 +203,11 @@ impl World {
         Timestamp(self.now.load(Ordering::SeqCst))
     }
 
+    /// How long after its settlement a file is forgotten, in milliseconds.
+    pub fn forgets_after_ms(&self) -> i64 {
+        forgets_after_ms(self.options.retention_ms)
+    }
+
     /// Moves the clock; the workers learn of it when they are stepped.
     pub fn advance(&self, millis: i64) {
         self.now.fetch_add(millis, Ordering::SeqCst);
@@ -364,7 +369,11 @@ impl World {
         verify::Options {
             names: self.names.clone(),
             home_partitions: self.options.home_partitions,
-            max_clock_skew_ms: self.largest_skew_ms,
+            // A clock that is measured decides nothing where it is off by more; two of them differ by twice that.
+            max_clock_skew_ms: self
+                .options
+                .max_clock_skew_ms
+                .map_or(self.largest_skew_ms, |max| self.largest_skew_ms.min(2 * max)),
             default_deadline_ms,
             retention_ms: self.options.retention_ms,
             due: if quiet { Due::Everything } else { Due::NOTHING },

@@ -2,18 +2,24 @@
 //!
 //! The record has the planned key and bytes, and the headers that a request over HTTP would have. It counts as delivered once
 //! every in-sync replica has it. The client repeats it by itself, under one sequence number, until shortly before the
-//! attempt's time is up; so the same record is in the log at most once for each attempt.
+//! attempt's time is up, and not beyond the time to send by: so the same record is in the log at most once for each attempt, and
+//! doesn't leave late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
-use super::Exchange;
+use super::{Egress, Exchange};
+use crate::record::TargetName;
+use cluster::Clusters;
+use delivery::{Deliveries, Producer, Undelivered};
+
+mod cluster;
+mod delivery;
 
 /// Producers that are kept: one for each cluster and time-out.
 const MAX_PRODUCERS: usize = 64;
@@ -26,7 +32,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub type ClientSettings = BTreeMap<String, String>;
 
 /// Producers by cluster and time-out.
-type Producers = BTreeMap<(Option<String>, Duration), FutureProducer>;
+type Producers = BTreeMap<(Option<String>, Duration), Producer>;
 
 /// Where records may go.
 #[derive(Clone, Default)]
@@ -38,10 +44,12 @@ pub struct KafkaTargets {
     /// Topics of the log's cluster that only consign writes.
     closed: BTreeSet<String>,
     producers: Arc<Mutex<Producers>>,
+    known: Clusters,
 }
 
 /// A record to be written.
 pub(super) struct Written<'r> {
+    pub(super) target: &'r TargetName,
     /// The cluster; none for that of the log.
     pub(super) cluster: Option<&'r str>,
     pub(super) topic: &'r str,
@@ -50,6 +58,8 @@ pub(super) struct Written<'r> {
     pub(super) body: &'r [u8],
     /// The attempt's time.
     pub(super) within: Duration,
+    /// What is left of the time to send it by.
+    pub(super) left: Duration,
 }
 
 impl KafkaTargets {
@@ -60,53 +70,80 @@ impl KafkaTargets {
         clusters: BTreeMap<String, ClientSettings>,
         closed: BTreeSet<String>,
     ) -> Self {
-        Self { own, clusters, closed, producers: Arc::default() }
+        Self { own, clusters, closed, producers: Arc::default(), known: Clusters::default() }
     }
 
     /// Writes a record, if `pass` lets it, and waits for its delivery.
-    pub(super) async fn write(&self, written: Written<'_>, pass: impl FnOnce() -> bool) -> Result<Exchange, ()> {
-        let unsent = |code, detail: String| Ok(Exchange::NotSent { code, detail });
-        if written.cluster.is_none() && self.closed.contains(written.topic) {
-            let detail = format!("the topic {} is consign's own", written.topic);
-            return unsent("egress_refused", detail);
-        }
-        let producer = match self.producer(written.cluster, written.within) {
+    pub(super) async fn write(
+        &self,
+        written: Written<'_>,
+        egress: &Egress,
+        pass: impl FnOnce() -> bool,
+    ) -> Result<Exchange, ()> {
+        let producer = match self.admitted(&written, egress).await {
             Ok(producer) => producer,
-            Err(detail) => return unsent("request_invalid", detail),
+            Err(unsent) => return Ok(unsent),
         };
         let headers = OwnedHeaders::new_with_capacity(written.headers.len());
         let headers = written
             .headers
             .iter()
             .fold(headers, |all, (name, value)| all.insert(Header { key: name, value: Some(value) }));
-        let record = FutureRecord::to(written.topic).key(written.key).payload(written.body).headers(headers);
         if !pass() {
             return Err(());
         }
-        Ok(match producer.send(record, Duration::ZERO).await {
-            Ok(delivery) => {
-                Exchange::Delivered { detail: format!("partition {}, offset {}", delivery.partition, delivery.offset) }
+        Ok(match delivery::write(&producer, written.topic, written.key, written.body, headers).await {
+            Ok((partition, offset)) => {
+                Exchange::Delivered { detail: format!("partition {partition}, offset {offset}") }
             }
-            Err((error, _)) => {
-                if producer.client().fatal_error().is_some() {
+            Err(failed) => {
+                if delivery::is_broken(&producer) {
                     self.forget();
                 }
-                undelivered(&error)
+                undelivered(&failed)
             }
         })
+    }
+
+    /// The producer for a record that may go where it is meant to; otherwise why it didn't leave.
+    async fn admitted(&self, written: &Written<'_>, egress: &Egress) -> Result<Producer, Exchange> {
+        let is_closed = self.closed.contains(written.topic);
+        let closed = || {
+            let detail = format!("the topic {} is consign's own", written.topic);
+            Exchange::NotSent { code: "egress_refused", detail }
+        };
+        let invalid = |detail| Exchange::NotSent { code: "request_invalid", detail };
+        if written.cluster.is_none() && is_closed {
+            return Err(closed());
+        }
+        // The client's verdict comes before the attempt's time is up, and it sends nothing that is late.
+        let mut patience = (written.within * 9 / 10).max(SHORTEST);
+        while patience > written.left {
+            patience /= 2;
+            if patience < SHORTEST {
+                let detail = format!("less than {SHORTEST:?} were left to send it by");
+                return Err(Exchange::NotSent { code: "dropped_unsent", detail });
+            }
+        }
+        let producer = self.producer(written.cluster, patience).map_err(invalid)?;
+        let Some((name, settings)) = written.cluster.and_then(|name| self.clusters.get_key_value(name)) else {
+            return Ok(producer);
+        };
+        let own = self.own.as_ref().and_then(|_| self.producer(None, patience).ok());
+        let of = ((name.as_str(), settings), (&producer, own.as_ref()), (egress, written.target));
+        let found = self.known.admit(of.0, of.1, of.2, written.left).await?;
+        if found.is_own && is_closed { Err(closed()) } else { Ok(producer) }
     }
 
     fn forget(&self) {
         self.producers.lock().expect("nothing panics while it is held").clear();
     }
 
-    fn producer(&self, cluster: Option<&str>, within: Duration) -> Result<FutureProducer, String> {
+    fn producer(&self, cluster: Option<&str>, patience: Duration) -> Result<Producer, String> {
         let settings = match cluster {
             None => self.own.as_ref().ok_or("this process has no Kafka cluster of its own")?,
             Some(name) => self.clusters.get(name).ok_or(format!("the configuration has no [clusters.{name}]"))?,
         };
-        // The client's verdict comes before the attempt's time is up.
-        let patience = (within * 9 / 10).max(SHORTEST);
         let place = (cluster.map(str::to_owned), patience);
         let mut producers = self.producers.lock().expect("nothing panics while it is held");
         if let Some(known) = producers.get(&place) {
@@ -121,7 +158,8 @@ impl KafkaTargets {
         config.set("message.timeout.ms", patience.as_millis().to_string());
         config.set("topic.metadata.propagation.max.ms", TOPIC_WITHIN_MS);
         // The error may repeat a setting, and a setting may be a password.
-        let new: FutureProducer = config.create().map_err(|_| "the cluster's client settings can't be used")?;
+        let new = Producer::from_config_and_context(&config, Deliveries::default())
+            .map_err(|_| "the cluster's client settings can't be used")?;
         if producers.len() >= MAX_PRODUCERS {
             producers.clear();
         }
@@ -130,10 +168,15 @@ impl KafkaTargets {
     }
 }
 
-/// What a failed delivery means: only what the broker or the client refused is known not to be in the log.
-fn undelivered(error: &KafkaError) -> Exchange {
-    let detail = error.to_string();
-    match error.rdkafka_error_code() {
+/// What a failed delivery means. What a broker may have is unknown, whatever was said of it last.
+fn undelivered(failed: &Undelivered) -> Exchange {
+    let (detail, code) = (failed.error.to_string(), failed.error.rdkafka_error_code());
+    if !failed.is_absent {
+        let code = if code == Some(Code::MessageTimedOut) { "timeout" } else { "undelivered" };
+        return Exchange::Lost { code, detail };
+    }
+    match code {
+        _ if failed.is_refused => Exchange::Refused { code: "credentials_refused", detail },
         Some(
             Code::TopicAuthorizationFailed
             | Code::ClusterAuthorizationFailed
@@ -147,42 +190,9 @@ fn undelivered(error: &KafkaError) -> Exchange {
             Exchange::NotSent { code: "record_refused", detail }
         }
         Some(Code::QueueFull) => Exchange::NotSent { code: "queue_full", detail },
-        Some(Code::MessageTimedOut) => Exchange::Lost { code: "timeout", detail },
-        _ => Exchange::Lost { code: "undelivered", detail },
+        _ => Exchange::NotSent { code: "not_taken", detail },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(topic: &str) -> Written<'_> {
-        let within = Duration::from_secs(1);
-        Written { cluster: None, topic, key: "k", headers: Vec::new(), body: b"{}", within }
-    }
-
-    #[tokio::test]
-    async fn our_own_topics_and_unknown_clusters_get_nothing() {
-        let own = ClientSettings::from([("bootstrap.servers".into(), "127.0.0.1:1".into())]);
-        let closed = BTreeSet::from(["consign.outcomes".to_owned()]);
-        let targets = KafkaTargets::new(Some(own), BTreeMap::new(), closed);
-        let elsewhere = Written { cluster: Some("other"), ..written("t") };
-        for (record, expected) in [(written("consign.outcomes"), "egress_refused"), (elsewhere, "request_invalid")] {
-            let exchange = targets.write(record, || panic!("it isn't asked")).await;
-            assert!(matches!(exchange, Ok(Exchange::NotSent { code, .. }) if code == expected), "{exchange:?}");
-        }
-        let none = KafkaTargets::default().write(written("t"), || panic!("it isn't asked")).await;
-        assert!(matches!(none, Ok(Exchange::NotSent { code: "request_invalid", .. })), "{none:?}");
-        assert_eq!(targets.write(written("t"), || false).await, Err(()));
-    }
-
-    #[test]
-    fn only_what_was_refused_is_known_not_to_be_there() {
-        let of = |code| undelivered(&KafkaError::MessageProduction(code));
-        assert!(matches!(of(Code::TopicAuthorizationFailed), Exchange::Refused { .. }));
-        assert!(matches!(of(Code::UnknownTopic), Exchange::NotSent { code: "topic_unknown", .. }));
-        assert!(matches!(of(Code::MessageSizeTooLarge), Exchange::NotSent { code: "record_refused", .. }));
-        assert!(matches!(of(Code::MessageTimedOut), Exchange::Lost { code: "timeout", .. }));
-        assert!(matches!(of(Code::BrokerTransportFailure), Exchange::Lost { code: "undelivered", .. }));
-    }
-}
+mod tests;

@@ -36,6 +36,8 @@ pub(super) struct FileRecords {
     pub forgotten: bool,
     /// The bytes that were reported for it.
     pub contents: Vec<Bytes>,
+    /// When the file settled that had the id before, if its last state was seen.
+    pub settled_before: Option<Timestamp>,
 }
 
 impl FileRecords {
@@ -326,6 +328,7 @@ impl Checker {
             Topic::History => drop(second.parse().ok().and_then(|seq: i64| file.history.remove(&seq))),
             _ => {
                 let open = file.states.last().is_some_and(|s| rank(s.value.state) < 3);
+                file.settled_before = file.states.last().and_then(|s| s.value.settled_at).or(file.settled_before);
                 file.states.clear();
                 if open {
                     let place = Some((record.at, record.offset));

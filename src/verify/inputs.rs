@@ -86,6 +86,29 @@ impl Checker {
         }
     }
 
+    /// What is announced within the retention after a file has settled is that file, however late it is read.
+    pub(super) fn check_memory(&mut self, id: &FileId, file: &FileRecords) {
+        let (Some(settled_at), Some(arrival)) = (file.settled_before, &file.arrival) else { return };
+        let cause = &arrival.value.cause;
+        let place = (cause.partition, cause.offset);
+        let read_at = match self.options.names.topic(&cause.topic) {
+            Some(Topic::Manifests) => self.inputs.manifests.get(&place).map(|i| i.timestamp),
+            Some(Topic::Interventions) => self.inputs.interventions.get(&place).map(|i| i.timestamp),
+            _ => None,
+        };
+        let announced_at = arrival.value.origin.as_ref().map(|o| o.timestamp).into_iter().chain(read_at).min();
+        let Some(announced_at) = announced_at else { return };
+        self.report.add("files.again");
+        // Three clocks are in this: of the settlement, of the forgetting, of whoever took the next one in.
+        let remembered_ms = self.options.retention_ms - 2 * self.options.max_clock_skew_ms;
+        if announced_at.millis_since(settled_at) <= remembered_ms {
+            let text = format!(
+                "it settled at {settled_at} and began again by what was announced at {announced_at}, when it was remembered"
+            );
+            self.report.broken("I1", Some(id), Some(arrival.place), text);
+        }
+    }
+
     fn check_unreadable<T>(&mut self, inputs: &Inputs, topic: Topic, records: &BTreeMap<(i32, i64), Input<T>>) {
         for ((partition, offset), input) in records {
             let Err(why) = &input.value else { continue };

@@ -47,7 +47,7 @@ pub struct Options {
     pub max_clock_skew_ms: i64,
     /// Deadline of a file that never had a plan, from its arrival, in milliseconds, as the engine has it.
     pub default_deadline_ms: i64,
-    /// How long a settled file is remembered, in milliseconds.
+    /// A manifest is the same file for so long after it settled, and expires at that age, in milliseconds.
     pub retention_ms: i64,
     /// Which inputs must show their effects.
     pub due: Due,
@@ -237,11 +237,17 @@ impl Checker {
             self.report.add("files.forgotten");
             return;
         }
+        if file.forgotten && file.arrival.is_none() && file.states.is_empty() {
+            // The rest goes with the next transactions.
+            self.report.add("files.being_forgotten");
+            return;
+        }
         self.report.add("files");
         if let Some(state) = file.states.last() {
             self.report.add(format!("files.{}", state.value.state));
         }
         self.check_states(id, file);
+        self.check_memory(id, file);
         self.check_plan(id, file);
         self.check_attempts(id, file);
         self.replay(id, file);

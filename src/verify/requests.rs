@@ -67,10 +67,11 @@ impl Checker {
             Some(_) => {}
         }
         let expected = match (&plan.request.body, &plan.request.body_of_file) {
-            (Some(body), _) => Some(sha256_digest(body.as_ref())),
-            (None, of_file) => of_file.as_ref().map(|f| f.digest.clone()),
+            (Some(body), _) => sha256_digest(body.as_ref()),
+            (None, Some(file)) => file.digest.clone(),
+            (None, None) => sha256_digest(b""),
         };
-        if expected.is_some_and(|expected| expected != request.body_sha256) {
+        if expected != request.body_sha256 {
             self.report.broken("I7", Some(id), None, format!("{what} carried other bytes than planned"));
         }
     }
@@ -92,7 +93,7 @@ impl Checker {
 /// Whether a request was received before its file, which was forgotten once, arrived again. Compaction may have removed
 /// what says that it was forgotten: then its age says so.
 fn is_of_earlier_life(file: &FileRecords, request: &Request, options: &Options) -> bool {
-    let remembered_ms = options.retention_ms - options.max_clock_skew_ms;
+    let remembered_ms = crate::engine::forgets_after_ms(options.retention_ms) - 2 * options.max_clock_skew_ms;
     file.arrival.as_ref().is_some_and(|arrival| {
         let before_ms = arrival.timestamp.millis_since(request.received_at);
         before_ms > 0 && (file.forgotten || before_ms >= remembered_ms)

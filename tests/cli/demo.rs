@@ -17,6 +17,7 @@ fn the_demo_ends_with_0_in_plain_lines_and_says_what_is_compressed() {
     assert!(ran.err.is_empty(), "{}", ran.err);
     assert!(ran.out.contains("crm: SUCCEEDED ×3"), "{}", ran.out);
     the_held_file_is_seen_before_the_person_acts(&ran);
+    the_stories_say_who_was_accountable_and_what_the_person_did(&ran);
     the_closing_commands_work_as_typed(&ran);
 }
 
@@ -24,6 +25,23 @@ fn the_held_file_is_seen_before_the_person_acts(ran: &Ran) {
     let held = ran.out.find("legacy: HELD\n").expect("the file is shown HELD");
     let acts = ran.out.find("» a person intervenes: confirm payment-9 at legacy").expect("the intervention is shown");
     assert!(held < acts, "{}", ran.out);
+}
+
+fn the_stories_say_who_was_accountable_and_what_the_person_did(ran: &Ran) {
+    let story = |file: &str| {
+        let begin = ran.out.rfind(&format!("\n{file}: ")).unwrap_or_else(|| panic!("{}", ran.out)) + 1;
+        ran.out[begin..].split("\n\n").next().unwrap().to_owned()
+    };
+    let payment = story("payment-9");
+    let held = payment.find("because fate_unknown; accountable: team-legacy").expect(&payment);
+    let act = payment.find("» a person intervenes: confirm payment-9 at legacy: found in").expect(&payment);
+    let done = payment.find("SUCCEEDED   attempts 1, requests received 1, settled by operator").expect(&payment);
+    assert!(held < act && act < done, "{payment}");
+    let claim = story("claim-12");
+    let failed = claim.find("partner    FAILED").expect(&claim);
+    let act = claim.find("» a person resubmits claim-12: the partner has opened the account").expect(&claim);
+    let taken_up = claim.find("claim-12~1, which takes it up:\n    COMPLETED").expect(&claim);
+    assert!(failed < act && act < taken_up, "{claim}");
 }
 
 fn the_closing_commands_work_as_typed(ran: &Ran) {

@@ -1,7 +1,7 @@
 //! `--help` of every command: its examples parse, and those that need no broker run.
 
-use clap::{CommandFactory as _, Parser as _};
-use consign::cli::Cli;
+use clap::Parser as _;
+use consign::cli::{Cli, help};
 
 use crate::binary::{Dev, command, run};
 
@@ -18,7 +18,7 @@ pub fn leaves() -> Vec<(Vec<String>, clap::Command)> {
         }
     }
     let mut leaves_found = Vec::new();
-    walk(&Cli::command(), &[], &mut leaves_found);
+    walk(&help::command(), &[], &mut leaves_found);
     leaves_found
 }
 
@@ -75,8 +75,11 @@ fn every_command_has_examples_that_parse() {
         }
     }
     assert!(count >= 30, "only {count} examples were found");
-    for example in examples(&Cli::command()) {
+    for example in examples(&help::command()) {
         Cli::try_parse_from(&example).unwrap_or_else(|e| panic!("{example:?}: {e}"));
+    }
+    for group in help::command().get_subcommands().filter(|c| c.has_subcommands()) {
+        assert_eq!(examples(group).len(), group.get_subcommands().count(), "{}", group.get_name());
     }
 }
 
@@ -134,7 +137,7 @@ fn examples_that_need_no_broker_run() {
 #[test]
 fn the_readme_names_every_command() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    for command in Cli::command().get_subcommands().filter(|c| c.get_name() != "help") {
+    for command in help::command().get_subcommands().filter(|c| c.get_name() != "help") {
         assert!(readme.contains(&format!("| `consign {}", command.get_name())), "{} is missing", command.get_name());
     }
 }

@@ -152,17 +152,22 @@ async fn where_the_receiver_has_a_key_its_signature_is_asked_for() {
     world.submit(&world::manifest("bond-1", "bond")).await;
     world.until("bond-1", |s| s.dispatches.iter().any(|d| d.status == Status::Awaiting)).await;
     let way = way(&world, "bond-1/signed");
-    let body = r#"{"outcome":"SUCCEEDED"}"#;
+    // Whatever is in force by now: the file was planned by a document that names the key.
+    world.apply_without("verify_with: signed-key");
+    let body = r#"{"outcome":"SUCCEEDED","idempotency_key":"bond-1/signed"}"#;
     assert_eq!(post(&way.url, Some(&way.token), body).await.0, 401);
     let key = consign::transport::Secret::new(b"whsec_AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=".to_vec());
     let now = consign::transport::wall_clock()();
-    for (signed_at, expected) in [(now.plus_millis(-400_000), 401), (now, 200)] {
+    let of_another = r#"{"outcome":"SUCCEEDED","idempotency_key":"bond-2/signed"}"#;
+    for (signed_at, body, expected) in
+        [(now.plus_millis(-400_000), body, 401), (now, of_another, 401), (now, body, 200)]
+    {
         let headers = consign::transport::sign::headers("report-1", signed_at, body.as_bytes(), [&key]).unwrap();
         let mut request = reqwest::Client::new().post(&way.url).bearer_auth(&way.token).body(body);
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        assert_eq!(request.send().await.unwrap().status().as_u16(), expected);
+        assert_eq!(request.send().await.unwrap().status().as_u16(), expected, "{body}");
     }
     assert_eq!(world.settled("bond-1").await.state, State::Completed);
     world.stop().await;

@@ -47,7 +47,7 @@ async fn a_file_that_was_changed_fails_with_expected_and_found_before_any_target
         let state = world.settled(id).await;
         assert_eq!(state.state, State::Failed);
         let reason = state.reason.clone().unwrap();
-        assert_eq!(reason.code, "CG140");
+        assert_eq!(reason.code, "CG150");
         assert!(reason.text.contains(says), "{}", reason.text);
         assert_eq!(state.accountable.as_ref().unwrap().party, "producer:test");
         assert_eq!(world.requests(&format!("{id}/counted")), 0);
@@ -79,7 +79,7 @@ async fn bytes_that_are_no_csv_fail_validation_with_their_line() {
     let manifest = FileManifest { size: None, checksum: None, ..order(&world, "order-1", "a.csv") };
     world.submit(&manifest).await;
     let reason = world.settled("order-1").await.reason.clone().unwrap();
-    assert_eq!(reason.code, "CG141");
+    assert_eq!(reason.code, "CG151");
     assert!(reason.text.contains("line 2"), "{}", reason.text);
     world.stop().await;
 }

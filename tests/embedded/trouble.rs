@@ -73,6 +73,14 @@ impl Log for TroubledLog {
         self.inner.committed(partitions)
     }
 
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError> {
+        self.inner.committed_within(partitions, patience)
+    }
+
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         self.inner.positions(partitions)
     }

@@ -90,6 +90,14 @@ impl World {
         format!("file://{}/{name}", self.files.path().display())
     }
 
+    /// Brings the routing document without these words into force.
+    pub fn apply_without(&self, words: &str) {
+        let mut sources = routing(&self.receivers);
+        assert!(sources.document.contains(words));
+        sources.document = sources.document.replace(words, "");
+        self.shared.apply(&sources, "test").unwrap();
+    }
+
     /// What the receiver of a dispatch reported by callback and heard, once there is that much.
     pub async fn heard(&self, key: &str, count: usize) -> Vec<(String, u16)> {
         let until = tokio::time::Instant::now() + PATIENCE;

@@ -1,10 +1,11 @@
 //! Workers whose clocks are off.
 
 use consign::engine::Observed;
+use consign::log::{Headers, TopicPartition};
 use consign::record::{State, Status, Topic};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, World, WorldOptions, manifest};
 
-use crate::{clean, world_of};
+use crate::{clean, passes_through, world_of};
 
 const MAX_SKEW_MS: i64 = 1_000;
 
@@ -87,4 +88,51 @@ fn a_clock_that_leaps_fires_nothing_before_it_is_measured() {
     assert_eq!(codes(&world), ["CG219"]);
     assert_eq!(timers(&world), 0);
     assert_eq!(world.status("f0", "strict"), Status::InFlight);
+}
+
+/// What waits for capacity, or backs off, is there to go on once the clock is right: by the clock at the restore its file
+/// was long overdue.
+#[test]
+fn what_is_restored_by_a_clock_that_is_ahead_goes_on_once_it_is_right() {
+    let mut world = checked_world(0);
+    for (file_id, file_type) in [("f0", "narrow"), ("f1", "narrow"), ("f2", "plain")] {
+        world.submit(&manifest(file_id, file_type));
+        world.run();
+    }
+    assert_eq!(world.status("f1", "slim"), Status::Pending, "the first has the only permit");
+    assert!(world.answer("f2/fast", Answer::Retryable(None)));
+    world.run();
+    assert_eq!(world.status("f2", "fast"), Status::BackingOff);
+    world.crash("w");
+    world.skew("w", 86_400_000);
+    world.start("w");
+    world.run();
+    assert_eq!(codes(&world), ["CG219"]);
+    world.skew("w", 0);
+    world.run_for(8_000);
+    assert_eq!(codes(&world), Vec::<&str>::new());
+    assert_eq!(world.status("f2", "fast"), Status::InFlight, "its back-off has ended");
+    // The attempt that was on the wire of the process that ended meets its deadline, and frees the permit.
+    world.run_for(12_000);
+    assert_eq!(world.status("f1", "slim"), Status::InFlight);
+    clean(&world);
+}
+
+#[test]
+fn an_input_that_waits_is_tried_again_although_the_clock_was_set_back() {
+    let mut options = WorldOptions::new(SIMULATED_DOCUMENT);
+    options.home_partitions = 1;
+    let mut world = world_of(options, &["w"]);
+    world.skew("w", 600_000);
+    world.registry.set_away(true);
+    let at = TopicPartition { topic: Topic::Manifests, partition: 0 };
+    let value = Some(vec![0, 0, 0, 0, 98, 1, 2, 3]);
+    world.cluster.put(at, Some(b"x".to_vec()), value, Headers::new()).unwrap();
+    world.run();
+    assert_eq!(codes(&world), ["CG208"]);
+    world.skew("w", 0);
+    world.registry.set_away(false);
+    world.run_for(2_000);
+    assert_eq!(codes(&world), Vec::<&str>::new());
+    passes_through(&mut world, "f0");
 }

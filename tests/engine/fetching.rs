@@ -64,7 +64,7 @@ fn what_may_pass_is_tried_again_and_what_wont_fails_the_file() {
     let failed = world.state("f8");
     assert_eq!((failed.state, failed.dispatches.len()), (State::Failed, 0));
     let reason = failed.reason.unwrap();
-    assert_eq!(reason.code, "CG140");
+    assert_eq!(reason.code, "CG150");
     assert!(reason.text.contains("missing: it isn't there"), "{}", reason.text);
     world.run_for(2_000);
     for id in ["f6", "f7"] {
@@ -181,6 +181,6 @@ fn a_manifest_without_a_place_fails_at_once() {
     let mut world = world();
     world.submit(&FileManifest { location: None, ..announced("f6", "fetched") });
     world.run();
-    assert_eq!(world.state("f6").reason.unwrap().code, "CG140");
+    assert_eq!(world.state("f6").reason.unwrap().code, "CG150");
     clean(&world);
 }

@@ -172,7 +172,7 @@ fn a_settled_file_is_forgotten_after_its_retention() {
     world.run();
     assert_eq!(world.state("f0").state, State::Completed);
     world.run_for(1_000);
-    world.advance(6 * 3_600_000);
+    world.advance(world.forgets_after_ms());
     world.run();
     assert!(world.states().is_empty());
     for topic in Topic::RESTORED {
@@ -203,7 +203,7 @@ fn a_successor_that_may_have_been_forgotten_is_not_started_again() {
     world.intervene("f0", None, Action::Resubmit);
     world.run();
     assert!(world.answer("f0~1/strict", Answer::Succeeded));
-    world.run_for(62_000);
+    world.run_for(122_000);
     assert!(world.states().is_empty(), "both are forgotten");
     // The group's offsets are lost and repaired: everything that is still on the inboxes is read again.
     world.crash("w");

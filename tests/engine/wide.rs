@@ -71,7 +71,7 @@ fn what_is_due_at_once_for_wide_files_is_committed_in_pieces() {
     world.run();
     assert_eq!(world.state("f0").state, State::Failed);
     // All are forgotten at the same moment.
-    world.run_for(70_000);
+    world.run_for(140_000);
     assert!(world.largest_transaction() < BEARABLE, "forgotten: {}", world.largest_transaction());
     assert!(world.states().is_empty());
     for topic in [Topic::Arrivals, Topic::Plans, Topic::Attempts, Topic::History] {

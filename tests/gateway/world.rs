@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use consign::cli::client::{ClientCommand, Globals, run_on};
 use consign::cli::exit::Exit;
-use consign::gateway::{Access, CallbackChecks, Gateway, GatewayError, Readiness, Rules};
+use consign::gateway::{Access, CallbackChecks, CallbackLimits, CallbackRule, Gateway, GatewayError, Readiness, Rules};
 use consign::log::memory::{MemoryCluster, MemoryOptions};
 use consign::log::{Append, Cluster, TopicPartition};
 use consign::record::registry::LocalRegistry;
 use consign::record::{
     Arrival, Budget, Cause, Codec, Control, DispatchState, FileHistory, FileId, FileManifest, FileState, HeldBecause,
-    HistoryEvent, Judgement, State, Status, TargetName, Timestamp, TokenCheck, Topic, TopicNames, Wire, file_id_of_key,
-    history_key, home_partition,
+    HistoryEvent, Judgement, RoutingBundle, State, Status, TargetName, Timestamp, TokenCheck, Topic, TopicNames, Wire,
+    file_id_of_key, history_key, home_partition,
 };
 use consign::view::View;
 use reqwest::{Client, Method, StatusCode, header::HeaderMap};
@@ -26,6 +26,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub const HOME_PARTITIONS: i32 = 4;
+/// The digest of the routing document that files were planned by. Another one is in force.
+pub const ROUTING: &str = "sha256:planned by";
 /// Longer than anything here may take, however slow the machine; nothing waits for it to pass.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -106,6 +108,10 @@ impl World {
     }
 
     pub async fn on(access: Access, listener: TcpListener) -> Self {
+        Self::limited(access, listener, CallbackLimits::default()).await
+    }
+
+    pub async fn limited(access: Access, listener: TcpListener, limits: CallbackLimits) -> Self {
         let cluster = MemoryCluster::new(MemoryOptions::new(HOME_PARTITIONS, 2, Arc::new(now)));
         let codec = Arc::new(Codec::new(Arc::new(LocalRegistry)));
         let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
@@ -139,7 +145,13 @@ impl World {
                     Some(_) => TokenCheck::Wrong,
                     None => TokenCheck::Absent,
                 }),
-                signature: Arc::new(|_, _, _, _| None),
+                rule: Arc::new(|bundle, target| {
+                    assert_eq!(bundle.digest, ROUTING, "only the document of the plan counts");
+                    let verify_with = (target.as_str() == "signed").then(|| "key".to_owned());
+                    Ok(Some(CallbackRule { confirms: target.as_str() != "ledger", verify_with }))
+                }),
+                signature: Arc::new(|key, [id, _, _], _| (key, id) == ("key", Some("fits"))),
+                limits,
             },
         };
         let address = listener.local_addr().unwrap();
@@ -150,6 +162,9 @@ impl World {
         let url = format!("http://127.0.0.1:{}", address.port());
         let client = consign_client();
         let world = Self { cluster, codec, view, url, ready, client, stop: std::sync::Mutex::new(Some(stop)), serving };
+        for digest in [ROUTING, "sha256:in force"] {
+            world.control(&Control::keeping(bundle(digest), ("test", "set-up", now())));
+        }
         world.control(&Control::homing(HOME_PARTITIONS, ("test", "set-up", now())));
         assert!(world.view.wait_until(PATIENCE, || world.view.home_partitions().is_some()).await);
         world
@@ -260,6 +275,10 @@ pub async fn reply(request: reqwest::RequestBuilder) -> Reply {
     Reply { status: response.status(), headers: response.headers().clone(), text: response.text().await.unwrap() }
 }
 
+fn bundle(digest: &str) -> RoutingBundle {
+    RoutingBundle { digest: digest.into(), name: "r.yaml".into(), document: String::new(), files: BTreeMap::new() }
+}
+
 pub fn cause() -> Cause {
     Cause { topic: "consign.manifests".into(), partition: 0, offset: 0 }
 }
@@ -277,7 +296,7 @@ pub fn file(file_id: &str, state: State, version: i64) -> FileState {
         supersedes: None,
         arrival_digest: "sha256:0".into(),
         content_digest: None,
-        routing_digest: None,
+        routing_digest: Some(ROUTING.into()),
         plan_digest: None,
         dispatches: Vec::new(),
         accountable: None,

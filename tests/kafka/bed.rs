@@ -10,6 +10,8 @@ use consign::log::{Append, AssignmentChange, Cluster, Log, LogError, Position, R
 use consign::record::registry::LocalRegistry;
 use consign::record::{Codec, Timestamp, Topic, TopicNames};
 use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 /// Longer than anything here takes on a busy machine: only a failing test waits for it.
@@ -77,6 +79,11 @@ impl Bed {
         producer
     }
 
+    /// For what the product itself would never ask.
+    pub fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", &self.options.bootstrap).create().unwrap()
+    }
+
     /// Sends records `from..to` to a partition, each with its number as key and value.
     pub fn send(&self, producer: &BaseProducer, at: TopicPartition, numbers: std::ops::Range<i64>) {
         let name = self.names.name(at.topic);
@@ -92,6 +99,11 @@ impl Bed {
     pub fn read(&self, partitions: &[TopicPartition]) -> Vec<Record> {
         read_to_goal(&mut *self.cluster.reader(partitions).unwrap())
     }
+}
+
+/// Runs one request of an administrator to its end.
+pub fn run<T>(request: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(request)
 }
 
 pub fn local_codec() -> Codec {

@@ -5,6 +5,7 @@ mod appending;
 mod bed;
 mod controls;
 mod delivery;
+mod events;
 mod offsets;
 mod python;
 #[path = "../servers/python.rs"]
@@ -12,6 +13,7 @@ mod python_env;
 mod reading;
 mod rebalance;
 mod schemas;
+mod scripts;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod targets;

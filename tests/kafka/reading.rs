@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use consign::log::{Cluster, Ends, Isolation, TopicPartition};
 use consign::record::Topic;
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::Producer;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::bed::{Bed, PATIENCE, at, eventually, lone_worker, read_to_goal, text};
+use crate::bed::{Bed, PATIENCE, at, eventually, lone_worker, read_to_goal, run, text};
 
 const P: [TopicPartition; 6] = [
     TopicPartition { topic: Topic::Outcomes, partition: 0 },
@@ -22,12 +21,9 @@ const P: [TopicPartition; 6] = [
 ];
 
 fn delete_before(bed: &Bed, at: TopicPartition, offset: i64) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &bed.options.bootstrap).create().unwrap();
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&bed.names.name(at.topic), at.partition, Offset::Offset(offset)).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let done = runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
+    let done = run(bed.admin().delete_records(&list, &AdminOptions::new())).unwrap();
     assert!(done.elements().iter().all(|e| e.error().is_ok()), "{done:?}");
 }
 

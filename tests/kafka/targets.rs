@@ -18,7 +18,7 @@ use crate::bed::{PATIENCE, server, unique_prefix};
 use crate::python_env::{lines_of, program};
 
 const DOCUMENT: &str = r#"
-file_types: {entry: {}, lost: {}, own: {}}
+file_types: {entry: {}, lost: {}, own: {}, renamed: {}}
 payloads: {entry: {body: {id: "=file.id", amount: "=data.amount"}}}
 target_defaults:
   retry: {attempts: 1}
@@ -35,20 +35,25 @@ targets:
     owner: team-own
     kafka: {topic: consign.outcomes}
     confirmed_by: transport
+  renamed:
+    owner: team-own
+    kafka: {topic: consign.outcomes, cluster: books}
+    confirmed_by: transport
 routes:
   - {to: ledger, when: "file.type == 'entry'", payload: entry}
   - {to: lost, when: "file.type == 'lost'", payload: entry}
   - {to: own, when: "file.type == 'own'", payload: entry}
+  - {to: renamed, when: "file.type == 'renamed'", payload: entry}
 "#;
 
-async fn create(topic: &str, bootstrap: &str) {
+pub async fn create(topic: &str, bootstrap: &str) {
     let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
     let topic = NewTopic::new(topic, 3, TopicReplication::Fixed(1));
     let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
     created.into_iter().for_each(|created| drop(created.unwrap()));
 }
 
-async fn submit(shared: &Shared, file_id: &str, file_type: &str) {
+pub async fn submit(shared: &Shared, file_id: &str, file_type: &str) {
     let manifest = FileManifest {
         file_id: FileId::trusted(file_id),
         schema_version: 1,
@@ -74,7 +79,7 @@ async fn submit(shared: &Shared, file_id: &str, file_type: &str) {
     shared.cluster.appender().unwrap().append(append).await.unwrap();
 }
 
-async fn until(node: &Node, file_id: &str, condition: impl Fn(&FileState) -> bool) -> Arc<FileState> {
+pub async fn until(node: &Node, file_id: &str, condition: impl Fn(&FileState) -> bool) -> Arc<FileState> {
     let (view, id) = (node.view().unwrap(), FileId::trusted(file_id));
     let there = || view.file(&id).filter(|state| condition(state));
     assert!(view.wait_until(PATIENCE, || there().is_some()).await, "{file_id}: {:#?}", view.file(&id));
@@ -122,7 +127,7 @@ async fn a_stock_client_reads_what_a_kafka_target_was_sent() {
         assert_eq!((&headers["x-source"], &headers["consign-attempt"]), (&"consign".into(), &"1".into()));
     }
 
-    for (file_id, code) in [("lost", "topic_unknown"), ("own", "egress_refused")] {
+    for (file_id, code) in [("lost", "topic_unknown"), ("own", "egress_refused"), ("renamed", "egress_refused")] {
         submit(&shared, file_id, file_id).await;
         let state = until(&node, file_id, |state| state.dispatches.iter().any(|d| d.status == Status::Held)).await;
         assert_eq!(state.dispatches[0].last_outcome.as_ref().unwrap().code, code);

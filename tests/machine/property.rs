@@ -219,24 +219,15 @@ impl Run {
         let report = if repeat {
             self.said[self.draw.index(self.said.len())].clone()
         } else {
-            random_report(&mut self.draw, &self.recorder.file)
+            Outcome { reported_at: self.recorder.now, ..random_report(&mut self.draw, &self.recorder.file) }
         };
         self.said.push(report.clone());
         let (target, kind, attempt) = (report.target.clone(), report.kind, report.attempt);
-        let open_then = self.is_moving(&target);
         let judged =
             self.watched(&Given::Report { target: target.clone(), kind, attempt }, |r| Some(r.report(report.clone())));
-        if !open_then || kind != OutcomeKind::Accepted {
-            // Said again at once, it is an exact repeat, whatever was made of it.
-            let again = self.watched(&Given::Report { target, kind, attempt }, |r| Some(r.report(report)));
-            assert_eq!(again, Some(Judged::Repeat), "an exact repeat of {judged:?}");
-        }
-    }
-
-    fn is_moving(&self, target: &TargetName) -> bool {
-        let file = &self.recorder.file;
-        let status = file.index_of(target).map(|index| file.dispatches[index].status);
-        matches!(status, Some(Status::InFlight | Status::Awaiting))
+        // Read again, at once or later, it is an exact repeat, whatever was made of it.
+        let again = self.watched(&Given::Report { target, kind, attempt }, |r| Some(r.report(report)));
+        assert_eq!(again, Some(Judged::Repeat), "an exact repeat of {judged:?}");
     }
 
     fn timer(&mut self) {

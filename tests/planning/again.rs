@@ -36,7 +36,7 @@ fn every_target_has_a_reason_or_the_first_condition_that_does_not_hold() {
     let reasons = why(&document, r#"{"amount": 7, "missing": 0}"#, &[("long", "x")]);
     let chosen = Why::Chosen {
         when: None,
-        payload: "amount".to_owned(),
+        payload: Some("amount".to_owned()),
         payload_when: Some("has(attributes.long) && data.amount > 5".to_owned()),
     };
     assert_eq!(reasons[0], ("a".to_owned(), chosen));

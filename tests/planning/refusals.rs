@@ -68,7 +68,7 @@ const STRUCTURE: &[Case] = &[
     ("to: a, ", "", code::MISSING_KEY, 13, "`to` is missing"),
     (", payload: one}", "}", code::MISSING_KEY, 13, "`payload` is missing"),
     ("from: one, ", "", code::MISSING_KEY, 7, "either `body` or `from`"),
-    ("schema: one.json}", "format: xml}", code::ILLEGAL_VALUE, 6, "none of json and form"),
+    ("schema: one.json}", "format: xml}", code::ILLEGAL_VALUE, 6, "none of json, form and file"),
     ("deadline: 2d", "deadline: soon", code::ILLEGAL_VALUE, 2, "a duration stands here"),
     ("deadline: 2d", "deadline: 0s", code::ILLEGAL_VALUE, 2, "from 1ms"),
     ("deadline: 2d", "deadline: 20y", code::ILLEGAL_VALUE, 2, "ten years"),
@@ -150,11 +150,10 @@ const TARGETS: &[Case] = &[
     ("http: {url: \"https://b.example/in\"}", "kafka: {topic: x, cluster: a/b}", code::ILLEGAL_NAME, 11, "a/b"),
     ("http: {url: \"https://b.example/in\"}", "kafka: {key: x}", code::MISSING_KEY, 11, "`topic` is missing"),
     ("http: {url: \"https://b.example/in\"}", "kafka: {topic: x, key: =nope}", code::EXPRESSION, 11, "nope"),
-    ("owner: team-a", "owner: x, envelope: cloudevents", code::NOT_IN_THIS_VERSION, 10, "`envelope` is not in"),
     ("owner: team-a", "owner: x, content: file", code::NOT_IN_THIS_VERSION, 10, "`content` is not in"),
     ("{acks: 1h}", "{callback: soon}", code::ILLEGAL_VALUE, 11, "a duration stands here"),
     ("{acks: 1h}", "{callback: {within: 2h, token: false}}", code::UNKNOWN_KEY, 11, "`token` is no key here"),
-    ("\"https://a.example/in\"", "\"=data.url\"", code::NOT_IN_THIS_VERSION, 10, "an expression"),
+    ("\"https://a.example/in\"", "\"=data.url\"", code::REQUEST, 10, "written out, not computed"),
     (", confirmed_by: {acks: 1h}", "", code::CONFIRMED_BY, 11, "doesn't say by what its success is confirmed"),
     ("{acks: 1h}", "{}", code::CONFIRMED_BY, 11, "isn't said what confirms"),
     ("{acks: 1h}", "hope", code::CONFIRMED_BY, 11, "`hope` confirms nothing"),
@@ -190,7 +189,8 @@ const TARGETS: &[Case] = &[
     ("https://a.example/in", "ftp://a.example/in", code::REQUEST, 10, "isn't http or https"),
     ("https://a.example/in", "https://u:p@a.example/in", code::REQUEST, 10, "holds a secret"),
     ("https://a.example/in", "https://a.example/in#x", code::REQUEST, 10, "fragment"),
-    ("example/in\"}", "example/in\", method: GET}", code::REQUEST, 10, "`GET` is none of POST"),
+    ("example/in\"}", "example/in\", method: CONNECT}", code::REQUEST, 10, "`CONNECT` is none of POST"),
+    ("example/in\"}", "example/in\", method: GET}", code::REQUEST, 13, "`GET` carries no body"),
     ("example/in\"}", "example/in\", headers: {Host: x}}", code::REQUEST, 10, "set by the transport alone"),
     ("example/in\"}", "example/in\", headers: {content-length: '1'}}", code::REQUEST, 10, "set by the transport alone"),
     (
@@ -208,12 +208,133 @@ const TARGETS: &[Case] = &[
     ("example/in\"}", "example/in\", headers: {\"a b\": x}}", code::REQUEST, 10, "no header name"),
     ("example/in\"}", "example/in\", headers: {x-a: \"1\\r\\nx-b: 2\"}}", code::REQUEST, 10, "line break"),
     ("example/in\"}", "example/in\", headers: {x-a: x, X-A: y}}", code::REQUEST, 10, "is there twice"),
-    ("example/in\"}", "example/in\", headers: {x-a: =data.x}}", code::NOT_IN_THIS_VERSION, 10, "an expression"),
+    ("example/in\"}", "example/in\", headers: {x-a: =dta.x}}", code::EXPRESSION, 10, "`dta` is not declared"),
+    ("example/in\"}", "example/in\", headers: {x-a: =attempt}}", code::EXPRESSION, 10, "`attempt` is not declared"),
+    ("example/in\"}", "example/in\", headers: {x-a: =status}}", code::EXPRESSION, 10, "`status` is not declared"),
+    (
+        "example/in\"}",
+        "example/in\", headers: {content-type: =data.x}}",
+        code::REQUEST,
+        10,
+        "content-type is written out",
+    ),
+    ("example/in\"}", "example/in\", headers: {x-a: ü}}", code::REQUEST, 10, "outside ASCII"),
 ];
+
+const PARTS: &[Case] = &[
+    ("example/in\"}", "example/in\", path: a}", code::ILLEGAL_VALUE, 10, "a list stands here"),
+    ("example/in\"}", "example/in\", path: []}", code::REQUEST, 10, "1 to 32 segments"),
+    ("example/in\"}", "example/in\", path: [a, '..']}", code::REQUEST, 10, "neither empty nor"),
+    ("example/in\"}", "example/in\", path: ['']}", code::REQUEST, 10, "neither empty nor"),
+    ("example/in\"}", "example/in\", path: [{a: b}]}", code::REQUEST, 10, "not a mapping"),
+    ("example/in\"}", "example/in\", path: [[a]]}", code::REQUEST, 10, "not a list"),
+    ("example/in\"}", "example/in\", path: [=attempt]}", code::EXPRESSION, 10, "`attempt` is not declared"),
+    ("example/in\"}", "example/in\", query: x}", code::REQUEST, 10, "1 to 32 parameters"),
+    ("example/in\"}", "example/in\", query: {'': x}}", code::REQUEST, 10, "a parameter's name"),
+    ("example/in\"}", "example/in\", query: {a: {b: c}}}", code::REQUEST, 10, "not a mapping"),
+    ("example/in\"}", "example/in\", query: {a: [[b]]}}", code::REQUEST, 10, "not a list"),
+    ("example/in\"}", "example/in\", query: {a: ~}}", code::REQUEST, 10, "not nothing"),
+    ("owner: team-a", "owner: x, envelope: soap", code::ILLEGAL_VALUE, 10, "none of none and cloudevents"),
+    ("owner: team-a", "owner: x, envelope: {attributes: {a: b}}", code::MISSING_KEY, 10, "`cloudevents` is missing"),
+    ("owner: team-a", "owner: x, envelope: {cloudevents: batch}", code::ILLEGAL_VALUE, 10, "structured and binary"),
+    ("owner: team-a", "owner: x, envelope: {cloudevents: binary, id: x}", code::UNKNOWN_KEY, 10, "`id` is no key"),
+    (
+        "owner: team-a",
+        "owner: x, envelope: {cloudevents: binary, attributes: {id: x}}",
+        code::ILLEGAL_NAME,
+        10,
+        "follows from the file",
+    ),
+    (
+        "owner: team-a",
+        "owner: x, envelope: {cloudevents: binary, attributes: {data-ref: x}}",
+        code::ILLEGAL_NAME,
+        10,
+        "[a-z0-9]",
+    ),
+    (
+        "owner: team-a",
+        "owner: x, envelope: {cloudevents: binary, attributes: {type: ''}}",
+        code::ILLEGAL_VALUE,
+        10,
+        "not empty",
+    ),
+    (
+        "owner: team-a",
+        "owner: x, envelope: {cloudevents: binary, attributes: {}}",
+        code::ILLEGAL_VALUE,
+        10,
+        "a mapping of 1 to 32",
+    ),
+    (
+        "http: {url: \"https://a.example/in\"}",
+        "envelope: cloudevents, http: {url: \"https://a.example/in\", headers: {ce-id: x}}",
+        code::REQUEST,
+        10,
+        "the envelope's to set",
+    ),
+    ("concurrency: 8", "envelope: soap", code::ILLEGAL_VALUE, 8, "none of none and cloudevents"),
+    ("two: {from: one, ", "two: {format: file, ", code::ILLEGAL_VALUE, 7, "`remove` doesn't go with"),
+    (
+        "{from: one, remove: [/tier], set: {/channel: partner}}",
+        "{format: file}\n  three: {from: two}",
+        code::ILLEGAL_VALUE,
+        8,
+        "nothing can be derived",
+    ),
+];
+
+/// What is edited, into what, at two places; the code, the line, and words of the message.
+type Edits = (&'static [(&'static str, &'static str)], &'static str, usize, &'static str);
+
+const ROUTES: &[Edits] = &[
+    (
+        &[("example/in\"}", "example/in\", method: DELETE}, envelope: cloudevents"), (", payload: one}", "}")],
+        code::REQUEST,
+        10,
+        "`DELETE` carries no body that an envelope",
+    ),
+    (
+        &[(FROM_ONE, "{format: file}"), ("http: {url: \"https://b.example/in\"}", "kafka: {topic: t}")],
+        code::REQUEST,
+        14,
+        "a record holds no file",
+    ),
+    (
+        &[(FROM_ONE, "{format: file}"), ("http: {url: \"https://b", "webhook: {sign_with: k, url: \"https://b")],
+        code::REQUEST,
+        14,
+        "signed",
+    ),
+    (
+        &[(FROM_ONE, "{format: file}"), ("owner: team-b", "owner: team-b, envelope: cloudevents")],
+        code::REQUEST,
+        14,
+        "make it binary",
+    ),
+];
+const FROM_ONE: &str = "{from: one, remove: [/tier], set: {/channel: partner}}";
+
+#[test]
+fn a_route_leads_only_where_its_payload_can_go() {
+    for (edits, code, line, text) in ROUTES {
+        let document = edits.iter().fold(BASE.to_owned(), |document, (from, to)| {
+            assert!(document.contains(from), "{from}");
+            document.replacen(from, to, 1)
+        });
+        let errors = errors(&document);
+        let found = errors.iter().any(|e| e.code == *code && e.line == *line && e.to_string().contains(text));
+        assert!(found, "{text}: {}", support::lines(&errors));
+    }
+    let streamed = edited(FROM_ONE, "{format: file}");
+    assert_eq!(support::lines(&errors(&streamed)), "");
+    let bodyless = edited("example/in\"}", "example/in\", method: DELETE}").replacen(", payload: one}", "}", 1);
+    assert_eq!(support::lines(&errors(&bodyless)), "");
+}
 
 #[test]
 fn every_fault_is_refused_with_its_code_and_its_line() {
-    for (from, to, code, line, text) in [STRUCTURE, NAMES, EXPRESSIONS, TARGETS].concat() {
+    for (from, to, code, line, text) in [STRUCTURE, NAMES, EXPRESSIONS, TARGETS, PARTS].concat() {
         let errors = errors(&edited(from, to));
         let found = errors.iter().any(|e| e.code == code && e.line == line && e.to_string().contains(text));
         assert!(found, "{from} -> {to} should give {code} on line {line}:\n{}", support::lines(&errors));

@@ -88,7 +88,6 @@ fn what_is_misspelt_is_refused() {
         ("rejected_status: [460]", "rejected_status: [200]"),
         ("{acks: {within: 1h, limit: 2h}}", "{acks: {limit: 2h}}"),
         ("{acks: {within: 1h, limit: 2h}}", "{transport: false}"),
-        ("{to: ledger, payload: plain}", "{to: ledger}"),
         ("remove: [/tier]", "remove: [tier]"),
         ("schema: data.json", "schema: ../\"data.json\""),
     ] {

@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use consign::log::memory::{Fault, MarkerTarget};
+use consign::log::{Headers, TopicPartition};
+use consign::record::Topic;
 use consign::sim::{SIMULATED_DOCUMENT, Sabotage, SeedOptions, World, WorldOptions, manifest, run_seed};
 
 /// Seeds that are tried before a planted fault counts as missed.
@@ -60,10 +62,42 @@ fn a_restore_waits_for_late_markers() {
     assert!(Sabotage::RestoreToLastStable.caught_by().iter().any(|i| broken.contains(i)), "{broken:?}");
 }
 
+/// A file that is announced again while it is remembered, by what waits for longer than that: a seed comes by it once in many.
+/// Says what the checker finds broken.
+fn announced_again_and_read_late(sabotage: Option<Sabotage>) -> BTreeSet<&'static str> {
+    let options =
+        WorldOptions { sabotage, retention_ms: 60_000, home_partitions: 1, ..WorldOptions::new(SIMULATED_DOCUMENT) };
+    let mut world = World::new(options);
+    world.start("w");
+    world.run();
+    let announced = manifest("f0", "nowhere");
+    world.submit(&announced);
+    world.run_for(30_000);
+    world.registry.set_away(true);
+    let at = TopicPartition { topic: Topic::Manifests, partition: 0 };
+    let of_no_schema = Some(vec![0, 0, 0, 0, 98, 1, 2, 3]);
+    world.cluster.put(at, Some(b"x".to_vec()), of_no_schema, Headers::new()).expect("it exists");
+    world.submit(&announced);
+    world.run_for(150_000);
+    world.registry.set_away(false);
+    world.run_for(5_000);
+    world.check(true).violations.iter().map(|v| v.invariant).collect()
+}
+
+#[test]
+fn what_is_read_late_is_judged_by_its_age() {
+    assert_eq!(announced_again_and_read_late(None), BTreeSet::new());
+}
+
 fn hunt(sabotage: Sabotage) -> Found {
     let mut found = Found { sabotage, seed: None, broken: BTreeSet::new() };
-    if sabotage == Sabotage::RestoreToLastStable {
-        found.broken = restore_among_late_markers(Some(sabotage));
+    let own = match sabotage {
+        Sabotage::RestoreToLastStable => Some(restore_among_late_markers(Some(sabotage))),
+        Sabotage::AgeMistaken => Some(announced_again_and_read_late(Some(sabotage))),
+        _ => None,
+    };
+    if let Some(broken) = own {
+        found.broken = broken;
         found.seed = sabotage.caught_by().iter().any(|i| found.broken.contains(i)).then_some(0);
         return found;
     }

@@ -35,8 +35,9 @@ pub use targets::{TargetChanges, TargetCommand};
 
 /// Where the gateway is, and how to answer.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Globals {
-    /// The gateway.
+    /// The gateway, for the commands that ask one.
     #[arg(long, env = "CONSIGN_URL", default_value = "http://127.0.0.1:8480", global = true, value_name = "URL")]
     pub url: String,
     /// A token of the gateway's, where it asks for one.

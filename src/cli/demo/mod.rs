@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Api, Globals};
 use super::exit::Exit;
-use super::output::answer::{Demo, DemoFile};
+use super::output::answer::{Demo, DemoFile, DemoPerson};
 use super::output::print;
 use super::stage::{Bed, Stage};
 use crate::record::{FileId, FileState, Status, TargetName};
@@ -50,6 +51,7 @@ struct Run {
     file_id: FileId,
     expect: Expectation,
     then: Option<Then>,
+    person: Option<DemoPerson>,
     done: bool,
 }
 
@@ -62,7 +64,7 @@ pub async fn run(args: DemoArgs, globals: &Globals) -> Exit {
     };
     let json = globals.output == super::output::OutputFormat::Json;
     let live = !json && !args.plain && std::io::stdout().is_terminal();
-    let mut screen = screen::Screen::new(live, json);
+    let mut screen = screen::Screen::new(live, json, Box::new(std::io::stdout()));
     screen.say(&format!(
         "consign demo: {}, receivers on http://{}, gateway on http://{}.\n{}\n",
         stage.place(),
@@ -110,6 +112,7 @@ async fn play(stage: &Stage, screen: &mut screen::Screen, until: Instant) -> Vec
             file_id: FileId::trusted(example.file_id()),
             expect: example.expect.clone(),
             then: example.then.clone(),
+            person: None,
             done: false,
             example,
         })
@@ -137,7 +140,9 @@ async fn play(stage: &Stage, screen: &mut screen::Screen, until: Instant) -> Vec
                 Some(then) => {
                     // What the person sees before deciding.
                     screen.draw(view, &shown);
-                    screen.say(&act_words(run, &then));
+                    let did = act_words(run, &then);
+                    screen.say(&format!("» {did}\n"));
+                    run.person = Some(DemoPerson { requests: requests(stage, &state), saw: Arc::clone(&state), did });
                     if let Err(e) = act(&api, &state, &then).await {
                         trouble.push(format!("{}: {e}", run.file_id));
                     }
@@ -197,8 +202,8 @@ async fn act(api: &Api, state: &FileState, then: &Then) -> Result<(), String> {
 
 fn act_words(run: &Run, then: &Then) -> String {
     match (&then.intervene, &then.resubmit) {
-        (Some(i), _) => format!("» a person intervenes: {} {} at {}: {}\n", i.kind, run.file_id, i.target, i.reason),
-        (_, Some(r)) => format!("» a person resubmits {}: {}\n", run.file_id, r.reason),
+        (Some(i), _) => format!("a person intervenes: {} {} at {}: {}", i.kind, run.file_id, i.target, i.reason),
+        (_, Some(r)) => format!("a person resubmits {}: {}", run.file_id, r.reason),
         _ => String::new(),
     }
 }
@@ -238,8 +243,7 @@ fn end_of(stage: &Stage, view: &View, run: Run) -> DemoFile {
     if run.then.is_some() {
         wrong.push("the person's turn never came".into());
     }
-    let targets = file.iter().flat_map(|f| &f.dispatches);
-    let requests = targets.map(|d| (d.target.to_string(), stage.requests(&run.file_id, d.target.as_str()))).collect();
+    let requests = file.as_deref().map(|file| requests(stage, file)).unwrap_or_default();
     DemoFile {
         file_id: run.file_id.to_string(),
         about: run.example.about,
@@ -247,14 +251,21 @@ fn end_of(stage: &Stage, view: &View, run: Run) -> DemoFile {
         differences: wrong,
         requests,
         file,
+        person: run.person,
     }
+}
+
+/// Requests that the receivers of a file's targets have got of it.
+fn requests(stage: &Stage, file: &FileState) -> BTreeMap<String, usize> {
+    let of = |target: &TargetName| stage.requests(&file.file_id, target.as_str());
+    file.dispatches.iter().map(|d| (d.target.to_string(), of(&d.target))).collect()
 }
 
 fn report(demo: &Demo, place: &str) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     for one in &demo.files {
-        let _ = writeln!(text, "{}", screen::story(&one.file_id, &one.about, one.file.as_deref(), &one.requests));
+        let _ = writeln!(text, "{}", screen::story(one));
         for difference in &one.differences {
             let _ = writeln!(text, "    NOT AS EXPECTED: {difference}");
         }

@@ -143,7 +143,11 @@ impl Foreseen {
         let why = self.considered.iter().find(|c| c.target == dispatch.target).map(|c| words(&c.why));
         let mut text = format!("to {}: {}\n", dispatch.target, why.unwrap_or_default());
         let method = request.method.as_deref().unwrap_or("produce to");
-        text += &format!("  {method} {} ({})\n", request.destination, request.content_type);
+        let what = if request.content_type.is_empty() { "no body" } else { &request.content_type };
+        text += &format!("  {method} {} ({what})\n", request.destination);
+        if let Some(key) = &request.key {
+            text += &format!("  record key {key}\n");
+        }
         for (name, value) in &request.headers {
             text += &format!("  {name}: {value}\n");
         }
@@ -170,9 +174,10 @@ fn words(why: &Why) -> String {
     match why {
         Why::Chosen { when, payload, payload_when } => {
             let route = when.as_ref().map_or_else(|| "every file".to_owned(), |when| format!("`{when}`"));
-            match payload_when {
-                Some(when) => format!("{route}; payload {payload}: `{when}`"),
-                None => format!("{route}; payload {payload}"),
+            match (payload, payload_when) {
+                (None, _) => route,
+                (Some(payload), Some(when)) => format!("{route}; payload {payload}: `{when}`"),
+                (Some(payload), None) => format!("{route}; payload {payload}"),
             }
         }
         Why::Condition(part) => format!("`{part}` doesn't hold"),

@@ -318,6 +318,19 @@ pub struct DemoFile {
     pub requests: BTreeMap<String, usize>,
     /// The file's state.
     pub file: Option<Arc<FileState>>,
+    /// What a person saw and did on the way; null where nobody had to.
+    pub person: Option<DemoPerson>,
+}
+
+/// The turn of a person in an example.
+#[derive(Debug, Clone, Serialize)]
+pub struct DemoPerson {
+    /// The file as the person saw it.
+    pub saw: Arc<FileState>,
+    /// Requests that each target's receiver had got by then.
+    pub requests: BTreeMap<String, usize>,
+    /// What the person did, in words.
+    pub did: String,
 }
 
 /// `dev` and `run`, once they serve.

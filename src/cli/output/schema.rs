@@ -294,6 +294,8 @@ fn callback_report(text: &Value, integer: &Value) -> Value {
     let outcomes = ["ACCEPTED", "IN_PROGRESS", "SUCCEEDED", "DUPLICATE", "REJECTED", "RETRY_LATER"];
     let mut schema = object(&[
         ("outcome", json!({"enum": outcomes})),
+        ("idempotency_key", or_null(text)),
+        ("attempt", or_null(integer)),
         ("received_digest", or_null(text)),
         ("received_size", or_null(integer)),
         ("reference", or_null(text)),

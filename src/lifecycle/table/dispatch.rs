@@ -60,6 +60,7 @@ pub(super) fn dispatch() -> Table {
                     let mut report = outcome(&file, "a", named, kind, reporter);
                     // Not the words that brought the specimen here: that would be an exact repeat.
                     (report.refusal, report.code) = (refusal, "table".into());
+                    report.reported_at = START.plus_millis(1_500);
                     let judged = file.report(0, &report, START.plus_millis(1_500), &cause(file.version));
                     table.add([place, from, event, about, policy.name], results(&judged, &before, &file));
                 }
@@ -104,7 +105,8 @@ fn spent(plan: &mut PlannedDispatch, on_exhausted: OnExhausted) {
 fn policies_for(kind: OutcomeKind, refusal: bool, in_flight: bool) -> Vec<Policy> {
     let mut policies = match kind {
         OutcomeKind::Accepted => vec![
-            Policy::new("below the limit", |_| {}),
+            Policy::new("below the limit", |p| p.confirmed_by.within_ms = Some(4_000)),
+            Policy::new("moved by less than a tenth", |_| {}),
             Policy::new("limit reached", |p| p.confirmed_by.limit_ms = p.confirmed_by.within_ms),
         ],
         OutcomeKind::Retryable if refusal => {

@@ -96,6 +96,41 @@ fn a_target_at_work_extends_its_time_up_to_the_limit_and_no_view_becomes_stale()
     assert_eq!(file.dispatch("a").held_because, Some(HeldBecause::ConfirmationOverdue));
 }
 
+#[test]
+fn a_report_that_is_read_again_or_late_gives_no_more_time() {
+    use crate::record::Origin;
+    const MINUTE_MS: i64 = 60_000;
+    let in_progress = (Some(1), OutcomeKind::Accepted, Reporter::Acks);
+    let mut file = validated(vec![planned("f", "a")]);
+    file.attempt_at("a", 0);
+    file.transport("a", 1_000, OutcomeKind::Accepted);
+    assert_eq!(file.told("a", 10 * MINUTE_MS, in_progress, |_| {}), applied());
+    let before = file.clone();
+    for (what, read_at, said_at) in [("the first", 30, 0), ("the second", 30, 10), ("one between", 60, 5)] {
+        let again = file.told("a", read_at * MINUTE_MS, in_progress, |r| r.reported_at = after_ms(said_at * MINUTE_MS));
+        assert_eq!((again, &file), (Judged::Repeat, &before), "{what}");
+    }
+    // What acks say of the time of a report stands: the target's own clock is nobody's.
+    let origin = |ms| Origin { topic: "consign.acks".into(), partition: 0, offset: 7, timestamp: after_ms(ms) };
+    let late = file.told("a", 69 * MINUTE_MS, in_progress, |r| {
+        (r.origin, r.reported_at) = (Some(origin(20 * MINUTE_MS)), after_ms(68 * MINUTE_MS));
+    });
+    assert_eq!((late, file.dispatch("a").confirm_by), (applied(), Some(after_ms(80 * MINUTE_MS))));
+}
+
+#[test]
+fn a_target_that_never_stops_talking_fills_no_history() {
+    let mut file = validated(vec![planned("f", "a")]);
+    file.attempt_at("a", 0);
+    file.transport("a", 0, OutcomeKind::Accepted);
+    let (before, hour) = (file.version, 3_600_000);
+    for ms in (0..2 * hour).step_by(1_000) {
+        file.told("a", ms, (Some(1), OutcomeKind::Accepted, Reporter::Acks), |r| r.reference = Some(ms.to_string()));
+    }
+    assert!(file.version - before <= 11, "{} events", file.version - before);
+    assert_eq!(file.dispatch("a").confirm_by, Some(after_ms(2 * hour)), "it was given all the time there is");
+}
+
 /// A file with one dispatch in each open status: `pending` waits, `flying` is `IN_FLIGHT`, and so on.
 fn one_of_each() -> File {
     let names = ["pending", "flying", "awaiting", "backing-off", "held"];

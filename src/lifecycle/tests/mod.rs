@@ -60,6 +60,7 @@ impl File {
         adapt: impl FnOnce(&mut Outcome),
     ) -> Judged {
         let mut report = outcome(self, target, attempt, kind, reporter);
+        report.reported_at = after_ms(ms);
         adapt(&mut report);
         let index = self.index_of(&report.target).expect("planned");
         self.report(index, &report, after_ms(ms), &cause(self.version))

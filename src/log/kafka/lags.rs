@@ -24,7 +24,7 @@ impl KafkaCluster {
             Some(observer) => observer,
             none => none.insert(group_observer(&self.options)?),
         };
-        let committed = stable_offsets(observer, &partition_list(names, &partitions))?;
+        let committed = stable_offsets(observer, &partition_list(names, &partitions), REQUEST)?;
         let stable = newest(observer, names, &partitions)?;
         let ends = newest(&self.probe.consumer, names, &partitions)?;
         let mut lags = Vec::new();

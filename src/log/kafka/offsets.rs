@@ -39,7 +39,7 @@ impl KafkaCluster {
             partitions.extend((0..self.partitions(topic)?).map(|partition| TopicPartition { topic, partition }));
         }
         let observer = group_observer(&self.options)?;
-        let committed = stable_offsets(&observer, &partition_list(&self.options.names, &partitions))?;
+        let committed = stable_offsets(&observer, &partition_list(&self.options.names, &partitions), REQUEST)?;
         let ends = self.ends(&partitions)?;
         let all = partitions.into_iter().zip(committed).zip(ends);
         Ok(all
@@ -51,7 +51,7 @@ impl KafkaCluster {
     /// What the group has committed on these partitions, read after every transaction that is still being committed.
     pub fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         let observer = group_observer(&self.options)?;
-        stable_offsets(&observer, &partition_list(&self.options.names, partitions))
+        stable_offsets(&observer, &partition_list(&self.options.names, partitions), REQUEST)
     }
 
     /// Whether the engine has ever written anything: then missing offsets were lost.

@@ -291,8 +291,16 @@ impl Log for KafkaLog {
     }
 
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        self.committed_within(partitions, REQUEST)
+    }
+
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError> {
         let list = partition_list(&self.options.names, partitions);
-        stable_offsets(self.clients()?.consumer(), &list).map_err(|e| self.excuse(e))
+        stable_offsets(self.clients()?.consumer(), &list, patience).map_err(|e| self.excuse(e))
     }
 
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
@@ -331,7 +339,9 @@ impl Log for KafkaLog {
     }
 
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        assert!(!positions.is_empty(), "a transaction without positions would not fence");
+        if positions.is_empty() {
+            return Err(LogError::Fatal("a transaction without positions fences nobody".to_owned()));
+        }
         let list = position_list(&self.options.names, positions)?;
         self.renew_producer_if_due()?;
         let clients = self.clients()?;
@@ -367,11 +377,12 @@ impl Log for KafkaLog {
 pub(super) fn stable_offsets<C: rdkafka::consumer::ConsumerContext>(
     consumer: &BaseConsumer<C>,
     list: &TopicPartitionList,
+    patience: Duration,
 ) -> Result<Vec<Option<i64>>, LogError> {
     if list.count() == 0 {
         return Ok(Vec::new());
     }
-    let deadline = Instant::now() + REQUEST;
+    let deadline = Instant::now() + patience;
     let found = loop {
         match consumer.committed_offsets(list.clone(), deadline.saturating_duration_since(Instant::now())) {
             Ok(found) => break found,

@@ -119,9 +119,19 @@ impl MemoryCluster {
     /// One transaction of another producer than consign's, a target that acknowledges in transactions, say: all of
     /// `appends` become visible, or none does. Begins the producer anew each time, which ends what it left open.
     pub fn transact_as(&self, transactional_id: &str, appends: Vec<Append>) -> Result<(), LogError> {
+        self.transact_with_positions_as(transactional_id, appends, &[])
+    }
+
+    /// The same with positions of the group, which are asked for no member's name: the group checks nothing of them.
+    pub fn transact_with_positions_as(
+        &self,
+        transactional_id: &str,
+        appends: Vec<Append>,
+        positions: &[Position],
+    ) -> Result<(), LogError> {
         self.shared.change(|state| {
             let producer = state.begin_producer(transactional_id);
-            state.transact(&producer, appends, &[], Ok(())).map(drop)
+            state.transact(&producer, appends, positions, Ok(())).map(drop)
         })
     }
 

@@ -105,6 +105,15 @@ impl Log for Worker {
         Ok(partitions.iter().map(|at| state.group.committed(*at)).collect())
     }
 
+    /// Nobody waits for an answer here.
+    fn committed_within(
+        &mut self,
+        partitions: &[TopicPartition],
+        _patience: Duration,
+    ) -> Result<Vec<Option<i64>>, LogError> {
+        self.committed(partitions)
+    }
+
     fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         self.check(&self.shared.lock())?;
         Ok(partitions.iter().map(|at| self.cursor.position(*at)).collect())

@@ -16,7 +16,8 @@ type Derivation<'d> = (&'d [Pointer], &'d [(Pointer, Template)]);
 /// A payload with all that it derives from: the body, then what each derivation takes away and puts in.
 pub(super) struct Layers<'d> {
     payload: &'d Payload,
-    body: &'d Template,
+    /// None where it is the file itself.
+    body: Option<&'d Template>,
     changes: Vec<Derivation<'d>>,
 }
 
@@ -25,7 +26,8 @@ impl<'d> Layers<'d> {
     pub(super) fn of(document: &'d Document, name: &str) -> Self {
         let payload = document.payload(name).expect("loading resolves every payload");
         match &payload.content {
-            Content::Body(body) => Self { payload, body, changes: Vec::new() },
+            Content::File => Self { payload, body: None, changes: Vec::new() },
+            Content::Body(body) => Self { payload, body: Some(body), changes: Vec::new() },
             Content::From { from, remove, set } => {
                 let mut layers = Self::of(document, from);
                 layers.changes.push((remove, set));
@@ -36,7 +38,7 @@ impl<'d> Layers<'d> {
 
     /// Every expression of it.
     pub(super) fn expressions(&self, all: &mut Vec<&'d Expression>) {
-        self.body.expressions(all);
+        self.body.iter().for_each(|body| body.expressions(all));
         for (_, set) in &self.changes {
             set.iter().for_each(|(_, template)| template.expressions(all));
         }
@@ -53,7 +55,9 @@ impl<'d> Layers<'d> {
     /// The fields that it writes out, by place, as they stand in the document.
     fn fields(&self) -> BTreeMap<String, String> {
         let mut fields = BTreeMap::new();
-        flatten(self.body, String::new(), &mut fields);
+        if let Some(body) = self.body {
+            flatten(body, String::new(), &mut fields);
+        }
         for (remove, set) in &self.changes {
             for pointer in *remove {
                 take_away(&mut fields, &pointer.to_string());

@@ -22,6 +22,8 @@ pub(super) fn reachable_expressions(document: &Document) -> Vec<&Expression> {
             all.extend(&choice.when);
             Layers::of(document, &choice.payload).expressions(&mut all);
         }
+        let target = document.targets.get(&route.to);
+        target.iter().for_each(|target| target.expressions(&mut all));
     }
     all
 }
@@ -72,7 +74,7 @@ fn route(changes: &mut Changes, place: &Place, (old, a): (&Document, &Route), (n
 /// The payloads of a route, place by place: the first whose condition holds is taken, so that their order counts.
 fn choices(changes: &mut Changes, place: &Place, (old, a): (&Document, &[Choice]), (new, b): (&Document, &[Choice])) {
     let routing = &[Question::Routing];
-    let alone = a.len() == 1 && b.len() == 1;
+    let alone = a.len() <= 1 && b.len() <= 1;
     for i in 0..a.len().max(b.len()) {
         let what = if alone { "payload".to_owned() } else { format!("payload {}", i + 1) };
         match (a.get(i), b.get(i)) {

@@ -6,7 +6,7 @@ use crate::routing::code;
 use crate::routing::content::{
     ContentRule, DEFAULT_MAX_CONTENT, DataFormat, MAX_CONTENT, MAX_READ_CONTENT, unreadable,
 };
-use crate::routing::document::{FileType, Payload, Route};
+use crate::routing::document::{FileType, Payload, Route, Target};
 use crate::routing::node::{At, Kind, Node};
 
 /// Most attempts of a fetch.
@@ -55,16 +55,19 @@ impl Loader<'_> {
         sections: Fields<'_>,
         file_types: &std::collections::BTreeMap<String, FileType>,
         payloads: &super::payloads::Payloads,
+        targets: &super::targets::Targets,
         routes: &[Route],
     ) {
         let usable: std::collections::BTreeMap<&str, &Payload> =
             payloads.iter().filter_map(|(name, payload)| Some((name.as_str(), payload.as_ref()?))).collect();
+        let targets: std::collections::BTreeMap<&str, &Target> =
+            targets.iter().filter_map(|(name, target)| Some((name.as_str(), target.as_ref()?))).collect();
         let has_format = file_types.iter().map(|(name, file_type)| {
             let has = file_type.content.as_ref().is_some_and(|rule| rule.format.is_some());
             (name.as_str(), has)
         });
         let has_format = has_format.collect();
-        for (route, without) in unreadable(routes, &usable, &has_format) {
+        for (route, without) in unreadable(routes, &usable, &targets, &has_format) {
             let of_route = |item: &&Node| item.field("to").and_then(Node::as_text) == Some(route.to.as_str());
             let at = match sections.get("routes").map(|node| &node.kind) {
                 Some(Kind::List(items)) => items.iter().find(of_route).map_or(At::START, |item| item.at),

@@ -3,6 +3,7 @@
 mod confirmed_by;
 mod content;
 mod fields;
+mod parts;
 mod payloads;
 mod policy;
 mod request;
@@ -27,6 +28,7 @@ use super::sources::{Sources, is_file_name};
 use super::table::Table;
 use super::{Diagnostic, Loaded};
 use fields::Fields;
+pub(crate) use request::{is_header_value, is_record_header};
 
 /// Largest document with the files it names, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
@@ -80,8 +82,8 @@ impl Loader<'_> {
         let file_types = self.file_types(sections);
         let payloads = self.payloads(sections);
         let targets = self.targets(sections);
-        let routes = self.routes(sections, &payloads);
-        self.check_content(sections, &file_types, &payloads, &routes);
+        let routes = self.routes(sections, &payloads, &targets);
+        self.check_content(sections, &file_types, &payloads, &targets, &routes);
         self.check_whole(sections, &file_types, &payloads, &targets, &routes);
         Some(Document {
             digest: self.digest(&root),

@@ -32,6 +32,15 @@ impl Loader<'_> {
         let schema = self.schema(fields);
         let format = self.format(fields);
         let content = match (fields.get("body"), fields.get("from")) {
+            _ if format == Format::File => {
+                for key in ["body", "from", "remove", "set", "schema"] {
+                    if let Some(extra) = fields.get(key) {
+                        let text = format!("`{key}` doesn't go with `format: file`: the body is the file itself");
+                        self.report.error(code::ILLEGAL_VALUE, extra.at, text);
+                    }
+                }
+                Content::File
+            }
             (Some(body), None) => {
                 for key in ["remove", "set"] {
                     if let Some(extra) = fields.get(key) {
@@ -61,9 +70,10 @@ impl Loader<'_> {
         match fields.text("format", &mut self.report) {
             None | Some("json") => Format::Json,
             Some("form") => Format::Form,
+            Some("file") => Format::File,
             Some(word) => {
                 let at = fields.get("format").map_or(fields.at(), |node| node.at);
-                self.report.error(code::ILLEGAL_VALUE, at, format!("`{word}` is none of json and form"));
+                self.report.error(code::ILLEGAL_VALUE, at, format!("`{word}` is none of json, form and file"));
                 Format::Json
             }
         }
@@ -110,6 +120,10 @@ impl Loader<'_> {
                 let hint = suggestion(base, payloads.keys().map(String::as_str)).unwrap_or_default();
                 let text = format!("there is no payload `{base}`");
                 self.report.error_with_hint(code::UNDEFINED_NAME, from.at, text, hint);
+                payloads.insert(entry.key.clone(), None);
+            } else if matches!(payloads.get(base), Some(Some(Payload { content: Content::File, .. }))) {
+                let text = format!("`{base}` is the file itself, of which nothing can be derived");
+                self.report.error(code::ILLEGAL_VALUE, from.at, text);
                 payloads.insert(entry.key.clone(), None);
             } else if derives_from_itself(&entry.key, payloads) {
                 let text = format!("`{}` derives from itself", entry.key);

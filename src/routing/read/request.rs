@@ -8,10 +8,14 @@ use super::Loader;
 use super::fields::{self, Fields};
 use crate::record::TransportKind;
 use crate::routing::code;
-use crate::routing::document::Http;
+use crate::routing::document::{Http, Parts};
 use crate::routing::node::{At, Node};
+use crate::routing::template::Template;
 
-const METHODS: [&str; 3] = ["POST", "PUT", "PATCH"];
+/// Where a target's requests go, and what of them is put together for each file.
+pub(super) type WayOut = (Http, Parts);
+
+const METHODS: [&str; 7] = ["POST", "PUT", "PATCH", "GET", "HEAD", "DELETE", "OPTIONS"];
 const MAX_URL: usize = 2048;
 const MAX_TOPIC: usize = 249;
 const MAX_HEADERS: usize = 32;
@@ -39,36 +43,40 @@ const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorizati
 
 impl Loader<'_> {
     /// Reads a target's `http`.
-    pub(super) fn http(&mut self, node: &Node) -> Option<Http> {
-        let fields = Fields::read(node, &["url", "method", "headers", "auth", "tls"], &[], &mut self.report)?;
+    pub(super) fn http(&mut self, node: &Node) -> Option<WayOut> {
+        let legal = ["url", "path", "query", "method", "headers", "auth", "tls"];
+        let fields = Fields::read(node, &legal, &[], &mut self.report)?;
         let method = self.method(fields);
         self.over_http(fields, method)
     }
 
     /// Reads a target's `webhook`: HTTP whose requests are signed.
-    pub(super) fn webhook(&mut self, node: &Node) -> Option<Http> {
-        let legal = ["url", "headers", "auth", "tls", "sign_with"];
+    pub(super) fn webhook(&mut self, node: &Node) -> Option<WayOut> {
+        let legal = ["url", "path", "query", "headers", "auth", "tls", "sign_with"];
         let fields = Fields::read(node, &legal, &[], &mut self.report)?;
         let sign_with = fields.required("sign_with", &mut self.report).map(|node| self.sign_with(node));
-        let http = self.over_http(fields, METHODS[0].to_owned())?;
-        Some(Http { transport: TransportKind::Webhook, sign_with: Some(sign_with?), ..http })
+        let (http, parts) = self.over_http(fields, METHODS[0].to_owned())?;
+        Some((Http { transport: TransportKind::Webhook, sign_with: Some(sign_with?), ..http }, parts))
     }
 
-    fn over_http(&mut self, fields: Fields<'_>, method: String) -> Option<Http> {
-        let mut headers = self.headers(fields);
-        let content_type = headers.remove("content-type").unwrap_or_else(|| "application/json".to_owned());
+    fn over_http(&mut self, fields: Fields<'_>, method: String) -> Option<WayOut> {
+        let (mut headers, computed) = self.headers(fields, is_header_value);
+        let parts = Parts { key: None, path: self.path(fields), query: self.query(fields), headers: computed };
+        let content_type = headers.remove("content-type");
         let url = fields.required("url", &mut self.report).and_then(|node| self.url(node))?;
         let auth = fields.get("auth").and_then(|node| self.auth(node));
         let tls = fields.get("tls").and_then(|node| self.tls(node));
         let transport = TransportKind::Http;
-        Some(Http { transport, url, method, content_type, headers, auth, tls, sign_with: None, cluster: None })
+        let http = Http { transport, url, method, content_type, headers, auth, tls, sign_with: None, cluster: None };
+        Some((http, parts))
     }
 
-    /// Reads a target's `kafka`, but for its key.
-    pub(super) fn kafka(&mut self, node: &Node) -> Option<Http> {
+    /// Reads a target's `kafka`.
+    pub(super) fn kafka(&mut self, node: &Node) -> Option<WayOut> {
         let fields = Fields::read(node, &["topic", "cluster", "key", "headers"], &[], &mut self.report)?;
-        let mut headers = self.headers(fields);
-        let content_type = headers.remove("content-type").unwrap_or_else(|| "application/json".to_owned());
+        let (mut headers, computed) = self.headers(fields, is_record_header);
+        let key = fields.get("key").map(|node| Template::read(node, self));
+        let content_type = headers.remove("content-type");
         let cluster = fields.get("cluster").and_then(|node| Some((node.at, fields::text(node, &mut self.report)?)));
         if let Some((at, name)) = cluster {
             self.is_name(name, at);
@@ -82,7 +90,7 @@ impl Loader<'_> {
             let text = format!("`{name}` is no topic: 1 to {MAX_TOPIC} characters of [A-Za-z0-9._-]");
             self.report.error(code::REQUEST, topic.at, text);
         }
-        Some(Http {
+        let http = Http {
             transport: TransportKind::Kafka,
             url: name.to_owned(),
             method: String::new(),
@@ -92,7 +100,8 @@ impl Loader<'_> {
             tls: None,
             sign_with: None,
             cluster: cluster.map(|(_, name)| name.to_owned()),
-        })
+        };
+        Some((http, Parts { key, headers: computed, ..Parts::default() }))
     }
 
     fn method(&mut self, fields: Fields<'_>) -> String {
@@ -108,7 +117,8 @@ impl Loader<'_> {
     fn url(&mut self, node: &Node) -> Option<String> {
         let text = fields::text(node, &mut self.report)?;
         if text.starts_with('=') {
-            self.report.error(code::NOT_IN_THIS_VERSION, node.at, "a URL that is an expression is not in this version");
+            let hint = "`path` and `query` are put together for each file; the host is the same for all of them";
+            self.report.error_with_hint(code::REQUEST, node.at, "a URL is written out, not computed", hint);
             return None;
         }
         self.literal_url(node.at, text)
@@ -132,9 +142,10 @@ impl Loader<'_> {
         None
     }
 
-    fn headers(&mut self, fields: Fields<'_>) -> BTreeMap<String, String> {
-        let mut headers = BTreeMap::new();
-        let Some(node) = fields.get("headers") else { return headers };
+    /// Reads `headers`: those that are written out, and those that are expressions.
+    fn headers(&mut self, fields: Fields<'_>, is_value: fn(&str) -> bool) -> (Written, BTreeMap<String, Template>) {
+        let (mut headers, mut computed) = (BTreeMap::new(), BTreeMap::new());
+        let Some(node) = fields.get("headers") else { return (headers, computed) };
         if node.entries().is_empty() || node.entries().len() > MAX_HEADERS {
             let text = format!("`headers` is a mapping of 1 to {MAX_HEADERS} names to texts");
             self.report.error(code::REQUEST, node.at, text);
@@ -144,24 +155,30 @@ impl Loader<'_> {
             let Some(value) = fields::text(&entry.value, &mut self.report) else { continue };
             if let Some(why) = refusal(&name) {
                 self.report.error(code::REQUEST, entry.at, format!("the header `{}` {why}", entry.key));
+            } else if headers.contains_key(&name) || computed.contains_key(&name) {
+                let text = format!("the header `{}` is there twice", entry.key);
+                self.report.error(code::REQUEST, entry.at, text);
+            } else if value.starts_with('=') && name == "content-type" {
+                self.report.error(code::REQUEST, entry.value.at, "a content-type is written out, not computed");
             } else if value.starts_with('=') {
-                let text = "a header that is an expression is not in this version";
-                self.report.error(code::NOT_IN_THIS_VERSION, entry.value.at, text);
-            } else if !is_header_value(value) {
+                computed.insert(name, Template::read(&entry.value, self));
+            } else if is_value(value) {
+                headers.insert(name, value.to_owned());
+            } else {
                 let text = format!(
                     "the value of `{}` has a line break, another control character or a character outside ASCII, or \
                      more than {MAX_HEADER_VALUE} bytes",
                     entry.key
                 );
                 self.report.error(code::REQUEST, entry.value.at, text);
-            } else if headers.insert(name, value.to_owned()).is_some() {
-                let text = format!("the header `{}` is there twice", entry.key);
-                self.report.error(code::REQUEST, entry.at, text);
             }
         }
-        headers
+        (headers, computed)
     }
 }
+
+/// Headers that are written out, by lower-case name.
+type Written = BTreeMap<String, String>;
 
 /// Why a target may not set a header of this lower-case name.
 fn refusal(name: &str) -> Option<&'static str> {
@@ -178,8 +195,12 @@ fn refusal(name: &str) -> Option<&'static str> {
     }
 }
 
-fn is_header_value(value: &str) -> bool {
-    value.len() <= MAX_HEADER_VALUE
-        && value.trim() == value
-        && value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b))
+/// Whether a header of a request may have this value: visible ASCII, blanks and tabs between.
+pub(crate) fn is_header_value(value: &str) -> bool {
+    is_record_header(value) && value.is_ascii()
+}
+
+/// Whether a header of a record may have this value: any text without control characters.
+pub(crate) fn is_record_header(value: &str) -> bool {
+    value.len() <= MAX_HEADER_VALUE && value.trim() == value && value.chars().all(|c| c == '\t' || !c.is_control())
 }

@@ -5,21 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Loader;
 use super::fields::{self, Fields};
 use super::payloads::Payloads;
-use crate::record::TargetName;
+use super::targets::Targets;
+use crate::record::{TargetName, TransportKind};
 use crate::routing::code;
 use crate::routing::diagnostic::suggestion;
-use crate::routing::document::{Choice, Route};
+use crate::routing::document::{Choice, Format, Mode, Route, Target};
 use crate::routing::node::{At, Kind, Node};
 
 impl Loader<'_> {
-    pub(super) fn routes(&mut self, sections: Fields<'_>, payloads: &Payloads) -> Vec<Route> {
+    pub(super) fn routes(&mut self, sections: Fields<'_>, payloads: &Payloads, targets: &Targets) -> Vec<Route> {
         let Some(node) = sections.get("routes") else { return Vec::new() };
         let target_names: Vec<&str> =
             sections.get("targets").into_iter().flat_map(Node::entries).map(|entry| entry.key.as_str()).collect();
         let mut routes = Vec::new();
         let mut places: BTreeMap<TargetName, At> = BTreeMap::new();
         for item in fields::list(node, &mut self.report) {
-            let Some(route) = self.route(item, &target_names, payloads) else { continue };
+            let Some(route) = self.route(item, &target_names, (payloads, targets)) else { continue };
             if let Some(first) = places.get(&route.to) {
                 let text = format!("`{}` has a route already, on line {}", route.to, first.line);
                 let hint = "one route: join the conditions with ||, and let the payload be a list of choices";
@@ -33,13 +34,26 @@ impl Loader<'_> {
         routes
     }
 
-    fn route(&mut self, node: &Node, target_names: &[&str], payloads: &Payloads) -> Option<Route> {
+    fn route(&mut self, node: &Node, target_names: &[&str], (payloads, targets): Defined<'_>) -> Option<Route> {
         let fields = Fields::read(node, &["to", "when", "after", "payload"], &[], &mut self.report)?;
         let to = fields.required("to", &mut self.report).and_then(|node| self.target_name(node, target_names));
         let when = fields.get("when").and_then(|node| self.condition(node));
         let after = fields.get("after").map(|node| self.after(node, target_names)).unwrap_or_default();
-        let choices = fields.required("payload", &mut self.report).map(|node| self.choices(node, payloads));
-        Some(Route { to: to?, when, after, choices: choices? })
+        let target = to.as_ref().and_then(|to| targets.get(to)).and_then(Option::as_ref);
+        let choices = match (target, fields.get("payload")) {
+            (Some(target), Some(payload)) if !target.has_body() => {
+                let text = format!("`{}` carries no body: this route has no `payload`", target.http.method);
+                self.report.error(code::REQUEST, payload.at, text);
+                None
+            }
+            (Some(target), None) if !target.has_body() => Some(Vec::new()),
+            _ => fields.required("payload", &mut self.report).map(|node| self.choices(node, payloads)),
+        };
+        let route = Route { to: to?, when, after, choices: choices? };
+        if let Some(target) = target {
+            self.check_choices(node, &route, target, payloads);
+        }
+        Some(route)
     }
 
     fn after(&mut self, node: &Node, target_names: &[&str]) -> Vec<TargetName> {
@@ -104,6 +118,27 @@ impl Loader<'_> {
         Some(name.to_owned())
     }
 
+    /// Checks that the target can send every payload that it may get.
+    fn check_choices(&mut self, node: &Node, route: &Route, target: &Target, payloads: &Payloads) {
+        let at = node.field("payload").map_or(node.at, |node| node.at);
+        for choice in &route.choices {
+            let payload = payloads.get(&choice.payload).and_then(Option::as_ref);
+            let is_file = payload.is_some_and(|payload| payload.format == Format::File);
+            let why_not = match (target.http.transport, &target.envelope) {
+                (TransportKind::Webhook, _) => "its requests are signed, and what is streamed can't be",
+                (TransportKind::Kafka, _) => "a record holds no file",
+                (_, Some(envelope)) if envelope.mode == Mode::Structured => {
+                    "its envelope holds the body: make it binary"
+                }
+                _ => continue,
+            };
+            if is_file {
+                let text = format!("`{}` can't send the file itself (`{}`): {why_not}", route.to, choice.payload);
+                self.report.error(code::REQUEST, at, text);
+            }
+        }
+    }
+
     /// Checks that what a route waits for has a route, and that no target waits for itself.
     fn check_after(&mut self, routes: &[Route], places: &BTreeMap<TargetName, At>) {
         let after_by_target: AfterByTarget<'_> = routes.iter().map(|route| (&route.to, &route.after[..])).collect();
@@ -121,6 +156,9 @@ impl Loader<'_> {
         }
     }
 }
+
+/// What a route may name.
+type Defined<'d> = (&'d Payloads, &'d Targets);
 
 type AfterByTarget<'r> = BTreeMap<&'r TargetName, &'r [TargetName]>;
 

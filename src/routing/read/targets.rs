@@ -5,25 +5,26 @@ use std::collections::BTreeMap;
 use super::Loader;
 use super::fields::Fields;
 use super::policy::POLICY_KEYS;
+use super::request::WayOut;
 use crate::record::{Confirmation, TargetName, TransportKind};
 use crate::routing::code;
-use crate::routing::document::{Http, Target};
+use crate::routing::document::Target;
 use crate::routing::node::Entry;
-use crate::routing::template::Template;
 
 /// Targets by name; `None` for one that can't be used, which has been said.
 pub(super) type Targets = BTreeMap<TargetName, Option<Target>>;
 
 /// Keys of a target that a later version takes.
-const LATER: [&str; 2] = ["envelope", "content"];
+const LATER: [&str; 1] = ["content"];
 /// What carries requests.
 const TRANSPORTS: [&str; 3] = ["http", "webhook", "kafka"];
 const MAX_OWNER: usize = 128;
 
 impl Loader<'_> {
     pub(super) fn targets(&mut self, sections: Fields<'_>) -> Targets {
+        let legal: Vec<&str> = POLICY_KEYS.into_iter().chain(["envelope"]).collect();
         let defaults =
-            sections.get("target_defaults").and_then(|node| Fields::read(node, &POLICY_KEYS, &LATER, &mut self.report));
+            sections.get("target_defaults").and_then(|node| Fields::read(node, &legal, &LATER, &mut self.report));
         let mut targets = Targets::new();
         let Some(section) = sections.get("targets") else { return targets };
         if section.entries().is_empty() {
@@ -42,28 +43,47 @@ impl Loader<'_> {
     }
 
     fn target(&mut self, entry: &Entry, defaults: Option<Fields<'_>>) -> Option<Target> {
-        let legal: Vec<&str> = ["owner", "description", "http", "webhook", "kafka", "confirmed_by"]
+        let legal: Vec<&str> = ["owner", "description", "http", "webhook", "kafka", "envelope", "confirmed_by"]
             .into_iter()
             .chain(POLICY_KEYS)
             .collect();
         let fields = Fields::read(&entry.value, &legal, &LATER, &mut self.report)?;
         fields.text("description", &mut self.report);
         let owner = self.owner(entry, fields);
-        let http = self.way_out(entry, fields);
+        let way_out = self.way_out(entry, fields);
+        let envelope = self.envelope(fields, defaults);
         let confirmed_by = self.confirmed_by(fields)?;
         let policy = self.policy(fields, defaults, confirmed_by);
-        let http = http?;
+        let (http, parts) = way_out?;
         if http.transport == TransportKind::Kafka && policy.confirmed_by.by == Confirmation::Response {
             let hint = "callback, acks, or transport: the topic has the record";
             let text = "a topic gives no response that could confirm";
             self.report.error_with_hint(code::CONFIRMED_BY, entry.at, text, hint);
         }
-        let key = fields.get("kafka").and_then(|node| node.field("key")).map(|node| Template::read(node, self));
-        Some(Target { owner: owner?, http, policy, key })
+        let target = Target { owner: owner?, http, policy, parts, envelope };
+        self.check_envelope(entry, &target);
+        Some(target)
+    }
+
+    /// An event has a body, and its attributes are nobody else's headers.
+    fn check_envelope(&mut self, entry: &Entry, target: &Target) {
+        if target.envelope.is_none() {
+            return;
+        }
+        let at = entry.value.field("envelope").map_or(entry.at, |node| node.at);
+        if !target.has_body() {
+            let text = format!("`{}` carries no body that an envelope could stand around", target.http.method);
+            self.report.error_with_hint(code::REQUEST, at, text, "envelope: none");
+        }
+        let mut names = target.http.headers.keys().chain(target.parts.headers.keys());
+        if let Some(name) = names.find(|name| name.starts_with("ce-") || name.starts_with("ce_")) {
+            let text = format!("the header `{name}` is the envelope's to set");
+            self.report.error(code::REQUEST, at, text);
+        }
     }
 
     /// What carries the target's requests: exactly one of the transports.
-    fn way_out(&mut self, entry: &Entry, fields: Fields<'_>) -> Option<Http> {
+    fn way_out(&mut self, entry: &Entry, fields: Fields<'_>) -> Option<WayOut> {
         let ways: Vec<&str> = TRANSPORTS.into_iter().filter(|way| fields.get(way).is_some()).collect();
         let [way] = ways.as_slice() else {
             let name = &entry.key;

@@ -3,7 +3,7 @@
 use super::Storm;
 use crate::log::memory::Fault;
 use crate::log::{Headers, TopicPartition};
-use crate::record::Topic;
+use crate::record::{FileId, Topic};
 use crate::sim::points::{Blow, Point, When};
 
 /// What strikes at once.
@@ -212,6 +212,30 @@ impl Storm {
             self.world.cluster.put(at, Some(b"x".to_vec()), value, Headers::new()).expect("it exists");
         }
         self.fault("poison_unknown_id");
+    }
+
+    /// What is announced again while it is remembered waits behind a record that can't be read yet, for longer than the memory
+    /// as often as not.
+    pub fn wait_past_memory(&mut self) {
+        let (retention_ms, forgets_after_ms) =
+            (self.world.verify_options(false).retention_ms, self.world.forgets_after_ms());
+        self.world.advance(self.draws.between(0, retention_ms));
+        self.world.run();
+        self.wait_for_the_registry();
+        let settled: Vec<FileId> =
+            self.world.states().iter().filter(|(_, s)| s.settled_at.is_some()).map(|(id, _)| id.clone()).collect();
+        self.say(format!("{} settled files are announced again, and wait", settled.len()));
+        for id in &settled {
+            self.repeat_manifest(id.as_str());
+        }
+        let end = self.world.now().plus_millis(self.draws.between(0, forgets_after_ms + retention_ms / 2));
+        while self.world.now() < end {
+            self.world.advance(end.millis_since(self.world.now()).min(retention_ms / 4));
+            self.world.run();
+        }
+        self.world.registry.set_away(false);
+        self.say("what waited is read");
+        self.fault("backlog_past_memory");
     }
 
     /// What stands still goes on, or loses what it had: its session, its producer, its identity.

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 
 use super::draws::Draws;
 use super::world::World;
-use crate::engine::Observed;
 use crate::log::TopicPartition;
 use crate::record::{Outcome, Topic};
 
@@ -25,11 +24,12 @@ const IDENTITIES: [&str; 5] = ["w0", "w1", "w2", "w3", "w4"];
 
 /// Every fault that a storm knows, by its name in counts: over a set of seeds each must have struck. Those of the points at
 /// which a process ends or stands still are in [`super::Point`].
-pub const FAULTS: [&str; 57] = [
+pub const FAULTS: [&str; 58] = [
     "aborted",
     "aborted_late",
     "ack_late_markers",
     "away",
+    "backlog_past_memory",
     "clock_beyond_skew",
     "clock_jump",
     "clock_skew",
@@ -295,7 +295,8 @@ impl Storm {
     /// Compacts every topic that is compacted, markers included; tombstones too, where none is left that says that a file
     /// was forgotten lately.
     pub fn compact_everything(&mut self) {
-        let forgotten = self.world.observed().iter().any(|o| matches!(o, Observed::Forgotten { .. }));
+        let is_tombstone = |r: &crate::log::Record| r.value.is_none();
+        let forgotten = Topic::RESTORED.iter().any(|topic| self.world.cluster.dump(*topic).iter().any(is_tombstone));
         for topic in Topic::RESTORED {
             for partition in 0..self.partitions() {
                 self.world.cluster.compact(TopicPartition { topic, partition }, !forgotten).expect("it exists");

@@ -80,7 +80,7 @@ impl Storm {
         self.say(format!("spoil something about {id}"));
     }
 
-    fn repeat_manifest(&mut self, id: &str) {
+    pub(super) fn repeat_manifest(&mut self, id: &str) {
         let known =
             self.world.cluster.dump(Topic::Manifests).into_iter().find(|r| r.key.as_deref() == Some(id.as_bytes()));
         if let Some(record) = known {

@@ -44,7 +44,7 @@ mod built {
 
     use super::{Fault, Shared, Source, Url, not_built};
     use crate::transport::egress::{Allowance, Refused};
-    use crate::transport::http::chain;
+    use crate::transport::http::{Wire, chain};
 
     /// How a value of an option names a secret.
     const SECRET: &str = "secret:";
@@ -88,7 +88,7 @@ mod built {
         store: &str,
         url: &Url,
     ) -> Result<(Source, Option<u64>), Fault> {
-        let client = shared.clients.of(&shared.nobody, None, false).await;
+        let client = shared.clients.of(&shared.nobody, None, Wire::Any).await;
         let client = client.map_err(|unsent| Fault::transient("unreachable", format!("{unsent:?}")))?;
         let mut options = shared.places.stores.get(store).cloned().unwrap_or_default();
         for value in options.values_mut() {

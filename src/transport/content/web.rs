@@ -7,14 +7,14 @@ use reqwest::{Response, StatusCode, Url};
 use super::{Fault, Kind, Shared, Source};
 use crate::transport::Exchange;
 use crate::transport::egress::Refused;
-use crate::transport::http::{causes, chain};
+use crate::transport::http::{Wire, causes, chain};
 
 impl Shared {
     /// Asks for a file. Also gives its size where the answer says it.
     pub(super) async fn fetch(&self, url: Url) -> Result<(Source, Option<u64>), Fault> {
         let allowance = self.clients.egress.of(&self.nobody);
         allowance.check_url(&url).map_err(|refused| Fault::last("location_refused", refused.to_string()))?;
-        let client = self.clients.of(&self.nobody, None, false).await.map_err(|unsent| {
+        let client = self.clients.of(&self.nobody, None, Wire::Any).await.map_err(|unsent| {
             let detail = match Exchange::from(unsent) {
                 Exchange::NotSent { detail, .. } | Exchange::Refused { detail, .. } => detail,
                 other => format!("{other:?}"),

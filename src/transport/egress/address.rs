@@ -49,6 +49,8 @@ const NEVER: &[&str] = &[
     "224.0.0.0/4",
     "255.255.255.255/32",
     "fd00:ec2::/32",
+    "fd20:ce::/32",
+    "fd00:42::/32",
     "fe80::/10",
     "ff00::/8",
 ];
@@ -70,21 +72,26 @@ pub(super) fn is_never_open(address: IpAddr) -> bool {
     NEVER.iter().any(|network| net(network).contains(&address))
 }
 
-/// The IPv4 address that an IPv6 one leads to by translation or a tunnel.
-pub(super) fn embedded(address: IpAddr) -> Option<IpAddr> {
-    let IpAddr::V6(v6) = address.to_canonical() else { return None };
+/// The IPv4 addresses that an IPv6 one may lead to by translation or a tunnel.
+pub(super) fn embedded(address: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V6(v6) = address.to_canonical() else { return Vec::new() };
     let octets = v6.octets();
-    let v4 = |at: usize| IpAddr::V4(Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]));
+    let v4 = |at: [usize; 4]| IpAddr::V4(Ipv4Addr::from(at.map(|at| octets[at])));
+    let last = v4([12, 13, 14, 15]);
     if net("64:ff9b::/96").contains(&address) || v6.segments()[..6] == [0; 6] && v6 != Ipv6Addr::LOCALHOST {
-        Some(v4(12))
+        vec![last]
+    } else if net("64:ff9b:1::/48").contains(&address) {
+        // RFC 6052, section 2.2: the network chooses how long its prefix is, and octet 8 stays empty.
+        let all = [v4([6, 7, 9, 10]), v4([7, 9, 10, 11]), v4([9, 10, 11, 12]), last];
+        all.into_iter().filter(|inner| !inner.is_unspecified()).collect()
     } else if net("2002::/16").contains(&address) {
-        Some(v4(2))
+        vec![v4([2, 3, 4, 5])]
     } else if net("2001::/32").contains(&address) {
         // Teredo keeps the client's address with its bits turned.
         let [a, b, c, d] = [octets[12], octets[13], octets[14], octets[15]].map(|octet| !octet);
-        Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
+        vec![IpAddr::V4(Ipv4Addr::new(a, b, c, d))]
     } else {
-        None
+        Vec::new()
     }
 }
 
@@ -123,9 +130,12 @@ mod tests {
             ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "192.0.2.45"),
             ("::10.0.0.1", "10.0.0.1"),
         ] {
-            assert_eq!(embedded(outer.parse().unwrap()), Some(inner.parse().unwrap()), "{outer}");
+            assert_eq!(embedded(outer.parse().unwrap()), [inner.parse::<IpAddr>().unwrap()], "{outer}");
         }
-        assert_eq!(embedded("2606:4700::1".parse().unwrap()), None);
-        assert_eq!(embedded("::1".parse().unwrap()), None);
+        for (outer, inner) in [("64:ff9b:1:a00:0:100::", "10.0.0.1"), ("64:ff9b:1::10.0.0.1", "10.0.0.1")] {
+            assert!(embedded(outer.parse().unwrap()).contains(&inner.parse().unwrap()), "{outer}");
+        }
+        assert!(embedded("2606:4700::1".parse().unwrap()).is_empty());
+        assert!(embedded("::1".parse().unwrap()).is_empty());
     }
 }

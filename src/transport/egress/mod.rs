@@ -54,7 +54,7 @@ impl Allowance {
         let canonical = address.to_canonical();
         let named = self.cidrs.iter().any(|network| network.contains(&canonical));
         let inner = address::embedded(address);
-        let inner_is_open = inner.is_none_or(|inner| self.check_address(host, inner).is_ok());
+        let inner_is_open = inner.into_iter().all(|inner| self.check_address(host, inner).is_ok());
         let closed = address::is_never_open(address) && !self.dangerous_metadata;
         if named && inner_is_open && !closed {
             return Ok(());
@@ -153,6 +153,19 @@ impl Egress {
         more.map_or_else(|| self.everywhere.clone(), |more| self.everywhere.clone().and(more))
     }
 
+    /// Refuses a host of which any address isn't open to a target.
+    pub(super) async fn check_host(&self, target: &TargetName, host: &str) -> Result<(), Refused> {
+        let allowance = self.of(target);
+        let addresses = match host.parse() {
+            Ok(address) => vec![address],
+            Err(_) => {
+                let found = self.lookup.lookup(host.to_owned()).await;
+                found.map_err(|e| Refused(format!("{host} can't be resolved: {e}")))?
+            }
+        };
+        addresses.into_iter().try_for_each(|address| allowance.check_address(host, address))
+    }
+
     /// The proxy that every request goes through.
     pub const fn proxy(&self) -> Option<&Url> {
         self.proxy.as_ref()
@@ -220,9 +233,17 @@ mod tests {
     #[test]
     fn metadata_stays_closed_whatever_is_opened() {
         let everything = allowing(&["0.0.0.0/0", "::/0"]);
-        for address in
-            ["169.254.169.254", "fd00:ec2::254", "fe80::1", "100.100.100.200", "224.0.0.1", "::ffff:169.254.169.254"]
-        {
+        for address in [
+            "169.254.169.254",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "fd00:42::42",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "fe80::1",
+            "100.100.100.200",
+            "224.0.0.1",
+            "::ffff:169.254.169.254",
+        ] {
             let address = address.parse().unwrap();
             assert!(everything.check_address("h", address).is_err(), "{address}");
             let dangerous = Allowance { dangerous_metadata: true, ..everything.clone() };

@@ -1,7 +1,7 @@
 //! Credentials of a request: basic, bearer, or a token by OAuth2 client credentials.
 //!
-//! A token is kept until shortly before it expires. Where the target answers 401 to a kept one, it is forgotten and the next
-//! attempt gets a new one: within an attempt nothing is sent twice.
+//! A token is kept until shortly before it expires. Where the target answers 401 to one, it is forgotten and the next attempt
+//! gets a new one: within an attempt nothing is sent twice.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -38,13 +38,15 @@ pub(super) struct Shown {
     pub(super) authorization: Option<HeaderValue>,
     /// What must appear nowhere else.
     pub(super) secrets: Vec<Secret>,
-    /// The kept token in use.
+    /// The token in use, where it is kept.
     pub(super) kept: Option<Kept>,
 }
 
-/// A token that was there before the request.
+/// A token that is kept for other requests.
 #[derive(Debug)]
 pub(super) struct Kept {
+    /// Whether it was there before the request.
+    pub(super) was_there: bool,
     place: Arc<Place>,
     token: Secret,
 }
@@ -118,14 +120,15 @@ impl Tokens {
         if let Some(token) = slot.as_ref().filter(|token| Instant::now() < token.until) {
             let token = token.token.clone();
             drop(slot);
-            return Ok((token.clone(), Some(Kept { place, token })));
+            return Ok((token.clone(), Some(Kept { was_there: true, place, token })));
         }
         let asked = tokio::time::timeout(PATIENCE, ask(auth, secret, client, allowance)).await;
         let late = || Unsent::Token { detail: format!("no token within {} s", PATIENCE.as_secs()) };
         let token = asked.map_err(|_| late())??;
         let value = token.token.clone();
         *slot = Some(token);
-        Ok((value, None))
+        drop(slot);
+        Ok((value.clone(), Some(Kept { was_there: false, place, token: value })))
     }
 
     fn place(&self, auth: &Auth, secret: &Secret, allowance: &Allowance) -> Arc<Place> {

@@ -25,14 +25,24 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Clients that are kept; a routing document leads to fewer.
 const MAX_CLIENTS: usize = 1_024;
 
+/// How a client's connections are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::transport) enum Wire {
+    /// HTTP/1.1, one request for each connection, see [`super::late`].
+    Single,
+    /// HTTP/1.1, where head and body leave together, once the gate has let them.
+    Http1,
+    /// HTTP/2 where the target speaks it, see [`super::gate`].
+    Any,
+}
+
 /// What a client is made for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     allowance: Allowance,
     /// SHA-256 over the certificates and keys in force, so that replaced ones make another client.
     tls: Option<[u8; 32]>,
-    /// Whether every request has a connection of its own, see [`super::late`].
-    is_single: bool,
+    wire: Wire,
 }
 
 /// The clients of a process.
@@ -51,18 +61,18 @@ impl Clients {
         Self { egress, secrets, connect_timeout, also_trusted: Vec::new(), known: Mutex::default() }
     }
 
-    /// The client for a target's requests. `is_single` asks for one whose connections carry one request each.
+    /// The client for a target's requests.
     pub(in crate::transport) async fn of(
         &self,
         target: &TargetName,
         tls: Option<&Tls>,
-        is_single: bool,
+        wire: Wire,
     ) -> Result<Client, Unsent> {
         let pems = match tls {
             Some(tls) => Some(Pems::read(tls, &self.secrets).await?),
             None => None,
         };
-        let kind = Kind { allowance: self.egress.of(target), tls: pems.as_ref().map(Pems::digest), is_single };
+        let kind = Kind { allowance: self.egress.of(target), tls: pems.as_ref().map(Pems::digest), wire };
         if let Some(client) = self.known.lock().expect("nothing panics while it is held").get(&kind) {
             return Ok(client.clone());
         }
@@ -93,9 +103,11 @@ impl Clients {
             if let Some(proxy) = self.egress.proxy() {
                 builder = builder.proxy(Proxy::all(proxy.clone()).map_err(|e| format!("the proxy: {e}"))?);
             }
-            if kind.is_single {
-                builder = builder.http1_only().pool_max_idle_per_host(0).connector_layer(GateLayer);
-            }
+            builder = match kind.wire {
+                Wire::Single => builder.http1_only().pool_max_idle_per_host(0).connector_layer(GateLayer),
+                Wire::Http1 => builder.http1_only(),
+                Wire::Any => builder,
+            };
             if let Some(identity) = pems.and_then(|pems| pems.identity.as_ref()) {
                 let identity = Identity::from_pem(identity);
                 builder = builder.identity(identity.map_err(|_| "the client certificate and its key are no PEM")?);

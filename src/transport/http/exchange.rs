@@ -18,12 +18,19 @@ use crate::transport::{Answer, Exchange};
 /// Most bytes of an answer's body that are read; rules see no more.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
+/// What the client says of a proxy that answers 407 to the request for a tunnel.
+const PROXY_REFUSES: &str = "proxy authorization required";
+
 /// Sends a request and reads its answer. The gate tells afterwards whether the request had left.
 ///
-/// The client of a request without a body asks the gate once it has connected, see [`late`].
-pub(super) async fn exchange(client: &Client, request: Request, gate: &Arc<Gate>) -> Exchange {
+/// The client of a request without a body asks the gate once it has connected, see [`late`]. `heads_go_first` says that the
+/// client may speak HTTP/2.
+pub(super) async fn exchange(client: &Client, request: Request, gate: &Arc<Gate>, heads_go_first: bool) -> Exchange {
     let begun = Instant::now();
     let https = request.url().scheme() == "https";
+    if heads_go_first && https {
+        gate.hand_over();
+    }
     match late::GATE.scope(Arc::clone(gate), client.execute(request)).await {
         Ok(response) => read(response, begun).await,
         Err(e) => unanswered(&e, https, gate),
@@ -32,10 +39,19 @@ pub(super) async fn exchange(client: &Client, request: Request, gate: &Arc<Gate>
 
 /// A request that the gate kept back.
 pub(super) fn kept_back(gate: &Gate) -> Exchange {
-    if gate.was_late() {
-        Exchange::NotSent { code: "dropped_unsent", detail: "the time to send it by had passed".into() }
-    } else {
-        Exchange::NotSent { code: "stopped", detail: "the worker stopped before it was sent".into() }
+    match (gate.was_late(), gate.is_handed_over()) {
+        (true, false) => {
+            Exchange::NotSent { code: "dropped_unsent", detail: "the time to send it by had passed".into() }
+        }
+        (false, false) => Exchange::NotSent { code: "stopped", detail: "the worker stopped before it was sent".into() },
+        (true, true) => {
+            let detail = "the time to send it by had passed; over HTTP/2 its head may have left".into();
+            Exchange::Lost { code: "cut_off", detail }
+        }
+        (false, true) => {
+            let detail = "the worker stopped before it was sent whole; over HTTP/2 its head may have left".into();
+            Exchange::Lost { code: "stopped", detail }
+        }
     }
 }
 
@@ -89,10 +105,12 @@ fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
 /// What an error of the client means: only what provably didn't leave is known not to have been processed.
 fn unanswered(e: &reqwest::Error, https: bool, gate: &Gate) -> Exchange {
     let detail = causes(e);
-    if gate.was_late() {
+    let chain = chain(e);
+    let never_connected = gate.is_handed_over() && e.is_connect();
+    if gate.keeps_back() && !never_connected {
         return kept_back(gate);
     }
-    if let Some(refused) = Refused::among(&chain(e)) {
+    if let Some(refused) = Refused::among(&chain) {
         return Unsent::Egress(refused.clone()).into();
     }
     if e.is_builder() {
@@ -102,7 +120,7 @@ fn unanswered(e: &reqwest::Error, https: bool, gate: &Gate) -> Exchange {
         return unconnected(e, https, detail);
     }
     // With TLS 1.3 a server reads our certificate after we have sent the request, and before it reads that.
-    if chain(e).iter().any(|cause| cause.downcast_ref().is_some_and(refuses_certificate)) {
+    if chain.iter().any(|cause| cause.downcast_ref().is_some_and(refuses_certificate)) {
         return Exchange::Certificate { detail };
     }
     // Closing the gate tells for sure: a request whose body was never asked for has not left.
@@ -138,6 +156,10 @@ fn unconnected(e: &reqwest::Error, https: bool, detail: String) -> Exchange {
     let chain = chain(e);
     let tls = chain.iter().find_map(|e| e.downcast_ref::<rustls::Error>());
     let kind = chain.iter().rev().find_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind);
+    // Of the tunnel's errors, only the text can be told apart.
+    if chain.iter().any(|cause| cause.to_string().ends_with(PROXY_REFUSES)) {
+        return Exchange::Refused { code: "http_407", detail };
+    }
     let code = match (tls, kind) {
         (Some(tls), _) if certificate(tls) => return Exchange::Certificate { detail },
         _ if e.is_dns() => "resolve_failed",

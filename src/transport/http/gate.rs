@@ -3,12 +3,17 @@
 //! Between the decision to send and the first byte lie a name look-up, a connection and a TLS handshake, during which
 //! the machine may even be suspended. The HTTP client asks for the body once the connection stands and before it
 //! flushes the head, so the body itself asks the gate: a request that is late, or that is to be given up, ends there,
-//! and whoever closed the gate knows that no complete request left.
+//! and whoever closed the gate knows that no byte of it left.
+//!
+//! Over HTTP/2 that doesn't hold: a head may leave before its body is asked for, and a body may be taken before its stream is
+//! opened. So only targets that may be asked twice are asked over HTTP/2, and from the moment that such a request is handed to
+//! the client its gate no longer says that nothing left.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -19,10 +24,14 @@ const WAITING: u8 = 0;
 const PASSED: u8 = 1;
 const LATE: u8 = 2;
 const SHUT: u8 = 3;
+/// How often a gate that waits looks at the clock, at least: it may have been set, or the machine suspended.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Decides once whether the request may leave.
 pub(super) struct Gate {
     state: AtomicU8,
+    /// Whether a head may have left without asking.
+    is_handed_over: AtomicBool,
     send_before: Timestamp,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -30,7 +39,8 @@ pub(super) struct Gate {
 impl Gate {
     /// Lets the request through as long as `clock` says no later than `send_before`.
     pub(super) fn new(send_before: Timestamp, clock: Box<dyn Fn() -> Timestamp + Send + Sync>) -> Arc<Self> {
-        Arc::new(Self { state: AtomicU8::new(WAITING), send_before, clock })
+        let (state, is_handed_over) = (AtomicU8::new(WAITING), AtomicBool::new(false));
+        Arc::new(Self { state, is_handed_over, send_before, clock })
     }
 
     /// Asks to send; true once means true for ever.
@@ -39,14 +49,52 @@ impl Gate {
         self.decide(to) == PASSED
     }
 
-    /// Closes the gate. True if the request had not left: it won't any more.
+    /// Says that the request is with a client that may send its head before it asks.
+    pub(super) fn hand_over(&self) {
+        self.is_handed_over.store(true, Ordering::Release);
+    }
+
+    /// Closes the gate. True if nothing of the request had left: it won't any more.
     pub(super) fn shut(&self) -> bool {
-        self.decide(SHUT) != PASSED
+        self.decide(SHUT) != PASSED && !self.is_handed_over()
+    }
+
+    /// Whether a head may have left without asking.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.is_handed_over.load(Ordering::Acquire)
+    }
+
+    /// Done once the time to send has passed while nobody had asked; never, if the gate was decided before.
+    pub(super) async fn overdue(&self) {
+        while self.state.load(Ordering::Acquire) == WAITING {
+            let left = self.left_ms();
+            if left < 0 && self.decide(LATE) == LATE {
+                return;
+            }
+            // A millisecond more: at the very time it may still leave.
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0).saturating_add(1));
+            tokio::time::sleep(left.min(TICK)).await;
+        }
+        std::future::pending::<()>().await;
     }
 
     /// Whether the request was kept back because it was late.
     pub(super) fn was_late(&self) -> bool {
         self.state.load(Ordering::Acquire) == LATE
+    }
+
+    /// What is left of the time to send by.
+    pub(super) fn left(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.left_ms()).unwrap_or(0))
+    }
+
+    fn left_ms(&self) -> i64 {
+        self.send_before.0.saturating_sub((self.clock)().0)
+    }
+
+    /// Whether it was decided that the request doesn't leave.
+    pub(super) fn keeps_back(&self) -> bool {
+        matches!(self.state.load(Ordering::Acquire), LATE | SHUT)
     }
 
     fn decide(&self, to: u8) -> u8 {
@@ -111,6 +159,14 @@ mod tests {
         assert!(!late.pass());
         assert!(late.was_late());
         assert!(late.shut());
+    }
+
+    #[test]
+    fn a_request_that_is_handed_over_may_have_left() {
+        let gate = gate(0);
+        gate.hand_over();
+        assert!(!gate.shut());
+        assert!(!gate.pass(), "it is shut all the same");
     }
 
     #[test]

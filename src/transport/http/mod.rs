@@ -5,8 +5,11 @@
 //! by callback or acks also gets its `Consign-Ack-Token`. A planned header of one of these names gives way.
 //!
 //! The time to send by is absolute, and it is compared with the wall clock, which goes on while the machine is suspended,
-//! first when the task begins and again once the connection stands. Where the wall clock is set back meanwhile, the
-//! time that the task has run counts.
+//! first when the task begins, again while it waits, and last once the connection stands. Where the wall clock is set back
+//! meanwhile, the time that the task has run counts.
+//!
+//! A target with `on_unknown: hold` is asked over HTTP/1.1, where nothing leaves before that last comparison; one with
+//! `on_unknown: retry` over HTTP/2 where it speaks it, and then a request that was given up is UNKNOWN.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -35,7 +38,7 @@ mod prepare;
 mod unsent;
 
 use auth::Tokens;
-pub(super) use clients::Clients;
+pub(super) use clients::{Clients, Wire};
 pub use exchange::MAX_ANSWER_BYTES;
 pub(super) use exchange::{causes, chain};
 use gate::Gate;
@@ -252,6 +255,8 @@ impl Shared {
         tokio::select! {
             biased;
             done = &mut exchange => return done,
+            // What has not left by then is given up, whatever it waits for.
+            () = gate.overdue() => return exchange::kept_back(&gate),
             () = reached(&mut phase, Phase::Closing) => {}
         }
         if gate.shut() {
@@ -294,12 +299,12 @@ impl Shared {
                 return unsent.into();
             }
         };
-        let mut exchange = exchange::exchange(&prepared.client, request, gate).await;
+        let mut exchange = exchange::exchange(&prepared.client, request, gate, prepared.heads_go_first).await;
         if let Exchange::Answer(answer) = &mut exchange {
             prepared.redact(answer);
             if let Some(kept) = prepared.kept.as_ref().filter(|_| answer.status == 401) {
                 kept.forget().await;
-                answer.token_was_kept = true;
+                answer.token_was_kept = kept.was_there;
             }
         }
         exchange
@@ -311,14 +316,17 @@ impl Shared {
             Err(detail) => return unsent::Unsent::Invalid { detail }.into(),
         };
         let written = Written {
+            target: &plan.target,
             cluster: plan.request.cluster.as_deref(),
             topic: &plan.request.destination,
             key: plan.request.key.as_deref().unwrap_or(&plan.idempotency_key),
             headers,
             body: plan.request.body.as_ref().map(|body| &body.0[..]).unwrap_or_default(),
             within: Duration::from_millis(u64::try_from(plan.timeouts.request_ms).unwrap_or(0)),
+            left: gate.left(),
         };
-        self.kafka.write(written, || gate.pass()).await.unwrap_or_else(|()| exchange::kept_back(gate))
+        let egress = &self.clients.egress;
+        self.kafka.write(written, egress, || gate.pass()).await.unwrap_or_else(|()| exchange::kept_back(gate))
     }
 
     fn outcome(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, exchange: &Exchange) -> Outcome {

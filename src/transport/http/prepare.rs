@@ -1,5 +1,6 @@
 //! From a plan and an attempt to a request that only has to leave.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,9 +10,10 @@ use sha2::{Digest, Sha256};
 
 use super::Shared;
 use super::auth::{Kept, Shown};
+use super::clients::Wire;
 use super::gate::{Gate, GatedBody};
 use super::unsent::Unsent;
-use crate::record::{Confirmation, DispatchAttempt, PlannedDispatch, TransportKind, attempt_key};
+use crate::record::{Confirmation, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind, attempt_key};
 use crate::transport::secrets::Secret;
 use crate::transport::{Answer, callback_url, hex, sign};
 
@@ -23,9 +25,11 @@ const MIN_REDACTED: usize = 4;
 /// What goes with a request that only has to leave.
 pub(super) struct Prepared {
     pub(super) client: Client,
+    /// Whether the head may leave before the gate is asked.
+    pub(super) heads_go_first: bool,
     /// What must not come back into a record.
     pub(super) secrets: Vec<Secret>,
-    /// The kept token that the request shows.
+    /// The token that the request shows, where it is kept.
     pub(super) kept: Option<Kept>,
 }
 
@@ -81,18 +85,21 @@ pub(super) async fn prepare(
     let method = Method::from_bytes(method.as_bytes()).map_err(|e| format!("method `{method}`: {e}"))?;
     let body = planned.body.as_ref().filter(|body| !body.0.is_empty());
     let tls = planned.tls.as_ref();
-    let client = shared.clients.of(&plan.target, tls, body.is_none()).await?;
+    let wire = wire(plan);
+    let client = shared.clients.of(&plan.target, tls, wire).await?;
     let shown = match &planned.auth {
         // Tokens are asked for over a client that keeps connections.
         Some(auth) => {
-            let asking = shared.clients.of(&plan.target, tls, false).await?;
+            let asking = shared.clients.of(&plan.target, tls, Wire::Any).await?;
             shared.bearer.show(auth, &shared.clients.secrets, &asking, &allowance).await?
         }
         None => Shown::default(),
     };
     let Shown { authorization, mut secrets, kept } = shown;
     let mut request = Request::new(method, url);
-    *request.headers_mut() = headers(shared, plan, attempt, &mut secrets)?;
+    for (name, value) in named(shared, plan, attempt, &mut secrets)? {
+        set(request.headers_mut(), &name, &value)?;
+    }
     if let Some(value) = authorization {
         request.headers_mut().insert(AUTHORIZATION, value);
     }
@@ -101,7 +108,16 @@ pub(super) async fn prepare(
         let bytes = Bytes::from_owner(Arc::clone(&body.0));
         *request.body_mut() = Some(Body::wrap(GatedBody::new(Arc::clone(gate), bytes)));
     }
-    Ok((request, Prepared { client, secrets, kept }))
+    Ok((request, Prepared { client, heads_go_first: wire == Wire::Any, secrets, kept }))
+}
+
+/// A target that must not be asked twice gets nothing of a request that is said not to have left.
+fn wire(plan: &PlannedDispatch) -> Wire {
+    match (&plan.request.body, plan.on_unknown) {
+        (Some(body), OnUnknown::Retry) if !body.0.is_empty() => Wire::Any,
+        (Some(body), OnUnknown::Hold) if !body.0.is_empty() => Wire::Http1,
+        _ => Wire::Single,
+    }
 }
 
 fn set(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
@@ -111,47 +127,46 @@ fn set(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn headers(
+/// What a request or a record carries beside its body, by lower-case name.
+type Named = BTreeMap<String, String>;
+
+fn named(
     shared: &Shared,
     plan: &PlannedDispatch,
     attempt: &DispatchAttempt,
     secrets: &mut Vec<Secret>,
-) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &plan.request.headers {
-        set(&mut headers, name, value)?;
+) -> Result<Named, String> {
+    let mut headers = plan.request.headers.clone();
+    let mut own = |name: &str, value: String| drop(headers.insert(name.to_owned(), value));
+    // A request without a body has no type of it.
+    if !plan.request.content_type.is_empty() {
+        own(CONTENT_TYPE.as_str(), plan.request.content_type.clone());
     }
-    let own = [
-        (CONTENT_TYPE.as_str(), plan.request.content_type.clone()),
-        ("idempotency-key", plan.idempotency_key.clone()),
-        ("consign-attempt", attempt.attempt.to_string()),
-        ("consign-attempts-left", attempt.attempts_left.to_string()),
-        ("traceparent", traceparent(attempt)),
-    ];
-    for (name, value) in own {
-        set(&mut headers, name, &value)?;
-    }
+    own("idempotency-key", plan.idempotency_key.clone());
+    own("consign-attempt", attempt.attempt.to_string());
+    own("consign-attempts-left", attempt.attempts_left.to_string());
+    own("traceparent", traceparent(attempt));
     let by = plan.confirmed_by.by;
     if matches!(by, Confirmation::Acks | Confirmation::Callback) {
         let token = shared.tokens.issue(&plan.idempotency_key);
-        set(&mut headers, "consign-ack-token", &token)?;
+        own("consign-ack-token", token.clone());
         secrets.push(Secret::new(token.into_bytes()));
     }
     if by == Confirmation::Callback {
         let base = shared.callback_base.as_deref().ok_or("this process doesn't know the gateway's address")?;
-        set(&mut headers, "consign-callback-url", &callback_url(base, attempt))?;
+        own("consign-callback-url", callback_url(base, attempt));
     }
     Ok(headers)
 }
 
-/// The headers of a record: those that a request would have.
+/// The headers of a record: those that a request would have, in UTF-8.
 pub(super) fn record_headers(
     shared: &Shared,
     plan: &PlannedDispatch,
     attempt: &DispatchAttempt,
 ) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let headers = headers(shared, plan, attempt, &mut Vec::new())?;
-    Ok(headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect())
+    let headers = named(shared, plan, attempt, &mut Vec::new())?;
+    Ok(headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect())
 }
 
 /// Adds the signatures of a webhook, at this very time.

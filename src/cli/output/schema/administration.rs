@@ -74,13 +74,16 @@ pub(super) fn define(definitions: &mut Definitions) {
         ("cells", list(&cell)),
     ]);
     define("Machine", object(&[("tables", list(&table))]));
+    let requests = json!({"type": "object", "additionalProperties": integer});
+    let person = object(&[("saw", reference("FileState")), ("requests", requests.clone()), ("did", text.clone())]);
     let example = object(&[
         ("file_id", text.clone()),
         ("about", text.clone()),
         ("as_expected", boolean.clone()),
         ("differences", list(&text)),
-        ("requests", json!({"type": "object", "additionalProperties": integer})),
+        ("requests", requests),
         ("file", or_null(&reference("FileState"))),
+        ("person", or_null(&person)),
     ]);
     define("Demo", object(&[("as_expected", boolean.clone()), ("took_ms", integer), ("files", list(&example))]));
     define("Serving", object(&[("gateway", or_null(&text)), ("receivers", or_null(&text))]));

@@ -86,12 +86,34 @@ async fn what_is_late_makes_no_connection() {
 
 #[tokio::test]
 async fn what_became_late_while_it_connected_sends_no_byte() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://{}/", listener.local_addr().expect("bound"));
+    let hours = Arc::new(AtomicI64::new(0));
+    let passing = Arc::clone(&hours);
+    let peer = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("it connects");
+        assert!(stream.read(&mut [0; 4096]).await.expect("a greeting") > 0);
+        // As if the machine had slept in the middle of the handshake.
+        passing.store(1, Ordering::SeqCst);
+        stream.read(&mut [0; 4096]).await.unwrap_or(0)
+    });
+    let mut rig =
+        Rig::with(Duration::from_mins(10), Arc::new(move || Timestamp(3_600_000 * hours.load(Ordering::SeqCst))));
+    let plan = plan(&url);
+    rig.send(&plan, DispatchAttempt { send_before: Timestamp(60_000), ..attempt(&plan, 1) });
+    let outcome = rig.log.outcomes(1).await.remove(0);
+    assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "dropped_unsent"), "{:?}", outcome.detail);
+    assert_eq!(soon(peer).await.expect("the peer is there"), 0, "nothing followed the greeting");
+}
+
+#[tokio::test]
+async fn what_became_late_once_it_was_connected_sends_no_byte() {
     let peer = Peer::start([]).await;
     let now = Arc::new(AtomicI64::new(0));
-    // In time at the first two readings, as the task begins; far too late once the connection stands.
+    // In time at the readings before it is connected; far too late at the next.
     let clock: Clock = {
         let now = Arc::clone(&now);
-        Arc::new(move || Timestamp(if now.fetch_add(1, Ordering::SeqCst) < 2 { 0 } else { 3_600_000 }))
+        Arc::new(move || Timestamp(if now.fetch_add(1, Ordering::SeqCst) < 3 { 0 } else { 3_600_000 }))
     };
     let mut rig = Rig::with(Duration::from_mins(1), clock);
     let plan = plan(&peer.url());

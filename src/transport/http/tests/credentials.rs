@@ -145,6 +145,18 @@ async fn a_401_to_a_kept_token_asks_for_another_once_and_within_an_attempt_nothi
 }
 
 #[tokio::test]
+async fn a_401_to_a_new_token_is_a_refusal_and_the_token_is_not_shown_again() {
+    let mounted = Mounted::new(&[("s", "secret")]);
+    let issuer = Peer::start([token("t-1", 3600), token("t-2", 3600)]).await;
+    let peer = Peer::start([unauthorized(), ok()]).await;
+    let (mut rig, plan) = (mounted.rig(), with_auth(&peer.url(), oauth2(&issuer)));
+    let fresh = rig.exchange(&plan).await;
+    assert_eq!((judged(&fresh), fresh.refusal), ((OutcomeKind::Retryable, "http_401"), true));
+    rig.exchange(&plan).await;
+    assert_eq!(shown(&peer, 2).await, ["Bearer t-1", "Bearer t-2"]);
+}
+
+#[tokio::test]
 async fn without_a_token_a_request_never_leaves() {
     let mounted = Mounted::new(&[("s", "secret")]);
     let peer = Peer::start([]).await;

@@ -135,3 +135,18 @@ async fn a_proxy_gets_every_request_and_addresses_are_still_refused() {
     assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "egress_refused"));
     assert_eq!(proxy.connections(), 1);
 }
+
+#[tokio::test]
+async fn a_proxy_that_refuses_our_credentials_is_a_refusal() {
+    let refuses =
+        || Act::AnswerAndClose(response("407 Proxy Authentication Required", "proxy-authenticate: Basic\r\n", ""));
+    let proxy = Peer::start([refuses(), refuses()]).await;
+    let address = format!("http://127.0.0.1:{}", proxy.port).parse().expect("a URL");
+    let egress = Egress::new(Allowance { http: true, ..Allowance::default() }, BTreeMap::new(), Some(address));
+    let mut rig = Rig::over(&[], wall_clock(), |parts| parts.egress = egress);
+    for url in ["https://target.example/in", "http://target.example/in"] {
+        let outcome = rig.exchange(&plan(url)).await;
+        assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "http_407"), "{url}: {:?}", outcome.detail);
+        assert!(outcome.refusal, "{url}");
+    }
+}

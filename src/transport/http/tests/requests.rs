@@ -131,10 +131,17 @@ async fn only_a_target_that_confirms_later_gets_an_ack_token() {
 
 #[tokio::test]
 async fn a_request_without_a_body_is_sent() {
-    let peer = Peer::start([Act::Answer(response("200 OK", "", "ok"))]).await;
-    let mut plan = plan(&peer.url());
-    (plan.request.method, plan.request.body) = (Some("GET".into()), None);
-    assert_eq!(Rig::new().exchange(&plan).await.kind, OutcomeKind::Succeeded);
+    for method in ["GET", "DELETE", "OPTIONS"] {
+        let peer = Peer::start([Act::Answer(response("200 OK", "", "ok"))]).await;
+        let mut plan = plan(&peer.url().replace("/in?x=1", "/a%2Fb?c=d%26e"));
+        (plan.request.method, plan.request.body) = (Some(method.into()), None);
+        plan.request.content_type = String::new();
+        assert_eq!(Rig::new().exchange(&plan).await.kind, OutcomeKind::Succeeded);
+        let requests = peer.requests(1).await;
+        let (head, body) = split(&requests[0]);
+        assert!(head.starts_with(&format!("{method} /a%2Fb?c=d%26e HTTP/1.1")), "{head}");
+        assert!(!head.contains("content-type") && !head.contains("content-length: 1") && body.is_empty(), "{head}");
+    }
 }
 
 #[tokio::test]

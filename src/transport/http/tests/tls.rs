@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::record::OnUnknown;
 
 /// A certificate for localhost that signs itself, made for these tests alone.
 const CERTIFICATE: &str = "MIIBkTCCATigAwIBAgIUfW2uQiZyp/cudOz7QVM+J/GtDO4wCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2\
@@ -132,7 +133,8 @@ async fn a_certificate_that_is_not_trusted_is_a_refusal() {
         let (stream, _) = listener.accept().await.expect("it connects");
         acceptor().accept(stream).await.map(drop).expect_err("the client ends the handshake")
     });
-    let outcome = Rig::new().exchange(&plan(&url)).await;
+    let plan = PlannedDispatch { on_unknown: OnUnknown::Retry, ..plan(&url) };
+    let outcome = Rig::new().exchange(&plan).await;
     assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "certificate_invalid"), "{:?}", outcome.detail);
     assert!(outcome.refusal);
     soon(peer).await.expect("the peer saw what it expected");
@@ -142,7 +144,9 @@ async fn a_certificate_that_is_not_trusted_is_a_refusal() {
 async fn a_certificate_for_another_name_is_a_refusal() {
     let (port, requests) = http2([]).await;
     // The certificate names localhost, and that alone.
-    let outcome = trusting(wall_clock()).exchange(&plan(&format!("https://127.0.0.1:{port}/"))).await;
+    let mut plan = repeatable(port);
+    plan.request.destination = format!("https://127.0.0.1:{port}/");
+    let outcome = trusting(wall_clock()).exchange(&plan).await;
     assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "certificate_invalid"), "{:?}", outcome.detail);
     assert!(requests.borrow().is_empty());
 }
@@ -167,7 +171,7 @@ async fn a_handshake_that_fails_was_not_sent() {
 #[tokio::test]
 async fn requests_go_over_http2_where_the_target_speaks_it() {
     let (port, requests) = http2([Http2Act::Answer, Http2Act::Answer]).await;
-    let mut plan = plan(&format!("https://localhost:{port}/in"));
+    let mut plan = repeatable(port);
     plan.request.body = Some(crate::record::Bytes::from(vec![b'x'; 200_000]));
     let mut rig = trusting(wall_clock());
     for _ in 0..2 {
@@ -186,7 +190,7 @@ async fn requests_go_over_http2_where_the_target_speaks_it() {
 async fn a_stream_that_is_reset_is_not_repeated() {
     for reason in [Reason::REFUSED_STREAM, Reason::INTERNAL_ERROR] {
         let (port, mut requests) = http2([Http2Act::Reset(reason), Http2Act::Answer]).await;
-        let plan = plan(&format!("https://localhost:{port}/in"));
+        let plan = repeatable(port);
         let mut rig = trusting(wall_clock());
         let outcome = rig.exchange(&plan).await;
         assert_eq!(judged(&outcome), (OutcomeKind::Unknown, "reset"), "{:?}", outcome.detail);
@@ -196,18 +200,107 @@ async fn a_stream_that_is_reset_is_not_repeated() {
     }
 }
 
-#[tokio::test]
-async fn what_became_late_while_it_connected_is_never_whole_over_http2() {
-    let (port, mut requests) = http2([]).await;
-    let now = AtomicI64::new(0);
-    let clock = move || Timestamp(if now.fetch_add(1, Ordering::SeqCst) < 2 { 0 } else { 3_600_000 });
+/// A target that offers both protocols, takes one stream at a time over HTTP/2, and leaves the second request on a connection
+/// open until it is told to go on. Gives its port.
+async fn one_at_a_time(go_on: watch::Receiver<bool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let both = accepting(Unverified::with_no_client_auth, &[b"h2", b"http/1.1"]);
+            let mut stream = both.accept(stream).await.expect("TLS");
+            let mut go_on = go_on.clone();
+            tokio::spawn(async move {
+                if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                    while stream.read(&mut [0; 4096]).await.is_ok_and(|n| n > 0) {
+                        let _ = stream.write_all(response("200 OK", "", "ok").as_bytes()).await;
+                    }
+                    return;
+                }
+                let mut settings = h2::server::Builder::new();
+                let mut connection =
+                    settings.max_concurrent_streams(1).handshake::<_, Bytes>(stream).await.expect("HTTP/2");
+                let mut count = 0;
+                while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                    count += 1;
+                    if count == 2 {
+                        go_on.wait_for(|told| *told).await.expect("the test is there");
+                    }
+                    let Ok(mut body) = respond.send_response(Response::new(()), false) else { continue };
+                    let _ = body.send_data(Bytes::from_static(b"ok"), true);
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Two requests, of which the second has the stream, and a third that waits for it: what became of that one.
+async fn behind_another(on_unknown: OnUnknown, end: End) -> Outcome {
+    let (told, go_on) = watch::channel(false);
+    let port = one_at_a_time(go_on).await;
+    let (hours, readings) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now, read) = (Arc::clone(&hours), Arc::clone(&readings));
+    let clock = move || {
+        read.fetch_add(1, Ordering::SeqCst);
+        Timestamp(3_600_000 * now.load(Ordering::SeqCst))
+    };
     let mut rig = trusting(Arc::new(clock));
-    let plan = plan(&format!("https://localhost:{port}/in"));
-    rig.send(&plan, DispatchAttempt { send_before: Timestamp(60_000), ..attempt(&plan, 1) });
-    let outcome = rig.log.outcomes(1).await.remove(0);
-    assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "dropped_unsent"), "{:?}", outcome.detail);
-    soon(requests.wait_for(|all| all.len() == 1)).await.expect("the peer is there");
-    requests.borrow()[0].1.as_ref().expect_err("its body never came");
+    let mut plan = PlannedDispatch { on_unknown, ..repeatable(port) };
+    assert_eq!(rig.exchange(&plan).await.kind, OutcomeKind::Succeeded);
+    let in_time = |number| DispatchAttempt { send_before: Timestamp(60_000), ..attempt(&plan, number) };
+    let (second, third) = (in_time(2), in_time(3));
+    for number in [second, third] {
+        if number.attempt == 3 && end == End::TimeOut {
+            plan.timeouts.request_ms = 1_000;
+        }
+        let before = readings.load(Ordering::SeqCst);
+        rig.send(&plan, number);
+        // The third reading is the first one of the wait, when the client has the request.
+        let is_with_client = async {
+            while readings.load(Ordering::SeqCst) < before + 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        soon(is_with_client).await;
+    }
+    if end == End::Late {
+        hours.store(1, Ordering::SeqCst);
+        told.send_replace(true);
+    }
+    let third = |outcomes: Vec<Outcome>| outcomes.into_iter().find(|outcome| outcome.attempt == Some(3));
+    let first = third(rig.log.outcomes(2).await);
+    told.send_replace(true);
+    match first {
+        Some(outcome) => outcome,
+        None => third(rig.log.outcomes(3).await).expect("the third of three"),
+    }
+}
+
+/// How a request ends whose stream isn't opened.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Late,
+    TimeOut,
+}
+
+#[tokio::test]
+async fn a_head_that_may_have_left_is_never_said_not_to_have_left() {
+    for (on_unknown, end, expected) in [
+        (OnUnknown::Retry, End::Late, (OutcomeKind::Unknown, "cut_off")),
+        (OnUnknown::Retry, End::TimeOut, (OutcomeKind::Unknown, "timeout")),
+        // It waits for no stream: head and body leave together, once the gate has let them.
+        (OnUnknown::Hold, End::Late, (OutcomeKind::Succeeded, "http_200")),
+        (OnUnknown::Hold, End::TimeOut, (OutcomeKind::Succeeded, "http_200")),
+    ] {
+        let outcome = behind_another(on_unknown, end).await;
+        assert_eq!(judged(&outcome), expected, "{on_unknown}: {:?}", outcome.detail);
+    }
+}
+
+/// A plan for a target that may be asked twice, and so over HTTP/2.
+fn repeatable(port: u16) -> PlannedDispatch {
+    PlannedDispatch { on_unknown: OnUnknown::Retry, ..plan(&format!("https://localhost:{port}/in")) }
 }
 
 #[tokio::test]
