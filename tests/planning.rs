@@ -4,6 +4,8 @@
 mod again;
 #[path = "planning/apply.rs"]
 mod apply;
+#[path = "planning/content.rs"]
+mod content;
 #[path = "planning/determinism.rs"]
 mod determinism;
 #[path = "planning/diffs.rs"]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::fetched::fetch_of;
 use crate::record::{
     Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown,
     Outcome, OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
@@ -40,8 +41,10 @@ pub struct File {
     pub distributing_at: Option<Timestamp>,
     /// When it became COMPLETED or FAILED.
     pub settled_at: Option<Timestamp>,
-    /// Its dispatches in the order of the plan; empty before it is VALIDATED.
+    /// Its dispatches in the order of the plan. Before it is VALIDATED: the fetch of its bytes, or nothing.
     pub dispatches: Vec<Dispatch>,
+    /// The fetch of its bytes, once that is over.
+    pub fetch: Option<Box<Dispatch>>,
     /// The file that took this FAILED one up.
     pub successor: Option<FileId>,
     #[serde(skip)]
@@ -53,7 +56,7 @@ pub struct File {
 impl File {
     /// A file that has just been accepted. Its deadline is provisional until the plan fixes it.
     pub fn arrived(arrival: Arc<Arrival>, deadline: Timestamp) -> Self {
-        Self {
+        let file = Self {
             state: State::Received,
             version: arrival.version,
             changed_at_version: arrival.version,
@@ -64,12 +67,14 @@ impl File {
             validated_at: None,
             distributing_at: None,
             settled_at: None,
-            dispatches: Vec::new(),
+            dispatches: fetch_of(&arrival).into_iter().collect(),
+            fetch: None,
             successor: None,
             by_target: Arc::default(),
             interventions: BTreeMap::new(),
             arrival,
-        }
+        };
+        file.indexed()
     }
 
     /// The file with the places of its targets, which its serialized form leaves out.

@@ -7,6 +7,7 @@
 
 mod authorized;
 mod backoff;
+mod fetched;
 mod file;
 mod fold;
 mod intervened;
@@ -23,6 +24,7 @@ mod timer;
 mod tests;
 
 pub use backoff::backoff_ms;
+pub use fetched::{NOT_AS_ANNOUNCED, fetch_plan};
 pub use file::{Dispatch, File, Spent};
 pub(crate) use fold::provisional_deadline;
 pub use fold::{FoldError, Folded, fold, fold_each, fold_on};

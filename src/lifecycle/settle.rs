@@ -6,6 +6,9 @@ use crate::record::{Cause, Failure, OnFailed, SettledBy, State, Status, TargetNa
 impl File {
     /// Cancels what can no longer be sent and settles the file once every dispatch has settled.
     pub(super) fn after_settlement(&mut self, by: SettledBy, at: Timestamp, cause: &Cause) {
+        if self.is_fetching() {
+            return self.fetch_settled(at);
+        }
         while let Some(index) = self.next_to_cancel() {
             let version = self.version;
             self.dispatches[index].settle(Status::Cancelled, by, version, at, cause);
@@ -50,6 +53,7 @@ impl File {
             dispatch.doubt_open_attempt();
             dispatch.settle(Status::Cancelled, SettledBy::Operator, version, at, cause);
         }
+        self.end_fetch();
         self.reason = Some(Failure { code: "cancelled".into(), text: format!("cancelled by {actor}: {reason}") });
         self.state = State::Failed;
         self.settled_at = Some(at);

@@ -4,6 +4,7 @@ mod bad_input;
 mod callbacks;
 mod canary;
 mod feed;
+mod fetching;
 mod logged;
 mod monster;
 mod numbers;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use consign::log::memory::MemoryCluster;
 use consign::log::{Append, Appender as _, Headers};
 use consign::node::Node;
+use consign::node::controls::{Said, apply_routing};
 use consign::node::embedded::{Shared, in_process};
 use consign::receiver::{AckLog, Behaviour, Journal, Receivers, demo_behaviours};
 use consign::record::{FileId, FileManifest, FileState, TargetName, Timestamp, Topic, home_partition};
@@ -24,6 +25,7 @@ pub struct World {
     node: Option<Node>,
     receivers: Receivers,
     secrets: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 /// The demo's, and two that accept and say nothing more.
@@ -33,6 +35,7 @@ fn behaviours() -> BTreeMap<TargetName, Behaviour> {
         behaviours.insert(TargetName::trusted(silent), Behaviour::status(202));
     }
     behaviours.insert(TargetName::trusted("nagging"), Behaviour::status(502));
+    behaviours.insert(TargetName::trusted("counted"), Behaviour::status(200));
     for echo in ["echo-basic", "echo-bearer", "echo-webhook"] {
         behaviours.insert(TargetName::trusted(echo), Behaviour::Echo(400));
     }
@@ -64,12 +67,14 @@ impl World {
         let (mut shared, cluster) = in_process(tokens, wall_clock()).unwrap();
         let secrets = tempfile::tempdir().unwrap();
         shared.secrets.directory = Some(secrets.path().to_owned());
+        let files = tempfile::tempdir().unwrap();
+        shared.places.roots = vec![files.path().to_owned()];
         let acks = AckLog { appender: shared.cluster.appender().unwrap(), codec: Arc::clone(&shared.codec) };
         let handle = tokio::runtime::Handle::current();
         let receivers = Receivers::start(&handle, behaviours(), Some(acks)).unwrap();
         shared.apply(&routing(&receivers), "test").unwrap();
         let node = shared.start("w", 2, 0).await.unwrap();
-        Self { cluster, journal: receivers.journal(), shared, node: Some(node), receivers, secrets }
+        Self { cluster, journal: receivers.journal(), shared, node: Some(node), receivers, secrets, files }
     }
 
     /// Puts a secret where the product reads it.
@@ -77,12 +82,24 @@ impl World {
         std::fs::write(self.secrets.path().join(name), value).unwrap();
     }
 
-    /// Brings the routing document without these words into force.
+    /// Puts a file where the product may open it.
+    pub fn lay(&self, name: &str, text: &str) {
+        std::fs::write(self.files.path().join(name), text).unwrap();
+    }
+
+    /// The location of such a file.
+    pub fn location(&self, name: &str) -> String {
+        format!("file://{}/{name}", self.files.path().display())
+    }
+
+    /// Brings the routing document without these words into force, whatever that changes.
     pub fn apply_without(&self, words: &str) {
         let mut sources = routing(&self.receivers);
         assert!(sources.document.contains(words));
         sources.document = sources.document.replace(words, "");
-        self.shared.apply(&sources, "test").unwrap();
+        let said = Said { actor: "ann", reason: "test", at: Timestamp(1) };
+        let shared = &self.shared;
+        apply_routing(shared.cluster.as_ref(), &shared.codec, &sources, said, Some("it is a test")).unwrap();
     }
 
     /// What the receiver of a dispatch reported by callback and heard, once there is that much.
@@ -178,9 +195,10 @@ fn routing_to(address: &str) -> Sources {
         .replace("\ntargets:\n", &format!("\ntargets:\n{}", targets(address)))
         .replace("\nroutes:\n", &(ROUTES.to_owned() + &wide_routes()))
         .replace(
-            "\nfile_types:\n",
-            "\nfile_types:\n  writ: {}\n  atlas: {}\n  deed: {}\n  lease: {}\n  bond: {}\n  echo: {}\n",
-        );
+            "\npayloads:\n",
+            "\npayloads:\n  counted: {body: {rows: \"=size(content)\", first: \"=content[0].id\"}}\n",
+        )
+        .replace("\nfile_types:\n", FILE_TYPES);
     let files = named_files(&document)
         .into_iter()
         .map(|name| (name.clone(), std::fs::read_to_string(format!("{root}/{name}")).unwrap()))
@@ -196,8 +214,20 @@ fn wide_routes() -> String {
     (0..WIDE).map(route).collect()
 }
 
+const FILE_TYPES: &str = "
+file_types:
+  writ: {}
+  atlas: {}
+  deed: {}
+  lease: {}
+  bond: {}
+  echo: {}
+  sheet: {content: {format: csv, attempts: 3, schedule: [50ms], within: 5s}}
+";
+
 const ROUTES: &str = "
 routes:
+  - {to: counted, when: \"file.type == 'sheet'\", payload: counted}
   - {to: nagging, when: \"file.type == 'writ'\", payload: announcement}
   - {to: silent, when: \"file.type == 'deed'\", payload: announcement}
   - {to: hasty, when: \"file.type == 'lease'\", payload: announcement}
@@ -224,6 +254,7 @@ fn targets(address: &str) -> String {
         + &echo("echo-basic", &format!("http: {{url: \"URL\", {basic}}}, {response}"))
         + &echo("echo-bearer", &format!("http: {{url: \"URL\", auth: {{bearer: echo-bearer}}}}, {response}"))
         + &echo("echo-webhook", "webhook: {url: \"URL\", sign_with: echo-key}, confirmed_by: {callback: 1h}")
+        + &echo("counted", &format!("http: {{url: \"URL\"}}, {response}"))
         + &target("silent", "1h")
         + &target("hasty", "200ms").replace("}\n", ", on_overdue: fail}\n")
         + &target("signed", "{within: 1h, verify_with: signed-key}")

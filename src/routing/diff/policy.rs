@@ -76,4 +76,6 @@ fn confirmed_by(changes: &mut Changes, place: &Place, old: &ConfirmedBy, new: &C
     changes.value(place, &[Acknowledgement, Retry], "rejected_status", statuses, list);
     changes.value(place, &[Retry], "not_processed", (&old.not_processed, &new.not_processed), list);
     changes.value(place, &[Acknowledgement], "token required", (&old.token, &new.token), ToString::to_string);
+    let key = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
+    changes.value(place, &[Acknowledgement], "verify_with", (&old.verify_with, &new.verify_with), key);
 }
