@@ -13,6 +13,10 @@ FROM debian:bookworm-slim
 # The roots of trust for targets that are reached over TLS.
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 COPY --from=build /consign /usr/local/bin/consign
+# Local state: a container without a volume there reads it from the topics at each start.
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/consign
+WORKDIR /var/lib/consign
+VOLUME /var/lib/consign
 USER 10001:10001
 ENTRYPOINT ["/usr/local/bin/consign"]
 CMD ["run"]

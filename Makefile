@@ -5,8 +5,6 @@ CARGO_FLAGS := --release --locked
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))
 # Those that need servers.
 BROKER_TESTS := kafka cluster
-# Bouncing the broker beside other tests ended the test process with SIGSEGV, once in two runs: docs/reliability.md.
-ONLY_SOAKED := --skip the_broker_ends
 QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
@@ -25,10 +23,12 @@ test: tools ## everything: test-quick, then test-kafka
 tools: ## check for what the tests need, and say how to install it
 	@scripts/check-tools
 
-test-quick: ## format, lints and the tests that need neither a broker nor Java
+test-quick: ## format, lints, the tests that need neither a broker nor Java, and the count of instructions
+	@scripts/check-tools quick
 	$(PHASE) "format" cargo fmt --check
 	$(PHASE) "lints" cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	$(PHASE) "tests" cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
+	$(PHASE) "guard" benches/guard
 
 test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS
 	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
@@ -40,7 +40,7 @@ fuzz: ## new mutations of manifests, documents, payloads, tables and contents fo
 test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run
 	$(PHASE) "python environment" scripts/python-env
-	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) -- $(ONLY_SOAKED)
+	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS))
 
 test-soak: tools ## the suites that break everything under load, in full (make test has them short): an hour, with tables
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) --test cluster --no-run

@@ -1,5 +1,7 @@
 //! The gateway over real HTTP, on the in-process log: what an engine would write is written by hand.
 
+#[path = "shared/answer.rs"]
+mod answer;
 #[path = "gateway/world.rs"]
 mod world;
 

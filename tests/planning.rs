@@ -4,6 +4,8 @@
 mod again;
 #[path = "planning/apply.rs"]
 mod apply;
+#[path = "shared/arrival.rs"]
+mod arrival;
 #[path = "planning/content.rs"]
 mod content;
 #[path = "planning/determinism.rs"]

@@ -45,7 +45,7 @@ pub fn send(producer: &BaseProducer, name: &str, partition: i32, key: &[u8], val
             Ok(()) => return,
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                 record = back;
-                producer.poll(Duration::from_millis(1));
+                rest(producer);
             }
             Err((error, _)) => panic!("{name}: {error}"),
         }
@@ -58,11 +58,20 @@ pub fn send_append(producer: &BaseProducer, names: &TopicNames, append: &Append)
     send(producer, &names.name(append.topic), partition, &append.key, append.value.as_deref().unwrap_or_default());
 }
 
+/// Takes in the deliveries that have come, or waits a moment for some; a wait of rdkafka's own would spin.
+fn rest(producer: &BaseProducer) {
+    let before = producer.in_flight_count();
+    producer.poll(Duration::ZERO);
+    if producer.in_flight_count() == before {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Waits until everything is delivered.
 pub fn drain(producer: &BaseProducer) {
     let began = Instant::now();
     while producer.in_flight_count() > 0 {
-        producer.poll(Duration::from_millis(1));
+        rest(producer);
         assert!(began.elapsed() < PATIENCE, "the broker doesn't take what it is sent");
     }
 }

@@ -45,6 +45,8 @@ impl Options {
             targets: self.number("targets", 5),
             partitions: self.number("partitions", 12),
             window: self.number("window", 2_000),
+            port: self.number("port", 9),
+            concurrency: self.number("concurrency", 10_000),
         }
     }
 }

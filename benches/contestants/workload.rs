@@ -23,6 +23,10 @@ pub struct Workload {
     pub partitions: i32,
     /// Reports of this many files are mixed.
     pub window: usize,
+    /// Where the targets listen, on loopback; in most contests nobody is asked.
+    pub port: u16,
+    /// Requests to each target at a time.
+    pub concurrency: usize,
 }
 
 /// What makes the records of a workload.
@@ -51,9 +55,13 @@ impl Workload {
         let mut routes = String::from("routes:\n");
         for target in 0..self.targets {
             let name = target_name(target);
-            let _ = write!(text, "  {name}: {{owner: team-{target}, http: {{url: \"http://127.0.0.1:9/in/{name}\"}}, ");
+            let _ = write!(
+                text,
+                "  {name}: {{owner: team-{target}, http: {{url: \"http://127.0.0.1:{}/in/{name}\"}}, ",
+                self.port
+            );
             text.push_str("confirmed_by: {response: \"status == 200 && body.result == 'ok'\"}, on_unknown: retry, ");
-            text.push_str("concurrency: 10000}\n");
+            let _ = writeln!(text, "concurrency: {}}}", self.concurrency);
             let _ = writeln!(routes, "  - {{to: {name}, payload: account}}");
         }
         Sources { name: "bench.yaml".into(), document: text + &routes, files: BTreeMap::new() }
@@ -176,6 +184,11 @@ impl Maker {
         let home = self.home(file);
         let value = self.codec.encode_for(Topic::Outcomes, &outcome).expect("prepared");
         self.raw(Topic::Outcomes, home, dispatch_key(&id, &target), value)
+    }
+
+    /// The announcement of a file.
+    pub fn announcement(&self, file: usize) -> Append {
+        self.append(self.home(file), file_id(file).to_string(), &self.manifest(file))
     }
 
     fn append<T: Wire>(&self, home: i32, key: String, value: &T) -> Append {

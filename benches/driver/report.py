@@ -49,6 +49,29 @@ def join_tables(rounds, contestants):
     return "\n\n".join(tables)
 
 
+def ends_table(rounds):
+    names = list(rounds[0])
+    figures = (("p50_ms", "p50 ms", "{:,.1f}"), ("p99_ms", "p99 ms", "{:,.1f}"), ("p999_ms", "p99.9 ms", "{:,.1f}"),
+               ("two_bare_transactions_p99_ms", "two bare transactions, p99 ms", "{:,.1f}"),
+               ("files_per_second", "files a second", "{:,.0f}"),
+               ("dispatches_per_cpu_second", "dispatches per CPU-second", "{:,.0f}"),
+               ("broker_cpu_us_per_dispatch", "broker CPU µs a dispatch", "{:,.1f}"),
+               ("peak_mib", "peak resident MiB", "{:,.0f}"))
+    middle = {name: medians(rounds, name) for name in names}
+    rows = [[name, *(form.format(middle[name][key]) for key, _, form in figures)] for name in names]
+    return table(["receivers, load, targets", *(text for _, text, _ in figures)], rows)
+
+
+def scale_table(rounds):
+    rows, first = [], {}
+    for name in rounds[0]:
+        what = name.split(":")[0]
+        cost = medians(rounds, name)["cpu_us_per_report"]
+        least = first.setdefault(what, name)
+        rows.append([name, f"{cost:.1f}", said(ratio(rounds, "cpu_us_per_report", name, least))])
+    return table(["what grows", "CPU µs a report", "× the smallest"], rows)
+
+
 def bars(title, unit, values):
     """A bar for each (name, value, lowest, highest) of the rounds."""
     width, left, row, top = 720, 150, 34, 46
@@ -69,10 +92,10 @@ def bars(title, unit, values):
     return "\n".join([*parts, "</svg>\n"])
 
 
-def join_plot(rounds, contestants, figure, title, unit):
+def spreads(rounds, figure):
+    """Of every contestant its name, and the median, the lowest and the highest of a figure over the rounds."""
     values = []
-    for name in contestants:
-        of = [each[name][figure] for each in rounds if name in each]
-        if of:
-            values.append((name, statistics.median(of), min(of), max(of)))
-    return bars(title, unit, values)
+    for name in rounds[0]:
+        of = [each[name][figure] for each in rounds]
+        values.append((name, statistics.median(of), min(of), max(of)))
+    return values

@@ -41,6 +41,7 @@ pub async fn run(args: DevArgs, globals: &Globals) -> Exit {
         observing: Some(gateway),
         receivers: Some(format!("http://{}", stage.receivers.addr())),
     };
+    let told = super::interrupted();
     print(globals.output, &serving, || {
         let names: Vec<String> = demo_behaviours().into_keys().map(|t| t.to_string()).collect();
         format!(
@@ -52,7 +53,7 @@ pub async fn run(args: DevArgs, globals: &Globals) -> Exit {
     });
     let exit = tokio::select! {
         stop = stage.ended() => super::run::stopped(&stop, globals),
-        () = super::interrupted() => Exit::Ok,
+        () = told => Exit::Ok,
     };
     stage.strike().await;
     exit

@@ -6,7 +6,8 @@ use super::client::Globals;
 use super::exit::Exit;
 use super::output::answer::{Machine, MachineTable};
 use super::output::print;
-use crate::lifecycle::table;
+use crate::lifecycle::table::render;
+use crate::predict::tables;
 
 /// Arguments of `machine`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -17,7 +18,9 @@ pub struct MachineArgs {}
 
 /// Prints the tables.
 pub fn run(_: MachineArgs, globals: &Globals) -> Exit {
-    let answer = Machine { tables: table::tables().into_iter().map(MachineTable::from).collect() };
-    print(globals.output, &answer, table::render);
+    let tables = tables();
+    let text = || render(&tables);
+    let answer = Machine { tables: tables.iter().cloned().map(MachineTable::from).collect() };
+    print(globals.output, &answer, text);
     Exit::Ok
 }

@@ -180,21 +180,21 @@ fn begin_log(format: LogFormat, level: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Done when the process is told to stop: Ctrl-C or SIGTERM.
-async fn interrupted() {
+/// Done when the process is told to stop: Ctrl-C or SIGTERM. It listens from the call on, not from the first poll: whoever says
+/// that it is there can be told at once.
+fn interrupted() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => {
-            // Without the handler Ctrl-C is what is left; if that fails too, the process is ended from outside.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+    // Without a handler the signal ends the process.
+    let [mut terminate, mut interrupt] =
+        [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
+    async move {
+        let told = async |signals: &mut Option<tokio::signal::unix::Signal>| match signals {
+            Some(signals) => signals.recv().await,
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            _ = told(&mut terminate) => {}
+            _ = told(&mut interrupt) => {}
         }
     }
 }

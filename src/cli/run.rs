@@ -89,6 +89,7 @@ pub async fn run(args: RunArgs, config: Config, globals: &Globals) -> Exit {
             let gateway = node.gateway_address().map(|address| format!("{scheme}://{address}"));
             let observing = node.observing_address().map(|address| format!("http://{address}"));
             let serving = Serving { gateway, observing, receivers: None };
+            let told = super::interrupted();
             print(globals.output, &serving, || match (&serving.gateway, &serving.observing) {
                 (Some(gateway), _) => format!("consign run: {gateway}\n"),
                 (None, Some(observing)) => format!("consign run: health and metrics alone: {observing}\n"),
@@ -96,7 +97,7 @@ pub async fn run(args: RunArgs, config: Config, globals: &Globals) -> Exit {
             });
             let exit = tokio::select! {
                 stop = node.ended() => stopped(&stop, globals),
-                () = super::interrupted() => Exit::Ok,
+                () = told => Exit::Ok,
             };
             node.stop().await;
             exit

@@ -181,7 +181,7 @@ impl<'w> Batch<'w> {
     /// The record as a cause.
     pub fn cause_of(&self, record: &Record) -> Cause {
         Cause {
-            topic: self.worker.options.names.name(record.at.topic),
+            topic: Arc::clone(self.worker.options.names.shared(record.at.topic)),
             partition: record.at.partition,
             offset: record.offset,
         }
@@ -239,14 +239,17 @@ impl<'w> Batch<'w> {
     }
 
     fn finish_history(&mut self, id: &FileId, draft: &mut Draft) {
-        let mut events = std::mem::take(&mut draft.events).into_iter().peekable();
-        while events.peek().is_some() {
+        let mut events = std::mem::take(&mut draft.events);
+        while !events.is_empty() {
             let mut bytes = 0;
-            let mut record = Vec::new();
-            while let Some(event) = events.next_if(|_| bytes < HISTORY_RECORD_BYTES) {
-                bytes += weight_of(&event);
-                record.push(event);
-            }
+            let mut fits = |event: &HistoryEvent| {
+                let before = bytes;
+                bytes += weight_of(event);
+                before < HISTORY_RECORD_BYTES
+            };
+            let count = events.iter().take_while(|event| fits(event)).count();
+            let more = events.split_off(count);
+            let record = std::mem::replace(&mut events, more);
             draft.history_seq += 1;
             let last = record.last().expect("at least one event");
             let history = FileHistory {

@@ -103,6 +103,12 @@ impl ClockCheck {
         })
     }
 
+    /// Knows nothing any more: without a partition nothing can be measured, and a verdict would stand for ever.
+    fn forget(&mut self) {
+        (self.asked, self.measured) = (None, None);
+        self.trusted = self.max_skew_ms.is_none();
+    }
+
     /// Whether a measurement is due. A clock that leapt between two turns, or a machine that slept, isn't trusted before
     /// the next one.
     fn is_due(&mut self, now: Timestamp) -> bool {
@@ -136,7 +142,11 @@ impl Worker {
     /// Measures the clock if it is time to, and reads the answer at once if it is there.
     pub(super) fn check_clock(&mut self, clock: &dyn Fn() -> Timestamp) -> Result<(), LogError> {
         // A transaction commits the position of an owned partition; a worker without one has nothing to decide either.
-        if self.positions.is_empty() || !self.clock.is_due(clock()) {
+        if self.positions.is_empty() {
+            self.clock.forget();
+            return Ok(());
+        }
+        if !self.clock.is_due(clock()) {
             return Ok(());
         }
         self.commit_first_positions()?;

@@ -107,7 +107,8 @@ impl AcksGate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Append, Batch, Ends, Position, Reader};
+    use crate::log::Ends;
+    use crate::log::double::{Double, Doubled};
 
     /// A log whose committed offsets another transaction holds: it notes how long it was waited for each time.
     #[derive(Default)]
@@ -116,7 +117,11 @@ mod tests {
         is_held: bool,
     }
 
-    impl Log for Held {
+    impl Double for Held {
+        fn other(&mut self) -> &mut dyn Log {
+            unreachable!("a turn has no time for more")
+        }
+
         fn committed_within(
             &mut self,
             partitions: &[TopicPartition],
@@ -133,63 +138,25 @@ mod tests {
         fn ends(&mut self, partitions: &[TopicPartition], _: Isolation) -> Result<Vec<Ends>, LogError> {
             Ok(vec![Ends { low: 0, high: 7 }; partitions.len()])
         }
-
-        fn committed(&mut self, _: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-            unreachable!("a turn has no time for that")
-        }
-
-        fn poll(&mut self, _: usize, _: Duration) -> Result<Batch, LogError> {
-            unreachable!()
-        }
-
-        fn start(&mut self, _: &[Position]) -> Result<(), LogError> {
-            unreachable!()
-        }
-
-        fn pause(&mut self, _: &[TopicPartition]) -> Result<(), LogError> {
-            unreachable!()
-        }
-
-        fn positions(&mut self, _: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-            unreachable!()
-        }
-
-        fn reader(&mut self, _: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError> {
-            unreachable!()
-        }
-
-        fn reader_from(&mut self, _: &[Position]) -> Result<Box<dyn Reader>, LogError> {
-            unreachable!()
-        }
-
-        fn transact(&mut self, _: Vec<Append>, _: &[Position]) -> Result<Vec<Position>, LogError> {
-            unreachable!()
-        }
-
-        fn rebuild(&mut self) -> Result<(), LogError> {
-            unreachable!()
-        }
-
-        fn close(&mut self) {}
     }
 
     #[test]
     fn offsets_that_a_transaction_holds_take_a_small_share_of_the_time() {
-        let (mut gate, mut log) = (AcksGate::default(), Held { is_held: true, ..Held::default() });
+        let (mut gate, mut log) = (AcksGate::default(), Doubled(Held { is_held: true, ..Held::default() }));
         let mut now = Timestamp(1_000_000);
         let end = now.plus_millis(120_000);
         while now < end {
-            let waits = log.waits.len();
+            let waits = log.0.waits.len();
             assert_eq!(gate.advance(&mut log, Timestamp(1_000_000), now), Ok(false));
-            let waited: Duration = log.waits[waits..].iter().sum();
+            let waited: Duration = log.0.waits[waits..].iter().sum();
             assert!(waited <= Duration::from_secs(2), "one turn waits {waited:?}");
             now = now.plus_millis(20 + i64::try_from(waited.as_millis()).unwrap());
         }
-        let waited: Duration = log.waits.iter().sum();
+        let waited: Duration = log.0.waits.iter().sum();
         assert!(waited <= Duration::from_secs(30), "of two minutes {waited:?}");
-        assert!(log.waits.len() >= 10, "and is asked for again: {} times", log.waits.len());
+        assert!(log.0.waits.len() >= 10, "and is asked for again: {} times", log.0.waits.len());
         assert!(gate.unwell().is_some_and(|u| u.code == "CG215" && u.text.contains("it can't be learned")));
-        log.is_held = false;
+        log.0.is_held = false;
         assert_eq!(gate.advance(&mut log, Timestamp(1_000_000), now.plus_millis(8_000)), Ok(true));
         assert_eq!(gate.unwell(), None);
     }

@@ -40,7 +40,7 @@ pub(super) struct Kept {
 }
 
 /// Where a file stands in the orders of its home.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Places {
     wake: Option<Timestamp>,
     waits_for: Vec<(TargetName, Timestamp)>,
@@ -106,12 +106,9 @@ pub(super) struct Home {
     touches: u64,
     /// Roughly what the files take in memory.
     bytes: usize,
-    /// When a file must be looked at again without an input.
-    wakes: BTreeSet<(Timestamp, FileId)>,
+    orders: Orders,
     /// Files with timers that wait until earlier acks have been read, by when these fell due.
     parked: BTreeSet<(Timestamp, FileId)>,
-    /// Dispatches whose next attempt may be authorized as soon as there is capacity, oldest first.
-    waiting: BTreeMap<TargetName, BTreeSet<(Timestamp, FileId)>>,
     /// Settled files in memory that are to be forgotten.
     expired: Vec<FileId>,
     /// Files whose forgetting has begun, with the number of their keys that have tombstones.
@@ -134,9 +131,8 @@ impl Home {
             by_touch: BTreeSet::new(),
             touches: 0,
             bytes: 0,
-            wakes: BTreeSet::new(),
+            orders: Orders::default(),
             parked: BTreeSet::new(),
-            waiting: BTreeMap::new(),
             expired: Vec::new(),
             forgetting: BTreeMap::new(),
             leftovers: VecDeque::new(),
@@ -159,16 +155,21 @@ impl Home {
     pub fn put(&mut self, file: File, history_seq: i64, now: Timestamp) {
         let id = file.id().clone();
         self.keeping.note_changed(&id, file.settled_at);
-        self.update(&id, now, |old| match old {
-            Some(kept) => Kept { file, history_seq, ..kept },
-            None => Kept::new(file, history_seq),
-        });
+        if self.files.contains_key(&id) {
+            self.update_if_there(&id, now, |kept| (kept.file, kept.history_seq) = (file, history_seq));
+        } else {
+            self.take_in(file, history_seq, now);
+        }
     }
 
     /// Takes in a file as the store has it.
     pub fn take_in(&mut self, file: File, history_seq: i64, now: Timestamp) {
         let id = file.id().clone();
-        self.update(&id, now, |_| Kept::new(file, history_seq));
+        if let Some(old) = self.leave_memory(&id) {
+            self.orders.leave(&id, &old.places);
+        }
+        self.files.insert(id.clone(), Kept::new(file, history_seq));
+        self.update_if_there(&id, now, |_| ());
     }
 
     /// Takes in the open files of the store but some, those beyond the budget only by what they wait for.
@@ -263,7 +264,7 @@ impl Home {
     pub fn remove(&mut self, id: &FileId) {
         self.forgetting.remove(id);
         if let Some(kept) = self.leave_memory(id) {
-            self.leave_places(id, &kept.places);
+            self.orders.leave(id, &kept.places);
             self.keeping.note_forgotten(id, kept.file.settled_at);
         }
     }
@@ -271,12 +272,12 @@ impl Home {
     /// The earliest time at which something is due.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let forget = self.keeping.first_settled().map(|at| at.plus_millis(self.forgets_after_ms));
-        self.wakes.first().map(|(at, _)| *at).into_iter().chain(forget).min()
+        self.orders.wakes.first().map(|(at, _)| *at).into_iter().chain(forget).min()
     }
 
     /// Files whose time has come, at most `max`.
     pub fn woken(&self, now: Timestamp, max: usize) -> Vec<FileId> {
-        self.wakes.iter().take_while(|(at, _)| *at <= now).take(max).map(|(_, id)| id.clone()).collect()
+        self.orders.wakes.iter().take_while(|(at, _)| *at <= now).take(max).map(|(_, id)| id.clone()).collect()
     }
 
     /// Settled files that are to be forgotten.
@@ -286,12 +287,12 @@ impl Home {
 
     /// Targets that something waits for.
     pub fn waited_for(&self) -> impl Iterator<Item = &TargetName> {
-        self.waiting.keys()
+        self.orders.waiting.keys()
     }
 
     /// Files whose dispatch at a target waits for capacity, oldest first.
     pub fn waiting(&self, target: &TargetName) -> impl Iterator<Item = &(Timestamp, FileId)> {
-        self.waiting.get(target).into_iter().flatten()
+        self.orders.waiting.get(target).into_iter().flatten()
     }
 
     // ── between memory and the store ──────────────────────────────────────────────────────────────────────────────
@@ -306,7 +307,7 @@ impl Home {
     ) -> Result<(), StoreError> {
         let mut due = self.woken(now, max);
         if !self.asleep.is_empty() {
-            for (target, waiting) in &self.waiting {
+            for (target, waiting) in &self.orders.waiting {
                 if may_send(target) {
                     due.extend(waiting.iter().take(max).map(|(_, id)| id.clone()));
                 }
@@ -322,7 +323,7 @@ impl Home {
 
     /// Fetches some of the files that wait at a paused target, others each time, so that each is seen to escalate.
     pub fn prepare_paused(&mut self, target: &TargetName, now: Timestamp, max: usize) -> Result<(), StoreError> {
-        let Some(waiting) = self.waiting.get(target).filter(|_| !self.asleep.is_empty()) else { return Ok(()) };
+        let Some(waiting) = self.orders.waiting.get(target).filter(|_| !self.asleep.is_empty()) else { return Ok(()) };
         let after = self.paused_until.remove(target).map_or(Bound::Unbounded, Bound::Excluded);
         let next: Vec<(Timestamp, FileId)> = waiting.range((after, Bound::Unbounded)).take(max).cloned().collect();
         next.iter().try_for_each(|(_, id)| self.fetch(id, now))?;
@@ -346,7 +347,7 @@ impl Home {
             return Ok(());
         };
         if let Some(places) = self.asleep.remove(id) {
-            self.leave_places(id, &places);
+            self.orders.leave(id, &places);
         }
         self.take_in(kept.file, kept.history_seq, now);
         Ok(())
@@ -406,30 +407,27 @@ impl Home {
 
     // ── places ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    /// Changes a file that is in memory, and puts it where it stands by that in the orders.
     fn update_if_there(&mut self, id: &FileId, now: Timestamp, change: impl FnOnce(&mut Kept)) {
-        if self.files.contains_key(id) {
-            self.update(id, now, |kept| {
-                let mut kept = kept.expect("checked");
-                change(&mut kept);
-                kept
-            });
-        }
-    }
-
-    fn update(&mut self, id: &FileId, now: Timestamp, change: impl FnOnce(Option<Kept>) -> Kept) {
-        let old = self.leave_memory(id);
-        if let Some(old) = &old {
-            self.leave_places(id, &old.places);
-        }
-        let mut kept = change(old);
+        let Some(kept) = self.files.get_mut(id) else { return };
+        let planned = kept.file.dispatches.len();
+        change(kept);
         kept.tidy();
-        kept.places = self.take_places(id, &kept, now);
+        let places = Places { wake: wake_of(kept, now), waits_for: waits_of(&kept.file, now) };
+        if places != kept.places {
+            self.orders.leave(id, &kept.places);
+            self.orders.take(id, &places);
+            kept.places = places;
+        }
         self.touches += 1;
+        self.by_touch.remove(&(kept.touched, id.clone()));
         kept.touched = self.touches;
-        kept.bytes = bytes_of(&kept.file);
-        self.bytes += kept.bytes;
         self.by_touch.insert((kept.touched, id.clone()));
-        self.files.insert(id.clone(), kept);
+        // What takes room is the manifest and the plan, which a file gets once.
+        if kept.bytes == 0 || kept.file.dispatches.len() != planned {
+            let before = std::mem::replace(&mut kept.bytes, bytes_of(&kept.file));
+            self.bytes = self.bytes - before + kept.bytes;
+        }
     }
 
     fn leave_memory(&mut self, id: &FileId) -> Option<Kept> {
@@ -438,8 +436,28 @@ impl Home {
         self.bytes -= kept.bytes;
         Some(kept)
     }
+}
 
-    fn leave_places(&mut self, id: &FileId, places: &Places) {
+/// What a home looks at next: by time, and by target.
+#[derive(Debug, Default)]
+struct Orders {
+    /// When a file must be looked at again without an input.
+    wakes: BTreeSet<(Timestamp, FileId)>,
+    /// Dispatches whose next attempt may be authorized as soon as there is capacity, oldest first.
+    waiting: BTreeMap<TargetName, BTreeSet<(Timestamp, FileId)>>,
+}
+
+impl Orders {
+    fn take(&mut self, id: &FileId, places: &Places) {
+        for (target, since) in &places.waits_for {
+            self.waiting.entry(target.clone()).or_default().insert((*since, id.clone()));
+        }
+        if let Some(at) = places.wake {
+            self.wakes.insert((at, id.clone()));
+        }
+    }
+
+    fn leave(&mut self, id: &FileId, places: &Places) {
         if let Some(at) = places.wake {
             self.wakes.remove(&(at, id.clone()));
         }
@@ -451,17 +469,6 @@ impl Home {
                 }
             }
         }
-    }
-
-    fn take_places(&mut self, id: &FileId, kept: &Kept, now: Timestamp) -> Places {
-        let places = Places { wake: wake_of(kept, now), waits_for: waits_of(&kept.file, now) };
-        for (target, since) in &places.waits_for {
-            self.waiting.entry(target.clone()).or_default().insert((*since, id.clone()));
-        }
-        if let Some(at) = places.wake {
-            self.wakes.insert((at, id.clone()));
-        }
-        places
     }
 }
 
@@ -501,6 +508,9 @@ fn wake_of(kept: &Kept, now: Timestamp) -> Option<Timestamp> {
         .filter(|d| d.status == Status::BackingOff)
         .filter_map(|d| d.retry_at)
         .filter(|due| *due > now);
+    if kept.appended.is_empty() && kept.parked.is_empty() {
+        return file.first_due().into_iter().chain(backoffs).min();
+    }
     let timers = kept.timers().filter(|t| !kept.parked.contains(&mark_of(t.target.as_ref(), &t.timer)));
     timers.map(|t| t.timer.due).chain(backoffs).min()
 }

@@ -9,7 +9,8 @@ use crate::lifecycle::File;
 use crate::log::{Append, Headers, Record};
 use crate::plan;
 use crate::record::{
-    Arrival, Cause, DecodeError, FileId, FileManifest, Intervention, Origin, Timestamp, Topic, header, home_partition,
+    Arrival, Cause, DecodeError, FileId, FileManifest, Intervention, Origin, TargetName, Timestamp, Topic,
+    dispatch_key, header, home_partition,
 };
 
 /// Headers that say where a forwarded or dead-lettered record first stood.
@@ -48,9 +49,11 @@ pub mod reason {
     pub const UNKNOWN_FILE: &str = "unknown_file";
     /// The file has no such target.
     pub const UNKNOWN_TARGET: &str = "unknown_target";
+    /// The intervention is refused, and the file has recorded as many refused ones as it may.
+    pub const REFUSED_TOO_OFTEN: &str = "refused_too_often";
 
     /// Every reason.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         UNDECODABLE,
         KEY_MISMATCH,
         TOMBSTONE,
@@ -62,6 +65,7 @@ pub mod reason {
         TOO_LONG,
         UNKNOWN_FILE,
         UNKNOWN_TARGET,
+        REFUSED_TOO_OFTEN,
     ];
 }
 
@@ -90,12 +94,21 @@ pub(super) fn value_of(record: &Record) -> Result<&[u8], Unfit> {
 
 /// Checks that the key is what the value names.
 pub(super) fn check_key(record: &Record, expected: &str) -> Result<(), Unfit> {
-    let key = record.key.as_deref().map(String::from_utf8_lossy);
-    if key.as_deref() == Some(expected) {
-        Ok(())
-    } else {
-        let text = format!("the key is `{}`, the value says `{expected}`", key.unwrap_or_default());
-        Err(Unfit::Dead(reason::KEY_MISMATCH, text))
+    if record.key.as_deref() == Some(expected.as_bytes()) {
+        return Ok(());
+    }
+    let key = record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    Err(Unfit::Dead(reason::KEY_MISMATCH, format!("the key is `{key}`, the value says `{expected}`")))
+}
+
+/// Checks that the key is that of a dispatch, or of the file where the target is empty.
+pub(super) fn check_dispatch_key(record: &Record, id: &FileId, target: &TargetName) -> Result<(), Unfit> {
+    let parts = record.key.as_deref().and_then(|key| key.split_at_checked(id.as_str().len()));
+    match parts {
+        Some((file, [b'/', rest @ ..])) if file == id.as_str().as_bytes() && rest == target.as_str().as_bytes() => {
+            Ok(())
+        }
+        _ => check_key(record, &dispatch_key(id, target)),
     }
 }
 

@@ -53,7 +53,10 @@ pub struct WorkerOptions {
     pub default_deadline_ms: i64,
     /// A worker whose clock is off by more decides nothing, in milliseconds; `None`: it is not measured.
     pub max_clock_skew_ms: Option<i64>,
-    /// Records of one poll, attempts of one batch and timers of one batch, each at most.
+    /// Records of one poll at most. What a transaction costs is shared by all of them, and a file's reports that come
+    /// together are one record of its history.
+    pub max_poll: usize,
+    /// Attempts of one batch, and timers of one batch, each at most.
     pub max_batch: usize,
     /// A batch takes nothing further once its own records take this many bytes: a transaction is that long, and what its
     /// last record brings along.
@@ -67,8 +70,8 @@ pub struct WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// The defaults: 30 days of retention, 7 days of deadline, 500 in a batch, of 4 MiB, stores in memory,
-    /// 256 MiB of open files.
+    /// The defaults: 30 days of retention, 7 days of deadline, 4,000 records, 500 attempts and 500 timers in a batch of
+    /// 16 MiB, stores in memory, 256 MiB of open files.
     pub fn new(identity: impl Into<String>, names: TopicNames) -> Self {
         const DAY_MS: i64 = 86_400_000;
         Self {
@@ -77,8 +80,9 @@ impl WorkerOptions {
             retention_ms: 30 * DAY_MS,
             default_deadline_ms: 7 * DAY_MS,
             max_clock_skew_ms: None,
+            max_poll: 4_000,
             max_batch: 500,
-            max_batch_bytes: 4 * 1024 * 1024,
+            max_batch_bytes: 16 * 1024 * 1024,
             stores: Stores::default(),
             memory_budget: 256 * 1024 * 1024,
             cluster_id: String::new(),

@@ -151,8 +151,8 @@ impl Worker {
                 Ok(restore) => Place::Restoring(Box::new(restore)),
                 Err(RestoreError::Refused(code, text)) => Place::Refused(code, text),
                 Err(RestoreError::Log(error)) => return Err(error),
-                Err(RestoreError::Wait(text)) => {
-                    self.unwell.push(Unwell::new("CG208", text));
+                Err(RestoreError::Wait(code, text)) => {
+                    self.unwell.push(Unwell::new(code, text));
                     Place::Assigned
                 }
                 Err(RestoreError::Store(unusable)) => {
@@ -180,7 +180,7 @@ impl Worker {
                 Ok(true) => at_goal.push(*partition),
                 Err(RestoreError::Refused(code, text)) => *place = Place::Refused(code, text),
                 Err(RestoreError::Log(error)) => return Err(error),
-                Err(RestoreError::Wait(text)) => self.unwell.push(Unwell::new("CG208", text)),
+                Err(RestoreError::Wait(code, text)) => self.unwell.push(Unwell::new(code, text)),
                 Err(RestoreError::Store(unusable)) => lost.push((*partition, unusable)),
             }
         }
@@ -231,7 +231,8 @@ impl Worker {
             Err(Busy) => {
                 let since = *self.stores_busy.entry(partition).or_insert(now);
                 if now.millis_since(since) < STORE_BUSY_MS {
-                    return Err(RestoreError::Wait(format!("the store of {partition} is open elsewhere")));
+                    let text = format!("the store of {partition} is open elsewhere and is waited for");
+                    return Err(RestoreError::Wait("CG221", text));
                 }
                 Stores::in_memory(&identity, Unusable::new(Reason::Failed, "it is open elsewhere and stays so"))
             }
@@ -294,7 +295,7 @@ impl Worker {
             Err(RestoreError::Refused(code, text)) => drop(self.places.insert(partition, Place::Refused(code, text))),
             Err(RestoreError::Log(error)) => return Err(error),
             Err(RestoreError::Store(unusable)) => self.lose_store(partition, unusable),
-            Err(RestoreError::Wait(text)) => unreachable!("folding waits for nothing: {text}"),
+            Err(RestoreError::Wait(_, text)) => unreachable!("folding waits for nothing: {text}"),
         }
         Ok(())
     }

@@ -68,21 +68,19 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// What a report says of a fetch, with the bytes, which are not kept; `None` where it is about a target.
+    pub(super) fn fetched_by(outcome: &Outcome, content: Option<Bytes>, cause: &Cause) -> Option<(Cause, Outcome)> {
+        let reported = || (cause.clone(), Outcome { content, ..outcome.clone() });
+        (outcome.target.as_str() == FILE_TARGET).then(reported)
+    }
+
     /// Plans a file whose bytes have just been reported to be there, in the transaction that says so.
-    pub(super) fn plan_fetched(
-        &mut self,
-        home: i32,
-        id: &FileId,
-        cause: &Cause,
-        outcome: &Outcome,
-        content: Option<Bytes>,
-    ) {
+    pub(super) fn plan_fetched(&mut self, home: i32, id: &FileId, cause: &Cause, reported: &Outcome) {
         if !self.file(home, id).is_some_and(File::is_fetched) {
             return;
         }
         let arrival = Arc::clone(&self.file(home, id).expect("just seen").arrival);
-        let reported = Outcome { content, ..outcome.clone() };
-        match plan::fetched(&arrival, &reported) {
+        match plan::fetched(&arrival, reported) {
             Ok(fetched) => self.plan_file(home, id, cause, Some(fetched)),
             Err(failure) => self.fail_validation(id, cause, failure),
         }

@@ -1,9 +1,9 @@
 //! Reports, timers and interventions: read, judged by the machine, kept in the history.
 
 use super::batch::Batch;
-use super::intake::{Unfit, check_key, prefix, reason, value_of};
+use super::intake::{Unfit, check_dispatch_key, check_key, prefix, reason, value_of};
 use super::observed::Observed;
-use crate::lifecycle::{Effect, Recorded};
+use crate::lifecycle::{Effect, MAX_REFUSED_INTERVENTIONS};
 use crate::log::{Append, Headers, Record};
 use crate::record::{
     Action, Control, FileId, Intervention, Origin, Outcome, OutcomeKind, Reporter, Successor, TargetName, Timestamp,
@@ -53,8 +53,7 @@ impl Batch<'_> {
     pub(super) fn outcome(&mut self, record: &Record) -> Result<(), Unfit> {
         let mut outcome: Outcome = self.worker.codec.decode(value_of(record)?)?;
         let of_file = outcome.kind == OutcomeKind::Timer && outcome.target.as_str().is_empty();
-        let key = if of_file { file_key(&outcome.file_id) } else { dispatch_key(&outcome.file_id, &outcome.target) };
-        check_key(record, &key)?;
+        check_dispatch_key(record, &outcome.file_id, &outcome.target)?;
         if !self.at_home(record, &outcome.file_id)? {
             return Ok(());
         }
@@ -76,25 +75,32 @@ impl Batch<'_> {
         let (cause, now) = (self.cause_of(record), self.now);
         let file = &mut self.draft(home, &id).expect("just found").file;
         let judged = file.report(index, &outcome, now, &cause);
-        let observed = |recorded: &Recorded| Observed::Report {
-            file_id: id.clone(),
-            target: outcome.target.clone(),
-            attempt: outcome.attempt,
-            kind: outcome.kind,
-            outcome_code: outcome.code.clone(),
-            reporter: outcome.reporter,
-            judgement: recorded.judgement,
-            code: recorded.code,
-            took_ms: outcome.evidence.as_ref().and_then(|e| e.took_ms),
-        };
-        let kept = self.keep(&id, cause.clone(), target, judged, |event| event.outcome = Some(outcome.clone()));
-        let Some(recorded) = kept else {
+        let at_target = outcome.target.clone();
+        let (attempt, kind, outcome_code, reporter) =
+            (outcome.attempt, outcome.kind, outcome.code.clone(), outcome.reporter);
+        let took_ms = outcome.evidence.as_ref().and_then(|e| e.took_ms);
+        let fetched = Self::fetched_by(&outcome, content, &cause);
+        let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.outcome = Some(outcome)) else {
             self.observe(Observed::Duplicate { what: "report", file_id: id });
             return Ok(());
         };
-        self.observe(observed(&recorded));
+        let (file_id, judgement, code) = (id.clone(), recorded.judgement, recorded.code);
+        let target = at_target;
+        self.observe(Observed::Report {
+            file_id,
+            target,
+            attempt,
+            kind,
+            outcome_code,
+            reporter,
+            judgement,
+            code,
+            took_ms,
+        });
         self.follow_up(home, &id, recorded.effects);
-        self.plan_fetched(home, &id, &cause, &outcome, content);
+        if let Some((cause, reported)) = fetched {
+            self.plan_fetched(home, &id, &cause, &reported);
+        }
         Ok(())
     }
 
@@ -133,6 +139,11 @@ impl Batch<'_> {
         let (home, id) = (record.at.partition, asked.file_id.clone());
         let index = self.dispatch_of(home, &id, asked.target.as_ref(), record.timestamp)?;
         let (cause, now) = (self.cause_of(record), self.now);
+        let found = self.file(home, &id).expect("just found");
+        if let Some(code) = found.refused_unrecorded(index, &asked, now) {
+            let text = format!("`{id}` has refused {MAX_REFUSED_INTERVENTIONS} before; this one is refused: {code}");
+            return Err(Unfit::Dead(reason::REFUSED_TOO_OFTEN, text));
+        }
         let file = &mut self.draft(home, &id).expect("just found").file;
         let judged = file.intervene(index, &asked, now, &cause);
         let (target, action, actor) = (asked.target.clone(), asked.action, asked.actor.clone());

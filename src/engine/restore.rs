@@ -82,8 +82,9 @@ pub(super) struct Restored {
 
 /// Why a home can't be restored.
 pub(super) enum RestoreError {
-    /// The log or the registry is away: the same step may be repeated.
-    Wait(String),
+    /// The log or the registry is away, or the store is in use: the same step may be repeated. With the code of what it
+    /// waits for.
+    Wait(&'static str, String),
     /// The log failed in a way that is not this partition's.
     Log(LogError),
     /// The topics hold what this engine can't have written or can't read: a person must look.
@@ -95,7 +96,7 @@ pub(super) enum RestoreError {
 impl From<LogError> for RestoreError {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Away(text) => Self::Wait(text),
+            LogError::Away(text) => Self::Wait("CG218", text),
             other => Self::Log(other),
         }
     }
@@ -296,7 +297,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
     let key = record.key.as_deref().and_then(|k| std::str::from_utf8(k).ok());
     let key = key.ok_or_else(|| unreadable("the key is no text".into()))?;
     let decoding = |error: DecodeError| match error {
-        DecodeError::RegistryAway(text) => RestoreError::Wait(text),
+        DecodeError::RegistryAway(text) => RestoreError::Wait("CG208", text),
         DecodeError::Poison(text) => unreadable(text),
     };
     let id = file_id_of_key(key);

@@ -243,7 +243,7 @@ impl Worker {
         self.rewind_if_needed()?;
         let ready = self.read_controls()?;
         let patience = if ready { self.patience(wait, clock()) } else { wait.min(NOT_READY_WAIT) };
-        let batch = self.log.poll(self.options.max_batch, patience)?;
+        let batch = self.log.poll(self.options.max_poll, patience)?;
         let now = clock();
         for change in batch.changes {
             self.reassign(change, now);

@@ -153,23 +153,40 @@ impl Gateway {
     ) -> Result<(), GatewayError> {
         self.access.check(listener.local_addr()?)?;
         let certificate = self.tls.clone().map(serve::Certificate::read).transpose()?;
-        let (stopped, stopping) = watch::channel(false);
+        let stopping = flag_of(stop);
         let callback_limits = Arc::new(callbacks::Limits::new(self.callbacks.limits));
         let app = App { gateway: Arc::new(self), callback_limits, stopping: stopping.clone() };
-        tokio::spawn(async move {
-            stop.await;
-            stopped.send_replace(true);
-        });
         let certificate = certificate.map(Arc::new);
         if let Some(certificate) = &certificate {
             tokio::spawn(serve::keep_fresh(Arc::clone(certificate), stopping.clone()));
         }
-        let serving = serve::serve(listener, router(app), certificate, stopping.clone());
-        tokio::select! {
-            () = serving => Ok(()),
-            () = async { flagged(stopping).await; tokio::time::sleep(STOP_PATIENCE).await } => Ok(()),
-        }
+        serve_until(listener, router(app), certificate, stopping).await;
+        Ok(())
     }
+}
+
+/// Answers requests until the flag is up; then those under way end within [`STOP_PATIENCE`].
+async fn serve_until(
+    listener: TcpListener,
+    router: Router,
+    certificate: Option<Arc<serve::Certificate>>,
+    stopping: watch::Receiver<bool>,
+) {
+    let serving = serve::serve(listener, router, certificate, stopping.clone());
+    tokio::select! {
+        () = serving => {}
+        () = async { flagged(stopping).await; tokio::time::sleep(STOP_PATIENCE).await } => {}
+    }
+}
+
+/// A flag that goes up once `stop` is done.
+fn flag_of(stop: impl Future<Output = ()> + Send + 'static) -> watch::Receiver<bool> {
+    let (stopped, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        stop.await;
+        stopped.send_replace(true);
+    });
+    stopping
 }
 
 /// Done once the flag is up, or can't go up any more.

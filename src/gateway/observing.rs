@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use super::access::Access;
 use super::health::{ReadyAnswer, healthz, status_of};
 use super::problem::{Code, Problem};
-use super::{GatewayError, Readiness};
+use super::{GatewayError, Readiness, flag_of, serve_until};
 use crate::metrics::Metrics;
 
 /// `/healthz`, `/readyz` and `/metrics` of a process that is no gateway.
@@ -27,7 +27,7 @@ pub struct Observing {
 }
 
 impl Observing {
-    /// Answers requests until `stop` is done.
+    /// Answers requests until `stop` is done; then those under way end within ten seconds. Clients are bounded as the gateway's.
     ///
     /// Fails at once if the address can be reached by others and there are no tokens.
     pub async fn serve(
@@ -42,7 +42,8 @@ impl Observing {
             .route("/readyz", get(readyz))
             .fallback(async || Problem::new(Code::CG307, "this process has no gateway: ask one that has"))
             .with_state(Arc::new(self));
-        Ok(axum::serve(listener, router).with_graceful_shutdown(stop).await?)
+        serve_until(listener, router, None, flag_of(stop)).await;
+        Ok(())
     }
 }
 

@@ -33,7 +33,7 @@ impl File {
     /// The fetch leaves the dispatches: a plan takes their place, or there will be none.
     pub(super) fn end_fetch(&mut self) {
         if self.is_fetching() {
-            self.fetch = self.dispatches.pop().map(Box::new);
+            self.fetch = self.dispatches.pop();
             self.by_target = Arc::default();
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::dispatches::Dispatches;
 use super::fetched::fetch_of;
 use crate::record::{
     Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown,
@@ -42,9 +43,9 @@ pub struct File {
     /// When it became COMPLETED or FAILED.
     pub settled_at: Option<Timestamp>,
     /// Its dispatches in the order of the plan. Before it is VALIDATED: the fetch of its bytes, or nothing.
-    pub dispatches: Vec<Dispatch>,
+    pub dispatches: Dispatches,
     /// The fetch of its bytes, once that is over.
-    pub fetch: Option<Box<Dispatch>>,
+    pub fetch: Option<Arc<Dispatch>>,
     /// The file that took this FAILED one up.
     pub successor: Option<FileId>,
     #[serde(skip)]
@@ -182,7 +183,7 @@ pub struct Dispatch {
     /// Whether a success was reported after it had settled without one.
     pub late_success: bool,
     /// The reports that are events, by what was made of them.
-    pub(super) heard: BTreeSet<(Judgement, ReportMark)>,
+    pub(super) heard: Vec<(Judgement, ReportMark)>,
 }
 
 impl Dispatch {
@@ -208,7 +209,7 @@ impl Dispatch {
             last_outcome: None,
             doubtful: BTreeSet::new(),
             late_success: false,
-            heard: BTreeSet::new(),
+            heard: Vec::new(),
             plan,
         }
     }
@@ -268,7 +269,10 @@ impl Dispatch {
 
     /// Remembers a report that is applied, so that an exact repeat of it is known.
     pub(super) fn remember(&mut self, outcome: &Outcome) {
-        self.heard.insert((Judgement::Applied, mark_of(outcome)));
+        let mark = (Judgement::Applied, mark_of(outcome));
+        if !self.heard.contains(&mark) {
+            self.heard.push(mark);
+        }
     }
 
     /// Remembers a report that changes nothing; whether it is news. What is refused says nothing of what is believed:
@@ -280,7 +284,7 @@ impl Dispatch {
         let is_news =
             !self.heard.iter().any(was_heard) && self.heard.iter().filter(|(j, _)| *j == judgement).count() < MAX_NOTED;
         if is_news {
-            self.heard.insert((judgement, mark));
+            self.heard.push((judgement, mark));
         }
         is_news
     }

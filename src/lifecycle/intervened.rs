@@ -3,10 +3,47 @@
 use super::file::File;
 use super::{Effect, Judged};
 use crate::record::{
-    Action, Cause, Intervention, LastOutcome, OutcomeKind, SettledBy, State, Status, TargetName, Timestamp,
+    Action, Cause, Intervention, Judgement, LastOutcome, OutcomeKind, SettledBy, State, Status, TargetName, Timestamp,
 };
 
+/// Refused interventions that a file records; the history stays bounded, whatever script asks in a loop.
+pub const MAX_REFUSED_INTERVENTIONS: usize = 64;
+
 impl File {
+    /// How many of its interventions were refused, repetitions aside.
+    pub fn refused_interventions(&self) -> usize {
+        // All were asked under ids of their own, and each that was applied has left a mark of its own.
+        let granted: i32 = self.dispatches.iter().map(|d| d.spent.operator_attempts).sum();
+        let settled = |d: &&super::Dispatch| {
+            d.settled_by == Some(SettledBy::Operator) && matches!(d.status, Status::Succeeded | Status::Failed)
+        };
+        let settled = self.dispatches.iter().filter(settled).count();
+        let cancelled = self.reason.as_ref().is_some_and(|reason| reason.code == "cancelled");
+        let applied = usize::try_from(granted).expect("a count")
+            + settled
+            + usize::from(cancelled)
+            + usize::from(self.successor.is_some());
+        self.interventions.len().saturating_sub(applied)
+    }
+
+    /// Why an intervention is refused without a record: the file has recorded [`MAX_REFUSED_INTERVENTIONS`], and this would
+    /// be one more. Whoever asks for what can be done is heard all the same.
+    pub fn refused_unrecorded(
+        &self,
+        index: Option<usize>,
+        intervention: &Intervention,
+        at: Timestamp,
+    ) -> Option<&'static str> {
+        let known = self.interventions.contains_key(&intervention.intervention_id);
+        if known || self.refused_interventions() < MAX_REFUSED_INTERVENTIONS {
+            return None;
+        }
+        match self.clone().intervene(index, intervention, at, &self.cause) {
+            Judged::Recorded(recorded) if recorded.judgement == Judgement::Refused => recorded.code,
+            _ => None,
+        }
+    }
+
     /// Judges an intervention. `index` names the dispatch it is about; `cancel` and `resubmit` have none.
     pub fn intervene(
         &mut self,

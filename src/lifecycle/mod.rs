@@ -7,6 +7,7 @@
 
 mod authorized;
 mod backoff;
+mod dispatches;
 mod fetched;
 mod file;
 mod fold;
@@ -24,10 +25,12 @@ mod timer;
 mod tests;
 
 pub use backoff::backoff_ms;
+pub use dispatches::Dispatches;
 pub use fetched::{NOT_AS_ANNOUNCED, fetch_plan};
 pub use file::{Dispatch, File, Spent};
 pub(crate) use fold::provisional_deadline;
 pub use fold::{FoldError, Folded, fold, fold_each, fold_on};
+pub use intervened::MAX_REFUSED_INTERVENTIONS;
 pub use next::DueTimer;
 
 use crate::record::{FileId, Judgement, TargetName, Timestamp};

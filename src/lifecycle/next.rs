@@ -1,7 +1,9 @@
 //! What happens next if nobody does anything, when, and who must act.
 
 use super::file::{Dispatch, File};
-use crate::record::{Accountable, Confirmation, NextEvent, NextEventKind, State, Status, TargetName, Timer, TimerKind};
+use crate::record::{
+    Accountable, Confirmation, NextEvent, NextEventKind, State, Status, TargetName, Timer, TimerKind, Timestamp,
+};
 
 /// Whoever is accountable while automation has the next move.
 pub const CONSIGN: &str = "consign";
@@ -32,6 +34,15 @@ impl File {
             after_acks: self.dispatches.iter().any(|d| !d.is_settled() && d.awaits_acks()),
         });
         self.dispatches.iter().filter_map(Dispatch::timer).chain(file_deadline).collect()
+    }
+
+    /// When the first of [`File::timers`] is due.
+    pub fn first_due(&self) -> Option<Timestamp> {
+        if self.is_terminal() {
+            return None;
+        }
+        let file_deadline = (!self.overdue).then_some(self.deadline);
+        self.dispatches.iter().filter_map(Dispatch::due).map(|(_, due)| due).chain(file_deadline).min()
     }
 
     /// The earliest of the file's next events, and the file's own deadline at the latest.
@@ -75,11 +86,10 @@ impl File {
             State::Completed => None,
             State::Failed => Some(self.answerable()),
             _ => {
-                let most_urgent = self.dispatches.iter().filter_map(|d| Some((d.urgency(), d.accountable()?)));
-                most_urgent
-                    // Among equals, whoever has had it longest.
-                    .min_by_key(|(urgency, who)| (std::cmp::Reverse(*urgency), who.since))
-                    .map(|(_, who)| who)
+                let open = self.dispatches.iter().filter(|d| !d.is_settled());
+                // Among equals, whoever has had it longest.
+                open.min_by_key(|d| (std::cmp::Reverse(d.urgency()), d.accountable_since()))
+                    .and_then(Dispatch::accountable)
                     .or_else(|| Some(Accountable { party: CONSIGN.into(), since: self.arrival.received_at }))
             }
         }
@@ -102,13 +112,17 @@ impl File {
 impl Dispatch {
     /// Who must act for the dispatch to move on; nobody once it has settled.
     pub fn accountable(&self) -> Option<Accountable> {
-        let (party, since) = match self.status {
+        let party = match self.status {
             _ if self.is_settled() => return None,
-            _ if self.escalations > 0 => (OPERATOR, self.escalated_at.unwrap_or(self.since)),
-            Status::Held | Status::Awaiting => (self.plan.owner.as_str(), self.since),
-            _ => (CONSIGN, self.since),
+            _ if self.escalations > 0 => OPERATOR,
+            Status::Held | Status::Awaiting => self.plan.owner.as_str(),
+            _ => CONSIGN,
         };
-        Some(Accountable { party: party.to_owned(), since })
+        Some(Accountable { party: party.to_owned(), since: self.accountable_since() })
+    }
+
+    fn accountable_since(&self) -> Timestamp {
+        self.escalated_at.filter(|_| self.escalations > 0).unwrap_or(self.since)
     }
 
     fn urgency(&self) -> u8 {
@@ -125,28 +139,23 @@ impl Dispatch {
         matches!(self.plan.confirmed_by.by, Confirmation::Acks)
     }
 
+    /// What its status waits for, and until when.
+    fn due(&self) -> Option<(TimerKind, Timestamp)> {
+        match self.status {
+            Status::InFlight => Some((TimerKind::AttemptDeadline, self.attempt.as_ref()?.deadline)),
+            Status::Awaiting => Some((TimerKind::ConfirmationDeadline, self.confirm_by?)),
+            Status::Held => Some((TimerKind::Escalation, self.escalate_at?)),
+            _ => None,
+        }
+    }
+
     fn timer(&self) -> Option<DueTimer> {
-        let timer = match self.status {
-            Status::InFlight => Timer {
-                what: TimerKind::AttemptDeadline,
-                due: self.attempt.as_ref()?.deadline,
-                attempt: Some(self.attempts),
-                escalation: None,
-            },
-            Status::Awaiting => Timer {
-                what: TimerKind::ConfirmationDeadline,
-                due: self.confirm_by?,
-                attempt: Some(self.attempts),
-                escalation: None,
-            },
-            Status::Held => Timer {
-                what: TimerKind::Escalation,
-                due: self.escalate_at?,
-                attempt: None,
-                escalation: Some(self.escalations + 1),
-            },
-            _ => return None,
+        let (what, due) = self.due()?;
+        let (attempt, escalation) = match what {
+            TimerKind::Escalation => (None, Some(self.escalations + 1)),
+            _ => (Some(self.attempts), None),
         };
+        let timer = Timer { what, due, attempt, escalation };
         let after_acks = self.awaits_acks() && timer.what != TimerKind::Escalation;
         Some(DueTimer { target: Some(self.target().clone()), timer, after_acks })
     }

@@ -129,7 +129,11 @@ impl File {
             dispatch.rejected(outcome.attempt);
         }
         dispatch.settle(status, SettledBy::Target, version, at, cause);
-        self.after_settlement(SettledBy::Target, at, cause);
+        if status == Status::Succeeded {
+            self.settle_if_all_have(at);
+        } else {
+            self.after_settlement(SettledBy::Target, at, cause);
+        }
         Judged::applied()
     }
 

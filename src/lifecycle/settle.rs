@@ -1,19 +1,27 @@
 //! What the settlement of one dispatch means for the others and for the file.
 
-use super::file::File;
+use super::file::{Dispatch, File};
 use crate::record::{Cause, Failure, OnFailed, SettledBy, State, Status, TargetName, Timestamp};
 
 impl File {
     /// Cancels what can no longer be sent and settles the file once every dispatch has settled.
     pub(super) fn after_settlement(&mut self, by: SettledBy, at: Timestamp, cause: &Cause) {
-        if self.is_fetching() {
-            return self.fetch_settled(at);
-        }
         while let Some(index) = self.next_to_cancel() {
             let version = self.version;
             self.dispatches[index].settle(Status::Cancelled, by, version, at, cause);
         }
-        if self.dispatches.iter().all(super::file::Dispatch::is_settled) {
+        self.settle_if_all_have(at);
+    }
+
+    /// Settles the file once every dispatch has settled. After a success that is all there is to do: it takes nobody's
+    /// turn away.
+    pub(super) fn settle_if_all_have(&mut self, at: Timestamp) {
+        if !self.dispatches.iter().all(Dispatch::is_settled) {
+            return;
+        }
+        if self.is_fetching() {
+            self.fetch_settled(at);
+        } else {
             self.settle(at);
         }
     }
@@ -49,10 +57,11 @@ impl File {
     /// Settles every open dispatch as CANCELLED: a person gave the file up.
     pub(super) fn cancel(&mut self, actor: &str, reason: &str, at: Timestamp, cause: &Cause) {
         let version = self.version;
-        for dispatch in self.dispatches.iter_mut().filter(|d| !d.is_settled()) {
+        let is_open = |dispatch: &Dispatch| !dispatch.is_settled();
+        self.dispatches.change_where(is_open, |dispatch| {
             dispatch.doubt_open_attempt();
             dispatch.settle(Status::Cancelled, SettledBy::Operator, version, at, cause);
-        }
+        });
         self.end_fetch();
         self.reason = Some(Failure { code: "cancelled".into(), text: format!("cancelled by {actor}: {reason}") });
         self.state = State::Failed;

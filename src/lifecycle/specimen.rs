@@ -218,14 +218,19 @@ pub fn in_status_with(plan: PlannedDispatch, status: Status, attempts: i32) -> F
             file.hear("a", Some(attempt), OutcomeKind::Retryable, Reporter::Transport);
         }
     }
+    let confirmer = match plan.confirmed_by.by {
+        Confirmation::Acks => Reporter::Acks,
+        Confirmation::Callback => Reporter::Callback,
+        Confirmation::Response | Confirmation::Transport => Reporter::Transport,
+    };
     let step = |file: &mut File, kind, reporter| drop(file.hear("a", Some(attempts), kind, reporter));
     match status {
         Status::Pending | Status::InFlight => {}
         Status::Awaiting => step(&mut file, OutcomeKind::Accepted, Reporter::Transport),
         Status::BackingOff => step(&mut file, OutcomeKind::Retryable, Reporter::Transport),
         Status::Held => step(&mut file, OutcomeKind::Unknown, Reporter::Transport),
-        Status::Succeeded => step(&mut file, OutcomeKind::Succeeded, Reporter::Acks),
-        Status::Failed => step(&mut file, OutcomeKind::Rejected, Reporter::Acks),
+        Status::Succeeded => step(&mut file, OutcomeKind::Succeeded, confirmer),
+        Status::Failed => step(&mut file, OutcomeKind::Rejected, confirmer),
         Status::Cancelled => drop(file.ask(None, Action::Cancel)),
     }
     file.dispatches[0].plan = Arc::new(plan);

@@ -14,7 +14,7 @@ pub use grid::{ANY, Cell, OR, Table};
 use super::{Effect, File, Judged};
 use crate::record::Judgement;
 
-/// All tables, in the order in which they are read.
+/// What the machine makes of events, in the order in which the tables are read.
 pub fn tables() -> Vec<Table> {
     vec![
         dispatch::dispatch(),
@@ -29,17 +29,17 @@ pub fn tables() -> Vec<Table> {
     ]
 }
 
-/// All tables as text.
-pub fn render() -> String {
-    tables().iter().map(Table::render).collect::<Vec<_>>().join("\n")
+/// Tables as text.
+pub fn render(tables: &[Table]) -> String {
+    tables.iter().map(Table::render).collect::<Vec<_>>().join("\n")
 }
 
-/// All tables as a page of Markdown.
-pub fn render_markdown() -> String {
+/// Tables as a page of Markdown.
+pub fn render_markdown(tables: &[Table]) -> String {
     let head = "# The state machine\n\n\
         Printed by running the machine (`consign machine`); don't edit. A dash in a column on the left stands for every \
         value; a slash stands between values with the same result.\n\n";
-    let tables: Vec<String> = tables().iter().map(Table::render_markdown).collect();
+    let tables: Vec<String> = tables.iter().map(Table::render_markdown).collect();
     format!("{head}{}", tables.join("\n"))
 }
 

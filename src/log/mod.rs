@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::record::{Timestamp, Topic};
 
+pub mod double;
 pub mod kafka;
 mod limits;
 pub mod memory;

@@ -362,6 +362,6 @@ impl<'s> Run<'s> {
 
     fn cause(&self) -> Cause {
         let offset = i64::try_from(self.course.steps.len()).unwrap_or(i64::MAX);
-        Cause { topic: "predicted".to_owned(), partition: 0, offset }
+        Cause { topic: "predicted".into(), partition: 0, offset }
     }
 }

@@ -306,5 +306,5 @@ fn leads_to(before: &File, after: &File, index: Option<usize>) -> LeadsTo {
 }
 
 fn cause() -> Cause {
-    Cause { topic: "explained".to_owned(), partition: 0, offset: 0 }
+    Cause { topic: "explained".into(), partition: 0, offset: 0 }
 }

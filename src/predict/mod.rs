@@ -9,11 +9,13 @@
 mod bounds;
 mod course;
 mod explain;
+mod kinds;
 mod script;
 mod words;
 
 pub use bounds::{Bounds, MostRequests, PersonNeeded, bounds};
 pub use course::{Course, End, Happening, MAX_STEPS, Step, course, follow};
 pub use explain::{Deadline, DispatchExplained, Explanation, LeadsTo, MAX_TRIED, Would, explain};
+pub use kinds::tables;
 pub use script::{Confirming, Reply, Script, ScriptError, ScriptedStep, verdict_of};
 pub use words::length;

@@ -1,16 +1,15 @@
 //! Values on the wire: the Confluent framing (a zero byte, the schema id in four big-endian bytes) around Avro binary.
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
 use std::sync::{Arc, LazyLock, RwLock};
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::schema_compatibility::SchemaCompatibility;
-use apache_avro::writer::datum::GenericDatumWriter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::plain;
 use super::registry::{RegistryError, SchemaSource};
 use super::{
     Arrival, Control, DispatchAttempt, FileHistory, FileManifest, FileState, Intervention, Outcome, PlannedDispatch,
@@ -53,8 +52,6 @@ pub enum DecodeError {
 struct Prepared {
     schema: &'static Schema,
     canonical: String,
-    writer: GenericDatumWriter<'static>,
-    reader: GenericDatumReader<'static>,
 }
 
 static PREPARED: LazyLock<BTreeMap<Topic, Prepared>> = LazyLock::new(|| {
@@ -65,12 +62,7 @@ impl Prepared {
     fn new(text: &str) -> Self {
         let schema: &'static Schema =
             Box::leak(Box::new(Schema::parse_str(text).expect("a compiled-in schema is valid")));
-        Self {
-            schema,
-            canonical: schema.canonical_form(),
-            writer: GenericDatumWriter::builder(schema).build().expect("a compiled-in schema resolves"),
-            reader: GenericDatumReader::builder(schema).build().expect("a compiled-in schema resolves"),
-        }
+        Self { schema, canonical: schema.canonical_form() }
     }
 
     fn of(topic: Topic) -> &'static Self {
@@ -110,10 +102,7 @@ impl Codec {
         let mut bytes = Vec::with_capacity(256);
         bytes.push(0);
         bytes.extend_from_slice(&id.to_be_bytes());
-        Prepared::of(topic)
-            .writer
-            .write_ser(&mut bytes, value)
-            .unwrap_or_else(|e| panic!("{} and its schema differ: {e}", topic.base_name()));
+        plain::write(&mut bytes, value).unwrap_or_else(|e| panic!("{} is no record: {e}", topic.base_name()));
         Ok(bytes)
     }
 
@@ -139,21 +128,15 @@ impl Codec {
             return poison("the value doesn't begin with a zero byte and a schema id".into());
         }
         let id = u32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
-        let mut body = Cursor::new(&bytes[5..]);
-        let prepared = Prepared::of(T::TOPIC);
+        let body = &bytes[5..];
         let read = match self.known(T::TOPIC, id)? {
-            Known::CompiledIn => prepared.reader.read_deser(&mut body),
-            Known::Resolvable(writer) => GenericDatumReader::builder(&writer)
-                .reader_schema(prepared.schema)
-                .build()
-                .and_then(|reader| reader.read_value(&mut body))
-                .and_then(|value| apache_avro::from_value(&value)),
+            Known::CompiledIn => plain::read(body).map_err(|e| e.to_string()),
+            Known::Resolvable(writer) => resolve(T::TOPIC, &writer, body).map_err(|e| e.to_string()),
             Known::Unreadable(why) => return poison(why),
         };
-        let left = body.get_ref().len() - usize::try_from(body.position()).unwrap_or(usize::MAX);
         match read {
-            Ok(_) if left > 0 => poison(format!("{left} bytes follow the record")),
-            Ok(value) => Ok(value),
+            Ok((_, left)) if left > 0 => poison(format!("{left} bytes follow the record")),
+            Ok((value, _)) => Ok(value),
             Err(e) => poison(format!("the value is no {}: {e}", T::TOPIC.base_name())),
         }
     }
@@ -184,6 +167,14 @@ impl Codec {
         self.known.write().expect("not poisoned").insert((topic, id), known.clone());
         Ok(known)
     }
+}
+
+/// Reads what another version wrote; gives how many bytes follow it.
+fn resolve<T: Wire>(topic: Topic, writer: &Schema, body: &[u8]) -> Result<(T, usize), apache_avro::Error> {
+    let reader = GenericDatumReader::builder(writer).reader_schema(Prepared::of(topic).schema).build()?;
+    let mut left = body;
+    let value = reader.read_value(&mut left)?;
+    Ok((apache_avro::from_value(&value)?, left.len()))
 }
 
 fn judge(topic: Topic, id: u32, text: &str) -> Known {

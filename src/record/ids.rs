@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longest `file_id` that a producer may choose, in characters.
 pub const MAX_FILE_ID: usize = 200;
@@ -18,7 +19,7 @@ pub struct IllegalId(pub String);
 /// Identity of a file: 1 to 200 characters of `[A-Za-z0-9._:~-]`, immutable.
 ///
 /// A successor's identity is its predecessor's followed by `~` and a number; see [`FileId::successor`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct FileId(Arc<str>);
 
@@ -79,7 +80,7 @@ fn is_file_id_byte(byte: u8) -> bool {
 }
 
 /// Name of a target: 1 to 64 characters of `[a-z0-9-]`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct TargetName(Arc<str>);
 
@@ -106,6 +107,21 @@ impl TargetName {
     }
 }
 
+/// Takes a text over with one allocation.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Arc<str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<str>, E> {
+        Ok(text.into())
+    }
+}
+
 macro_rules! text_newtype {
     ($name:ident) => {
         impl fmt::Display for $name {
@@ -116,6 +132,11 @@ macro_rules! text_newtype {
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Text).map(Self)
             }
         }
     };

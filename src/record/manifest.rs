@@ -1,6 +1,7 @@
 //! What producers announce and what the engine accepted of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use super::{Fetch, FileId, TargetName, Timestamp};
 #[serde(deny_unknown_fields)]
 pub struct Cause {
     /// Topic of the causing record.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// Its partition.
     pub partition: i32,
     /// Its offset.

@@ -18,6 +18,7 @@ mod key;
 mod manifest;
 mod murmur2;
 mod outcome;
+mod plain;
 mod plan;
 pub mod registry;
 mod text_enum;

@@ -1,5 +1,7 @@
 //! The topics and what is kept on each.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// How a topic's records go away.
@@ -121,12 +123,16 @@ impl Topic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicNames {
     prefix: String,
+    /// In the order of [`Topic::ALL`].
+    names: Arc<[Arc<str>]>,
 }
 
 impl TopicNames {
     /// `prefix` comes before every name; the default configuration's is `consign.`.
     pub fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into() }
+        let prefix = prefix.into();
+        let names = Topic::ALL.iter().map(|topic| format!("{prefix}{}", topic.base_name()).into()).collect();
+        Self { prefix, names }
     }
 
     /// The prefix.
@@ -136,7 +142,12 @@ impl TopicNames {
 
     /// The full name.
     pub fn name(&self, topic: Topic) -> String {
-        format!("{}{}", self.prefix, topic.base_name())
+        self.shared(topic).to_string()
+    }
+
+    /// The full name, to be kept by many.
+    pub fn shared(&self, topic: Topic) -> &Arc<str> {
+        &self.names[topic as usize]
     }
 
     /// The topic of a full name, if it is one of ours.

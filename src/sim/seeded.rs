@@ -165,8 +165,9 @@ impl Run {
                 continue;
             }
             let now = self.storm.world.now();
-            // For the registry, or to be measured anew.
-            let waits = self.storm.world.unwell().iter().any(|u| matches!(u.code, "CG208" | "CG219"));
+            // For the registry, the log or a store, or to be measured anew.
+            let waits = |code: &str| matches!(code, "CG208" | "CG218" | "CG219" | "CG221");
+            let waits = self.storm.world.unwell().iter().any(|u| waits(u.code));
             match next_due(&mut self.storm.world) {
                 // What is overdue waits for something by a clock that has been set back since.
                 Some(due) => self.storm.world.advance(if due > now { due.millis_since(now) } else { 1_000 }),

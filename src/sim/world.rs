@@ -224,6 +224,7 @@ impl World {
         let names = self.names.clone();
         let options = WorkerOptions {
             retention_ms: self.options.retention_ms,
+            max_poll: self.options.max_batch,
             max_batch: self.options.max_batch,
             max_clock_skew_ms: self.options.max_clock_skew_ms,
             max_batch_bytes: self.options.max_batch_bytes,

@@ -36,7 +36,7 @@ pub(super) fn decode_file(bytes: &[u8]) -> Result<Kept, StoreError> {
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    seal(postcard::to_extend(value, vec![0; HEAD]).expect("records are of finite, known shapes"))
+    seal(postcard::to_io(value, vec![0; HEAD]).expect("records are of finite, known shapes"))
 }
 
 pub(super) fn encode_body(body: &[u8]) -> Vec<u8> {

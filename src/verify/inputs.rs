@@ -35,7 +35,7 @@ impl Checker {
         let name = self.options.names.name(Topic::Manifests);
         let mut accepted: BTreeMap<(i32, i64), usize> = BTreeMap::new();
         for cause in self.files.values().filter_map(|f| f.arrival.as_ref()).map(|a| &a.value.cause) {
-            if cause.topic == name {
+            if *cause.topic == *name {
                 *accepted.entry((cause.partition, cause.offset)).or_default() += 1;
             }
         }

@@ -1,10 +1,11 @@
 //! Runs the binary, and keeps a `consign dev` for those who need a gateway.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
+
+pub use crate::answer::check;
 
 /// What a command did.
 #[derive(Debug)]
@@ -56,19 +57,6 @@ pub fn consign_with_input(arguments: &[&str], input: &str) -> Ran {
 pub fn closed_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
-}
-
-/// Checks one printed value against the committed schema; gives the value.
-#[track_caller]
-pub fn check(schema: &str, text: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/api/output/{schema}.schema.json"));
-    let content = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let schema: Value = serde_json::from_str(&content).unwrap();
-    let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
-    value
 }
 
 /// A `consign dev` on a free port; dropping it ends it at once.

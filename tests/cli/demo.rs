@@ -50,7 +50,11 @@ fn the_closing_commands_work_as_typed(ran: &Ran) {
     assert_eq!(commands.len(), 3, "{commands:?}");
     assert!(commands[0].ends_with("dev &"), "{}", commands[0]);
     let script =
-        format!("set -e\n{}\nDEV=$!\n{}\n{}\nkill -TERM $DEV\nwait $DEV\n", commands[0], commands[1], commands[2]);
+        // Whatever fails, nobody is left behind who keeps the output open.
+        format!(
+            "set -e\n{}\nDEV=$!\ntrap 'kill -KILL $DEV' EXIT\n{}\n{}\nkill -TERM $DEV\nwait $DEV\ntrap - EXIT\n",
+            commands[0], commands[1], commands[2]
+        );
     let address = closed_address();
     let (_, port) = address.rsplit_once(':').unwrap();
     // The variables stand for the default port, which another process of this machine may have.

@@ -15,6 +15,15 @@ fn it_serves_and_ends_with_0_when_told() {
     }
 }
 
+/// A supervisor may take its word back as soon as it has it.
+#[test]
+fn it_ends_with_0_when_told_at_once() {
+    for turn in 0..10 {
+        let signal = if turn % 2 == 0 { "TERM" } else { "INT" };
+        assert_eq!(Dev::start(&[]).signal(signal).code(), Some(0), "SIG{signal}, {turn}");
+    }
+}
+
 #[test]
 fn a_line_of_its_log_has_file_target_attempt_and_outcome_as_fields() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,8 @@
 //! The binary as a user has it, without a broker: demo and dev, help, exit codes, configuration, and what each command
 //! prints.
 
+#[path = "../shared/answer.rs"]
+mod answer;
 mod binary;
 mod configuration;
 mod demo;
@@ -8,6 +10,7 @@ mod dev;
 mod exit_codes;
 mod help;
 mod interventions;
+mod readme;
 mod schemas;
 mod watch;
 mod wrong;

@@ -26,7 +26,9 @@ fn every_command_has_a_schema_and_every_schema_a_command() {
 #[test]
 fn commands_that_need_nobody() {
     let machine = check("machine", &consign(&["machine", "--output", "json"]).out);
-    assert_eq!(machine["tables"].as_array().unwrap().len(), 8);
+    assert_eq!(machine["tables"].as_array().unwrap().len(), 10);
+    let of_documents = check("routing-schema", &consign(&["routing", "schema", "--output", "json"]).out);
+    assert_eq!(of_documents["type"], "object", "{of_documents:#}");
     let completions = check("completions", &consign(&["completions", "bash", "--output", "json"]).out);
     assert_eq!(completions["shell"], "bash");
     let good = consign(&["routing", "check", "config/routing.yaml", "--output", "json"]);
@@ -54,8 +56,12 @@ fn commands_at_a_gateway() {
     let (code, judged) =
         dev.json("resubmit", &["resubmit", "claim-1", "--reason", "the account is open", "--wait", "30s"]);
     assert_eq!((code, judged["successor"].as_str()), (Some(0), Some("claim-1~1")), "{judged:#}");
+    let (code, ended) = dev.json("explain", &["explain", "claim-1"]);
+    assert_eq!((code, ended["state"].as_str(), &ended["next"]), (Some(0), Some("FAILED"), &serde_json::Value::Null));
     dev.held("payment-1");
     assert_eq!(dev.json("status", &["status", "payment-1"]).0, Some(5));
+    let (code, open) = dev.json("explain", &["explain", "payment-1"]);
+    assert_eq!((code, open["dispatches"][0]["held_because"].as_str()), (Some(0), Some("fate_unknown")), "{open:#}");
     assert_eq!(dev.json("ls", &["ls", "--held"]).1["files"][0]["file_id"], "payment-1");
     assert_eq!(dev.json("history", &["history", "payment-1"]).1["file_id"], "payment-1");
     let confirm = ["intervene", "payment-1", "legacy", "confirm", "--reason", "in their list", "--wait", "30s"];

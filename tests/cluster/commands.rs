@@ -2,11 +2,12 @@
 //! they end.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
+
+use crate::answer::check;
 
 /// What a command did.
 #[derive(Debug)]
@@ -62,17 +63,6 @@ impl Place {
         assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
         check(schema, &ran.out)
     }
-}
-
-#[track_caller]
-fn check(schema: &str, text: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/api/output/{schema}.schema.json"));
-    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
-    value
 }
 
 /// Checks the exit code, and that standard error says each of these.

@@ -1,5 +1,7 @@
 //! Several processes of the binary on a real broker and registry; `make test` starts both.
 
+#[path = "../shared/answer.rs"]
+mod answer;
 mod commands;
 mod left_alone;
 mod outage;

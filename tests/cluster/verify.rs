@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use consign::record::{FileState, PlannedDispatch, State, Topic};
 use serde_json::Value;
 
+use crate::answer::check;
 use crate::world::{PATIENCE, World};
 
 impl World {
@@ -14,7 +15,7 @@ impl World {
         arguments.extend(journal.iter().flat_map(|file| ["--journal", file]));
         let (exit, out, err) = self.run(&arguments);
         assert_eq!(exit, Some(code), "{out}{err}");
-        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
+        check("verify", &out)
     }
 
     fn write_journal(&self) {
@@ -84,7 +85,7 @@ async fn a_cluster_at_work_shows_no_difference_and_a_planted_one_is_named() {
     for (file_id, code, verdict) in [("f1", 0, "equal"), ("f2", 1, "different")] {
         let (exit, out, err) = world.run(&["plan", "--verify", file_id, "--output", "json"]);
         assert_eq!(exit, Some(code), "{out}{err}");
-        assert!(out.contains(&format!(r#""verdict":"{verdict}""#)), "{out}");
+        assert_eq!(check("plan", &out)["verdict"], verdict, "{out}");
     }
     let files: Vec<&str> =
         answer["differences"].as_array().unwrap().iter().filter_map(|d| d["file_id"].as_str()).collect();

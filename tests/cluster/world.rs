@@ -431,6 +431,13 @@ impl World {
         for topic in Topic::ALL {
             records.extend(self.read(topic));
         }
+        let of = |topic: Topic| (0..self.cluster.partitions(topic).unwrap()).map(move |p| (topic, p));
+        let inputs: Vec<TopicPartition> = Topic::INPUTS
+            .into_iter()
+            .flat_map(of)
+            .map(|(topic, partition)| TopicPartition { topic, partition })
+            .collect();
+        let committed = inputs.iter().copied().zip(self.cluster.committed(&inputs).unwrap());
         let options = Options {
             names: self.names.clone(),
             home_partitions: self.setup.partitions,
@@ -438,7 +445,7 @@ impl World {
             default_deadline_ms: 7 * 86_400_000,
             retention_ms: 30 * 86_400_000,
             due: Due::Everything,
-            committed: BTreeMap::new(),
+            committed: committed.filter_map(|(at, offset)| Some((at, offset?))).collect(),
             every_state: true,
             inputs_were_reread,
         };

@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 
 use consign::engine::Stop;
 use consign::gateway::Access;
+use consign::log::double::{Double, Doubled};
 use consign::log::memory::MemoryCluster;
-use consign::log::{
-    Append, Appender, Batch, Cluster, ControlsChange, Ends, Isolation, Lag, Log, LogError, Position, Reader, Record,
-    TopicPartition,
-};
+use consign::log::{Appender, Batch, Cluster, ControlsChange, Lag, Log, LogError, Reader, Record, TopicPartition};
 use consign::node::embedded::{Shared, in_process};
 use consign::node::{Node, NodeParts, StoreParts};
 use consign::record::Topic;
@@ -58,63 +56,15 @@ struct TroubledLog {
     trouble: Troubled,
 }
 
-impl Log for TroubledLog {
+impl Double for TroubledLog {
+    fn other(&mut self) -> &mut dyn Log {
+        self.inner.as_mut()
+    }
+
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Batch, LogError> {
         assert!(!self.trouble.panics.load(Ordering::SeqCst), "broken on purpose");
         self.trouble.stalls.pass();
         self.inner.poll(max, wait)
-    }
-
-    fn start(&mut self, positions: &[Position]) -> Result<(), LogError> {
-        self.inner.start(positions)
-    }
-
-    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
-        self.inner.pause(partitions)
-    }
-
-    fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-        self.inner.committed(partitions)
-    }
-
-    fn committed_within(
-        &mut self,
-        partitions: &[TopicPartition],
-        patience: Duration,
-    ) -> Result<Vec<Option<i64>>, LogError> {
-        self.inner.committed_within(partitions, patience)
-    }
-
-    fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-        self.inner.positions(partitions)
-    }
-
-    fn partitions(&mut self, topic: Topic) -> Result<i32, LogError> {
-        self.inner.partitions(topic)
-    }
-
-    fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
-        self.inner.ends(partitions, isolation)
-    }
-
-    fn reader(&mut self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError> {
-        self.inner.reader(partitions)
-    }
-
-    fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError> {
-        self.inner.reader_from(positions)
-    }
-
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        self.inner.transact(appends, positions)
-    }
-
-    fn rebuild(&mut self) -> Result<(), LogError> {
-        self.inner.rebuild()
-    }
-
-    fn close(&mut self) {
-        self.inner.close();
     }
 }
 
@@ -140,7 +90,7 @@ impl Reader for TroubledReader {
 
 impl Cluster for Troubled {
     fn worker(&self, identity: &str) -> Result<Box<dyn Log>, LogError> {
-        Ok(Box::new(TroubledLog { inner: self.inner.worker(identity)?, trouble: self.clone() }))
+        Ok(Box::new(Doubled(TroubledLog { inner: self.inner.worker(identity)?, trouble: self.clone() })))
     }
 
     fn appender(&self) -> Result<Arc<dyn Appender>, LogError> {

@@ -307,3 +307,34 @@ fn what_a_record_says_of_its_first_place_makes_it_no_younger() {
     world.run();
     assert_eq!(reasons(&world), [reason::EXPIRED]);
 }
+
+#[test]
+fn a_script_that_is_refused_in_a_loop_makes_no_history_without_end() {
+    let mut world = world();
+    world.submit(&manifest("f0", "careful"));
+    world.run();
+    world.answer("f0/strict", Answer::Unknown);
+    world.run();
+    assert_eq!(world.status("f0", "strict"), Status::Held);
+    for _ in 0..100 {
+        let mut asked = world.asked("f0", Some("strict"), Action::Confirm);
+        asked.seen_version = Some(1);
+        world.ask(&asked);
+        world.run();
+    }
+    let refused = history(&world, "f0").iter().filter(|(judgement, _)| *judgement == Judgement::Refused).count();
+    assert_eq!(refused, 64, "{:?}", history(&world, "f0"));
+    assert_eq!(reasons(&world), vec![reason::REFUSED_TOO_OFTEN; 36]);
+    let detail =
+        world.dead_letters().remove(0).1.header("consign-detail").map(String::from_utf8_lossy).unwrap().into_owned();
+    assert!(detail.contains("stale_version"), "{detail}");
+    let version = world.state("f0").version;
+    // The person who looked is heard, and a restart knows as much.
+    world.crash("w");
+    world.start("w");
+    world.run();
+    world.intervene("f0", Some("strict"), Action::Confirm);
+    world.run();
+    assert_eq!((world.state("f0").state, world.state("f0").version), (State::Completed, version + 1));
+    clean(&world);
+}

@@ -93,6 +93,32 @@ fn a_clock_that_leaps_fires_nothing_before_it_is_measured() {
     assert_eq!(world.status("f0", "strict"), Status::InFlight);
 }
 
+/// It can't measure it any more, and has nothing to decide by it.
+#[test]
+fn a_worker_that_lost_its_partitions_says_nothing_of_its_clock() {
+    let mut options = WorldOptions::new(SIMULATED_DOCUMENT);
+    (options.home_partitions, options.acks_partitions) = (1, 1);
+    options.max_clock_skew_ms = Some(MAX_SKEW_MS);
+    let mut world = world_of(options, &[]);
+    world.skew("w1", 17_000);
+    world.start("w1");
+    world.run();
+    assert_eq!(codes(&world), ["CG219"]);
+    // The assignment goes by name.
+    world.start("w0");
+    world.run();
+    assert_eq!(world.workers["w1"].running(), Vec::<i32>::new());
+    assert_eq!(codes(&world), Vec::<&str>::new());
+    world.submit(&manifest("f0", "plain"));
+    world.run();
+    assert_eq!(world.status("f0", "fast"), Status::InFlight);
+    world.stop("w0");
+    world.advance(60_000);
+    world.run();
+    assert_eq!(world.workers["w1"].running(), [0]);
+    assert_eq!(codes(&world), ["CG219"], "it is measured anew with the first partition");
+}
+
 /// What waits for capacity, or backs off, is there to go on once the clock is right: by the clock at the restore its file
 /// was long overdue.
 #[test]

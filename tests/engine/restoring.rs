@@ -1,5 +1,6 @@
 //! Trouble while a home partition is restored.
 
+use consign::log::memory::Fault;
 use consign::log::{Headers, TopicPartition};
 use consign::record::{State, Topic};
 use consign::sim::{Answer, SimRegistry, World, manifest};
@@ -94,4 +95,29 @@ fn records_that_are_deleted_under_a_workers_feet_stop_their_partition_only() {
             passes_through(&mut world, &zero);
         }
     }
+}
+
+#[test]
+fn a_log_that_keeps_committed_offsets_back_is_waited_for_under_its_own_code() {
+    let mut world = world();
+    let [zero, one] = ids_of_both_homes(&world);
+    passes_through(&mut world, &one);
+    world.submit(&manifest(&zero, "plain"));
+    // The transaction stays open, and nobody comes to end it.
+    world.aimed.rebuilds("w", u32::MAX);
+    world.aimed.transaction("w", Fault::LeftOpen);
+    world.run();
+    world.crash("w");
+    world.cluster.expire("w");
+    world.start("v");
+    world.run();
+    assert!(codes(&world).contains(&"CG218"), "{:?}", world.unwell());
+    assert!(!codes(&world).contains(&"CG208"), "the registry has nothing to do with it: {:?}", world.unwell());
+    world.cluster.expire_transactions();
+    world.run();
+    assert_eq!(codes(&world), Vec::<&str>::new());
+    assert!(world.answer(&format!("{zero}/fast"), Answer::Succeeded));
+    world.run();
+    assert_eq!(world.state(&zero).state, State::Completed);
+    clean(&world);
 }

@@ -1,9 +1,13 @@
-//! Mutated manifests, documents, payloads, tables and contents of files: each is taken or refused with a code, twice the same, within its bounds,
+//! Mutated manifests, records, documents, payloads, tables and contents of files: each is taken or refused with a code, twice the
+//! same, within its bounds,
 //! and none ends the process.
 //!
 //! `make test` runs a fixed number from a fixed seed. `make fuzz` runs new ones for a minute (`FUZZ_SECONDS`, `FUZZ_SEED`). What
 //! ever broke something goes into the folder of its target here: every file there is run before all others, unmutated too.
 
+#[path = "../shared/arrival.rs"]
+mod arrival;
+mod avro;
 mod random;
 mod targets;
 
@@ -75,6 +79,20 @@ fn framed_manifests() {
         .filter_map(|line| manifests.framed(line))
         .collect();
     run("framed", framed, 3_000, |bytes| manifests.check_framed(bytes));
+}
+
+/// The first byte says which kind of record the others are to be.
+#[test]
+fn records() {
+    let kinds = avro::Kind::all();
+    let bodies = kinds.iter().zip(0..).flat_map(|(kind, number): (_, u8)| {
+        kind.bodies(4).into_iter().map(move |body| [&[number][..], &body].concat())
+    });
+    let more = bodies.collect();
+    run("record", more, 20_000, |bytes| {
+        let Some((number, body)) = bytes.split_first() else { return false };
+        kinds[usize::from(*number) % kinds.len()].check(body)
+    });
 }
 
 #[test]

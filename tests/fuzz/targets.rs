@@ -5,32 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use consign::plan::{Fetched, Inputs, Limits, check_manifest, consider, manifest_digest, plan, verify};
+use consign::plan::{Fetched, Inputs, Limits, check_manifest, consider, plan, verify};
 use consign::record::registry::LocalRegistry;
-use consign::record::{Arrival, Cause, Codec, FileManifest, Timestamp};
+use consign::record::{Codec, FileManifest};
 use consign::routing::{Document, Sources, diff, document_json, json_schema, load, named_files, sha256_digest};
 use jsonschema::Validator;
 
+use super::arrival::{arrival, cause};
 use super::repository;
-
-fn cause() -> Cause {
-    Cause { topic: "consign.manifests".to_owned(), partition: 0, offset: 0 }
-}
-
-fn arrival(manifest: FileManifest) -> Arrival {
-    Arrival {
-        file_id: manifest.file_id.clone(),
-        version: 1,
-        cause: cause(),
-        manifest_digest: manifest_digest(&manifest),
-        manifest,
-        origin: None,
-        received_at: Timestamp(1_767_225_601_000),
-        supersedes: None,
-        only_targets: None,
-        fetch: None,
-    }
-}
 
 /// A document with the files that it names, where these are.
 fn sources(folder: &Path, document: String) -> Sources {

@@ -7,21 +7,11 @@ use consign::cli::exit::Exit;
 use consign::gateway::Access;
 use consign::record::{FileManifest, HistoryEvent, Intervention, Judgement, State, Topic};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::answer::check;
 use crate::world::{Ran, World, accept, event, file, held};
-
-/// Checks one printed value against the committed schema.
-#[track_caller]
-fn check(schema: &str, text: &str) -> Value {
-    let path = format!("{}/docs/api/output/{schema}.schema.json", env!("CARGO_MANIFEST_DIR"));
-    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
-    value
-}
 
 fn manifest_file(file_id: &str, name: &str) -> tempfile::NamedTempFile {
     let mut manifest = tempfile::NamedTempFile::new().unwrap();
@@ -72,6 +62,46 @@ async fn submit_says_where_the_file_stands() {
     let ran = world.cli(&["submit", path, "--wait", "60s", "--output", "json"]).await;
     assert_eq!((ran.exit, &check("submit", &ran.out)["files"][0]["file"]["state"]), (Exit::Ok, &"COMPLETED".into()));
     assert!(world.cli(&["submit", path]).await.out.starts_with("inv-1: COMPLETED"));
+}
+
+/// A gateway that answers one request after the other with these.
+async fn answering(answers: Vec<(&'static str, Value)>) -> (String, tokio::task::JoinHandle<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let mut answered = 0;
+        for (status, body) in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 16 * 1024];
+            assert!(stream.read(&mut asked).await.unwrap() > 0);
+            let body = body.to_string();
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+            answered += 1;
+        }
+        answered
+    });
+    (url, serving)
+}
+
+#[tokio::test]
+async fn submit_waits_for_a_gateway_that_is_only_beginning() {
+    let problem = |code: &str| serde_json::json!({"type": "t", "title": "t", "status": 503, "detail": "12 records to read", "code": code});
+    let done = serde_json::to_value(file("inv-1", State::Completed, 4)).unwrap();
+    let manifest = manifest_file("inv-1", "a.pdf");
+    let path = manifest.path().to_str().unwrap();
+    let beginning = ("503 Service Unavailable", problem("CG340"));
+    let (url, served) = answering(vec![beginning.clone(), beginning.clone(), ("200 OK", done)]).await;
+    let ran = crate::world::run(&["submit", path, "--wait", "60s", "--url", &url, "--output", "json"]).await;
+    assert_eq!((ran.exit, served.await.unwrap()), (Exit::Ok, 3), "{ran:?}");
+    // Without a wait it is told at once, and so is what may have done something.
+    for (answer, wait) in [(beginning, "0s"), (("503 Service Unavailable", problem("CG341")), "60s")] {
+        let code = answer.1["code"].as_str().unwrap().to_owned();
+        let (url, served) = answering(vec![answer]).await;
+        let ran = crate::world::run(&["submit", path, "--wait", wait, "--url", &url]).await;
+        assert_eq!((ran.exit, served.await.unwrap()), (Exit::Unreachable, 1), "{ran:?}");
+        assert!(ran.err.contains(&code), "{ran:?}");
+    }
 }
 
 #[tokio::test]

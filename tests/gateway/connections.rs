@@ -1,8 +1,9 @@
 //! Clients that are slow or hostile, and TLS.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use consign::gateway::{Access, CallbackLimits, GatewayError, TlsFiles};
+use consign::gateway::{Access, CallbackLimits, GatewayError, Observing, Readiness, TlsFiles};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -31,6 +32,36 @@ async fn a_client_that_never_ends_its_head_is_cut_off() {
     assert_eq!(world.get("/healthz").await.status, 200);
     let (silence, slowness) = tokio::join!(rest(&mut silent), rest(&mut slow));
     assert!(!silence.contains(" 200 ") && !slowness.contains(" 200 "), "{silence} {slowness}");
+}
+
+/// What a process without the gateway serves.
+fn observing() -> Observing {
+    let readiness = || Readiness { ready: true, reasons: Vec::new() };
+    Observing { metrics: Arc::default(), access: Access::Loopback, readiness: Arc::new(readiness) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_the_gateway_cuts_slow_clients_off_and_stops_beside_them() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(observing().serve(listener, async { drop(stopped.await) }));
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-").await.unwrap();
+    let mut long = TcpStream::connect(address).await.unwrap();
+    let head = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-long: {}\r\n\r\n", "y".repeat(200_000));
+    // It may be closed before all of it is written.
+    let _ = long.write_all(head.as_bytes()).await;
+    assert!(!rest(&mut long).await.contains(" 200 "));
+    // Whoever is quick is answered meanwhile.
+    let mut quick = TcpStream::connect(address).await.unwrap();
+    quick.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(rest(&mut quick).await.contains(" 200 OK"));
+    assert!(!rest(&mut slow).await.contains(" 200 "), "it is cut off");
+    let mut never = TcpStream::connect(address).await.unwrap();
+    never.write_all(b"GET /healthz").await.unwrap();
+    stop.send(()).unwrap();
+    tokio::time::timeout(PATIENCE, serving).await.expect("a stop has a bound").unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

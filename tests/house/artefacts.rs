@@ -72,6 +72,33 @@ fn a_field_without_a_doc_is_found() {
     assert_eq!(wrong, ["x.a.b"]);
 }
 
+/// The names of the schemas that tests check a command's answer against: first arguments of the checks.
+fn schemas_checked(code: &str) -> BTreeSet<String> {
+    let code: String = code.split_whitespace().collect();
+    ["check(\"", "json(\"", "answer(\""]
+        .into_iter()
+        .flat_map(|call| code.match_indices(call).map(|(at, _)| at + call.len()).collect::<Vec<_>>())
+        .filter_map(|at| code[at..].split('"').next().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn every_schema_of_an_answer_is_checked_against_what_a_command_printed() {
+    let suites = ["tests/cli", "tests/cluster", "tests/gateway", "tests/predict"];
+    let code: String = suites.into_iter().flat_map(|suite| texts(suite, ".rs")).map(|text| text.content).collect();
+    let checked = schemas_checked(&code);
+    let committed: Vec<String> = texts("docs/api/output", ".schema.json").into_iter().map(|text| text.path).collect();
+    let name = |path: &String| path.trim_start_matches("docs/api/output/").trim_end_matches(".schema.json").to_owned();
+    let unchecked: Vec<String> = committed.iter().filter(|path| !checked.contains(&name(path))).cloned().collect();
+    none(&unchecked, "schemas that no test holds against what a command printed");
+}
+
+#[test]
+fn a_check_is_found_wherever_the_line_breaks() {
+    let found = schemas_checked("check(\"a\", &out); dev.json(\n    \"b-c\",\n &[]); // check(name, text)");
+    assert_eq!(found, BTreeSet::from(["a", "b-c"].map(str::to_owned)));
+}
+
 #[test]
 fn the_default_configuration_loads_and_explains_every_key() {
     Config::load(None, []).expect("the defaults are a configuration");
@@ -121,4 +148,16 @@ fn every_variable_that_is_mentioned_sets_a_key() {
         }
     }
     none(&wrong, "variables that set nothing");
+}
+
+#[test]
+fn the_client_whose_leader_hints_are_left_out_is_the_one_that_was_read() {
+    let lock = read("Cargo.lock");
+    let version = lock.split("name = \"rdkafka-sys\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
+    assert_eq!(
+        version,
+        Some("4.10.0+2.12.1"),
+        "another librdkafka: read docs/decisions/0088-no-leader-hints.md, look whether `rd_kafka_metadata_update_op` still \
+         has the faults, still has that name and signature, and name the new version here"
+    );
 }

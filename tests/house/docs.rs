@@ -31,22 +31,48 @@ fn every_code_has_a_page_and_every_page_a_code() {
     none(&without_page.chain(without_code).collect::<Vec<_>>(), "codes and pages that miss each other");
 }
 
+/// The parts of a page, in their order.
+const PARTS: [&str; 3] = ["What it means", "What consign does meanwhile", "What to do"];
+
+/// What is wrong with the page of a code: a part that it lacks, that says nothing, or that stands elsewhere.
+fn faults_of_page(code: &str, content: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !content.starts_with(&format!("# {code}: ")) {
+        faults.push(format!("doesn't begin with `# {code}: `"));
+    }
+    let sections: Vec<(&str, &str)> =
+        content.split("\n## ").skip(1).filter_map(|section| section.split_once('\n')).collect();
+    let found: Vec<&str> = sections.iter().map(|(name, _)| *name).filter(|name| PARTS.contains(name)).collect();
+    if found != PARTS {
+        faults.push(format!("has the parts {found:?}, not {PARTS:?}"));
+    }
+    let silent = sections.iter().filter(|(_, text)| text.trim().is_empty());
+    faults.extend(silent.map(|(name, _)| format!("says nothing under `{name}`")));
+    faults
+}
+
 #[test]
-fn every_page_of_a_code_says_what_it_means_and_what_to_do() {
+fn a_page_without_a_part_is_found() {
+    let whole = "# CG999: t\n\n## What it means\n\na\n\n## What consign does meanwhile\n\nb\n\n## What to do\n\nc\n";
+    assert_eq!(faults_of_page("CG999", whole), Vec::<String>::new());
+    assert_eq!(
+        faults_of_page("CG999", &whole.replace("\nb\n", "")),
+        ["says nothing under `What consign does meanwhile`"]
+    );
+    let lacking = whole.replace("## What consign does meanwhile", "## Meanwhile");
+    assert_eq!(faults_of_page("CG999", &lacking).len(), 1);
+    assert_eq!(faults_of_page("CG998", whole).len(), 1);
+}
+
+#[test]
+fn every_page_of_a_code_says_what_it_means_what_happens_meanwhile_and_what_to_do() {
     let mut wrong = Vec::new();
     for text in texts("docs/errors", ".md") {
         let code = Path::new(&text.path).file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         if !codes_in(&code).contains(&code) {
             continue;
         }
-        if !text.content.starts_with(&format!("# {code}: ")) {
-            wrong.push(format!("{} doesn't begin with `# {code}: `", text.path));
-        }
-        for part in ["\n## What it means\n", "\n## What to do\n"] {
-            if !text.content.contains(part) {
-                wrong.push(format!("{} lacks `{}`", text.path, part.trim()));
-            }
-        }
+        wrong.extend(faults_of_page(&code, &text.content).into_iter().map(|fault| format!("{} {fault}", text.path)));
     }
     none(&wrong, "pages that are not whole");
 }

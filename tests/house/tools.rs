@@ -7,7 +7,10 @@ use std::process::Command;
 
 use super::repository::root;
 
-const TOOLS: [&str; 7] = ["cc", "make", "perl", "python3", "mvn", "java", "cargo"];
+const TOOLS: [&str; 8] = ["cc", "make", "perl", "python3", "valgrind", "mvn", "java", "cargo"];
+
+/// What is needed where no servers are started.
+const WITHOUT_SERVERS: [&str; 6] = ["cc", "make", "perl", "python3", "valgrind", "cargo"];
 
 /// A machine that has these programs and nothing else but what every script uses.
 struct Machine(tempfile::TempDir);
@@ -22,6 +25,7 @@ impl Machine {
         if !tools.contains(&"java") {
             fs::remove_file(machine.0.path().join("java")).expect("it was there");
         }
+        machine.add("uname", "echo Linux");
         for plain in ["sed", "id"] {
             let real = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(plain));
             let real = real.iter().find(|path| path.exists()).expect("every machine has it");
@@ -38,8 +42,13 @@ impl Machine {
 
     /// Whether nothing is missing, and what is said.
     fn check(&self, environment: &[(&str, &str)]) -> (bool, String) {
+        self.check_for(&[], environment)
+    }
+
+    /// The same, for a part of the tests.
+    fn check_for(&self, part: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
         let mut check = Command::new("/bin/sh");
-        check.arg(root().join("scripts/check-tools")).env_clear().env("PATH", self.0.path());
+        check.arg(root().join("scripts/check-tools")).args(part).env_clear().env("PATH", self.0.path());
         let output = check.envs(environment.iter().copied()).output().expect("it runs");
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
@@ -83,12 +92,51 @@ fn a_tool_that_is_too_old_or_half_there_is_missing() {
 
 #[test]
 fn servers_that_are_there_need_neither_java_nor_maven() {
-    let machine = Machine::with(&["cc", "make", "perl", "python3", "cargo"]);
+    let machine = Machine::with(&WITHOUT_SERVERS);
     let (broker, registry) = (("KAFKA_BOOTSTRAP", "127.0.0.1:1"), ("SCHEMA_REGISTRY_URL", "http://127.0.0.1:2"));
     assert_eq!(machine.check(&[broker, registry]), (true, String::new()));
     // One of them alone is started too.
     for alone in [broker, registry] {
         let (complete, said) = machine.check(&[alone]);
         assert!(!complete && said.starts_with("missing: mvn java-17\n"), "{said}");
+    }
+}
+
+#[test]
+fn the_quick_tests_need_neither_java_nor_maven() {
+    assert_eq!(Machine::with(&WITHOUT_SERVERS).check_for(&["quick"], &[]), (true, String::new()));
+    let (complete, said) = Machine::with(&WITHOUT_SERVERS[1..]).check_for(&["quick"], &[]);
+    assert!(!complete && said.starts_with("missing: cc\n") && !said.contains("maven"), "{said}");
+}
+
+#[test]
+fn where_valgrind_does_not_exist_it_is_not_asked_for() {
+    let tools: Vec<&str> = TOOLS.into_iter().filter(|tool| *tool != "valgrind").collect();
+    let machine = Machine::with(&tools);
+    machine.add("uname", "echo Darwin");
+    assert_eq!(machine.check(&[]), (true, String::new()));
+}
+
+#[test]
+fn as_root_on_a_debian_like_ci_the_line_is_run_and_nowhere_else() {
+    for (ci, user, runs) in [("true", 0, true), ("false", 0, false), ("true", 1_000, false)] {
+        let tools: Vec<&str> = TOOLS.into_iter().filter(|tool| *tool != "perl").collect();
+        let machine = Machine::with(&tools);
+        let folder = machine.0.path().display().to_string();
+        fs::remove_file(machine.0.path().join("id")).expect("it was there");
+        machine.add("id", &format!("echo {user}"));
+        let installs = format!("printf '#!/bin/sh\\n' > {folder}/perl; /bin/chmod 755 {folder}/perl");
+        machine.add("apt-get", &format!("echo \"$@\" >> {folder}/asked\nif [ \"$1\" = install ]; then {installs}; fi"));
+        let (complete, said) = machine.check(&[("CI", ci)]);
+        let asked = fs::read_to_string(machine.0.path().join("asked")).unwrap_or_default();
+        assert_eq!((complete, asked.is_empty()), (runs, !runs), "{ci} {user}: {said}");
+        if runs {
+            let lines: Vec<&str> = asked.lines().collect();
+            assert!(lines.len() == 2 && lines[0] == "update -q", "{asked}");
+            assert!(
+                lines[1].starts_with("install -y --no-install-recommends ") && lines[1].contains(" perl "),
+                "{asked}"
+            );
+        }
     }
 }

@@ -98,6 +98,8 @@ fn what_is_deleted_while_it_is_being_read_doesnt_hold_the_goal_back() {
     let mut reader = bed.cluster.reader(&P[..1]).unwrap();
     assert_eq!(reader.poll(10, Duration::from_millis(200)).unwrap(), []);
     producer.abort_transaction(PATIENCE).unwrap();
+    // The abort is answered before its marker is in the log.
+    eventually("the marker", || (bed.cluster.ends(&P[..1]).unwrap()[0].high == 4).then_some(()));
     delete_before(&bed, P[0], 4);
     assert_eq!(read_to_goal(&mut *reader), []);
 }

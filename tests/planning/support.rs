@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use consign::plan::{Inputs, Limits, manifest_digest, plan};
-use consign::record::{Arrival, Cause, Failure, FileId, FileManifest, PlannedDispatch, TargetName, Timestamp};
+use consign::plan::{Inputs, Limits, plan};
+use consign::record::{Arrival, Failure, FileId, FileManifest, PlannedDispatch, TargetName, Timestamp};
 use consign::routing::{Document, Sources, load, named_files};
 use serde_json::Value as Json;
 
-/// When every file of these tests was accepted.
-pub const RECEIVED_AT: Timestamp = Timestamp(1_767_225_601_000);
+pub use crate::arrival::{RECEIVED_AT, arrival, cause};
 
 pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -69,21 +68,6 @@ pub fn lines<T: std::fmt::Display>(all: &[T]) -> String {
     all.iter().flat_map(|one| [one.to_string(), "\n".to_owned()]).collect()
 }
 
-pub fn arrival(manifest: FileManifest) -> Arrival {
-    Arrival {
-        file_id: manifest.file_id.clone(),
-        version: 1,
-        cause: cause(),
-        manifest_digest: manifest_digest(&manifest),
-        manifest,
-        origin: None,
-        received_at: RECEIVED_AT,
-        supersedes: None,
-        only_targets: None,
-        fetch: None,
-    }
-}
-
 /// The arrival of a file's first successor, limited to these targets.
 pub fn successor(manifest: FileManifest, only: &[&str]) -> Arrival {
     let file_id = manifest.file_id.successor();
@@ -93,10 +77,6 @@ pub fn successor(manifest: FileManifest, only: &[&str]) -> Arrival {
         file_id,
         ..arrival(manifest)
     }
-}
-
-pub fn cause() -> Cause {
-    Cause { topic: "consign.manifests".to_owned(), partition: 3, offset: 42 }
 }
 
 pub fn manifest(file_type: &str, data: &str, attributes: &[(&str, &str)]) -> FileManifest {

@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value as Json;
 
+use crate::answer::check;
+
 fn consign(args: &[&str]) -> Output {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     Command::new(env!("CARGO_BIN_EXE_consign")).args(args).current_dir(root).output().unwrap()
@@ -26,14 +28,9 @@ fn with_routing<'a>(args: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// A command's answer as JSON, which fits the command's schema.
+#[track_caller]
 fn answer(command: &str, output: &Output) -> Json {
-    let json: Json = serde_json::from_str(&text(output)).unwrap_or_else(|e| panic!("{e}: {output:?}"));
-    let schema = fs::read_to_string(format!("docs/api/output/{command}.schema.json")).unwrap();
-    let schema: Json = serde_json::from_str(&schema).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let faults: Vec<String> = validator.iter_errors(&json).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert!(faults.is_empty(), "{faults:?}");
-    json
+    check(command, &text(output))
 }
 
 #[test]

@@ -6,6 +6,7 @@ use consign::lifecycle::File;
 use consign::predict::{Course, End, Explanation, Happening, Reply, Script, bounds, course, explain};
 use consign::record::{HeldBecause, NextEventKind, SettledBy, State, Status, TargetName, TimerKind, Timestamp};
 
+use crate::answer::check;
 use crate::generate::case;
 use crate::stage::{FILE, Stage};
 
@@ -138,6 +139,9 @@ fn check_seed(seed: u64, counts: &mut Counts) {
     while stage.moves() {
         let before = stage.file();
         let said = explain(&before, stage.world.now(), &stage.paused());
+        if seed.is_multiple_of(16) {
+            check("explain", &serde_json::to_string(&said).unwrap());
+        }
         let at = stage.next_time();
         let answers = stage.answers_at(at);
         stage.advance_to(at);

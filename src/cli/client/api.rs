@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::OutputFormat;
 use crate::cli::reach::{SOON, Waiting};
-use crate::gateway::problem::ProblemBody;
+use crate::gateway::problem::{Code, ProblemBody};
 
 /// How long a connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 /// A wait that needs no word.
 const SHORT: Duration = Duration::from_secs(10);
-/// The pause before a gateway that doesn't listen yet is asked again.
+/// The pause before a gateway that is being started is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 fn not_a_url(url: &str, why: &str) -> Failure {
@@ -65,7 +65,7 @@ pub struct Api {
     token: Option<String>,
     /// Whether a person is told that an answer takes long.
     tells: bool,
-    /// Until then a gateway that doesn't listen yet is asked again.
+    /// Until then a gateway that doesn't listen yet, or has not read everything, is asked again.
     patient_until: Option<Instant>,
 }
 
@@ -162,9 +162,7 @@ impl Api {
         let asked =
             if wait.is_zero() { String::new() } else { format!(", {} at most", humantime::format_duration(wait)) };
         let _waiting = Waiting::after(SOON + short, format, format!("an answer of {}{asked}", self.url));
-        let response = self.send(request).await.map_err(|e| self.unreachable(&e))?;
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(|e| self.unreachable(&e))?;
+        let (status, bytes) = self.send(request).await.map_err(|e| self.unreachable(&e))?;
         if !status.is_success() {
             return Err(serde_json::from_slice::<ProblemBody>(&bytes).map_or_else(
                 |_| self.no_gateway(&format!("answers {status}, and not as a consign gateway does")),
@@ -176,15 +174,18 @@ impl Api {
         Ok(Answer { value, finished: status == StatusCode::OK })
     }
 
-    /// A connection that nobody accepts carried nothing, so that asking again is safe.
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, reqwest::Error> {
+    /// A connection that nobody accepts carried nothing, and a gateway that is only beginning has done nothing, so that
+    /// asking again is safe.
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
         loop {
             let again = request.try_clone().filter(|_| self.patient_until.is_some_and(|until| Instant::now() < until));
-            let Some(once) = again else { return request.send().await };
-            match once.send().await {
-                Err(error) if error.is_connect() => tokio::time::sleep(ASK_AGAIN).await,
+            let Some(once) = again else { return answer_of(request).await };
+            match answer_of(once).await {
+                Err(error) if error.is_connect() => {}
+                Ok((status, bytes)) if is_beginning(status, &bytes) => {}
                 done => return done,
             }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
@@ -204,6 +205,17 @@ impl Api {
         Failure::coded(Exit::Unreachable, "CG405", format!("the gateway {} {what}", self.url))
             .hint("is consign run or consign dev up, and is this its address (--url, CONSIGN_URL)?")
     }
+}
+
+async fn answer_of(request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
+    let response = request.send().await?;
+    Ok((response.status(), response.bytes().await?.to_vec()))
+}
+
+/// Whether the gateway says that it has not read everything yet.
+fn is_beginning(status: StatusCode, answer: &[u8]) -> bool {
+    let problem = || serde_json::from_slice::<ProblemBody>(answer);
+    status == StatusCode::SERVICE_UNAVAILABLE && problem().is_ok_and(|problem| problem.code == Code::CG340.as_str())
 }
 
 #[cfg(test)]

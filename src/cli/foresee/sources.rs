@@ -104,7 +104,7 @@ fn arrival_of(text: &str, at: Option<Timestamp>) -> Result<Arrival, String> {
     Ok(Arrival {
         file_id: manifest.file_id.clone(),
         version: 1,
-        cause: Cause { topic: "manifests".to_owned(), partition: 0, offset: 0 },
+        cause: Cause { topic: "manifests".into(), partition: 0, offset: 0 },
         manifest_digest: manifest_digest(&manifest),
         origin: None,
         received_at: at.unwrap_or(manifest.produced_at),

@@ -42,7 +42,8 @@ struct Merged {
 }
 
 impl Table {
-    pub(super) fn add<const I: usize, const O: usize>(&mut self, inputs: [&str; I], outputs: [String; O]) {
+    /// Adds a cell.
+    pub(crate) fn add<const I: usize, const O: usize>(&mut self, inputs: [&str; I], outputs: [String; O]) {
         let inputs = inputs.into_iter().map(str::to_owned).collect();
         self.cells.push(Cell { inputs, outputs: outputs.into() });
     }
@@ -65,22 +66,28 @@ impl Table {
     /// Merges rows that differ in one column only. All columns before it still hold one value each.
     fn merged(&self, rows: Vec<Merged>, column: usize) -> Vec<Merged> {
         let mut merged: Vec<Merged> = Vec::new();
+        let mut places: BTreeMap<(Vec<Vec<String>>, Vec<String>), usize> = BTreeMap::new();
         for mut row in rows {
-            let others_equal = |m: &Merged| {
-                m.outputs == row.outputs && (0..m.inputs.len()).all(|c| c == column || m.inputs[c] == row.inputs[c])
-            };
-            match merged.iter_mut().find(|m| others_equal(m)) {
-                Some(found) => found.inputs[column].append(&mut row.inputs[column]),
-                None => merged.push(row),
+            let values = std::mem::take(&mut row.inputs[column]);
+            let place = *places.entry((row.inputs.clone(), row.outputs.clone())).or_insert(merged.len());
+            if place == merged.len() {
+                merged.push(row);
             }
+            merged[place].inputs[column].extend(values);
+        }
+        // Where each value of the first column has rows of its own, no other cells can be meant.
+        let mut cells: BTreeMap<&str, Vec<&Cell>> = BTreeMap::new();
+        for cell in &self.cells {
+            cells.entry(if self.by_first_column { &cell.inputs[0] } else { ANY }).or_default().push(cell);
         }
         for row in &mut merged {
+            let group = if self.by_first_column { row.inputs[0][0].as_str() } else { ANY };
             let allows = |(c, values): (usize, &Vec<String>), cell: &Cell| {
                 c == column || values[0] == ANY || values.contains(&cell.inputs[c])
             };
-            let same_elsewhere = |cell: &&Cell| row.inputs.iter().enumerate().all(|place| allows(place, cell));
+            let same_elsewhere = |cell: &&&Cell| row.inputs.iter().enumerate().all(|place| allows(place, cell));
             let possible: BTreeSet<&str> =
-                self.cells.iter().filter(same_elsewhere).map(|cell| cell.inputs[column].as_str()).collect();
+                cells[group].iter().filter(same_elsewhere).map(|cell| cell.inputs[column].as_str()).collect();
             let here: BTreeSet<&str> = row.inputs[column].iter().map(String::as_str).collect();
             if here == possible && possible.len() > 1 {
                 row.inputs[column] = vec![ANY.to_owned()];

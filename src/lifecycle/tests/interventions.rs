@@ -1,6 +1,7 @@
 //! What people ask for.
 
 use super::*;
+use crate::lifecycle::MAX_REFUSED_INTERVENTIONS;
 use crate::record::{Intervention, SettledBy};
 
 fn judge(file: &mut File, target: Option<&str>, action: Action, adapt: impl FnOnce(&mut Intervention)) -> Judged {
@@ -23,6 +24,42 @@ fn a_repeated_intervention_is_refused_and_recorded_once() {
     assert_eq!(judge(&mut file, Some("a"), Action::Retry, same_id), Judged::refused("repeated"));
     assert_eq!(judge(&mut file, None, Action::Cancel, same_id), Judged::Repeat);
     assert_eq!((file.version, file.dispatch("a").spent.operator_attempts), (version + 1, 1));
+}
+
+#[test]
+fn a_refused_one_is_recorded_up_to_a_bound_and_what_can_be_applied_is_heard_beyond_it() {
+    let mut file = held();
+    let ask = |file: &File, action, id: usize, seen: i64| Intervention {
+        intervention_id: format!("i-{id}"),
+        seen_version: Some(seen),
+        ..intervention(file, Some("a"), action)
+    };
+    let judge_it = |file: &mut File, asked: &Intervention| {
+        let unrecorded = file.refused_unrecorded(Some(0), asked, after_ms(2_000));
+        (unrecorded, unrecorded.is_none().then(|| file.intervene(Some(0), asked, after_ms(2_000), &cause(7))))
+    };
+    // One is applied among them, which counts as none that was refused.
+    let asked = ask(&file, Action::Retry, 1_000, file.dispatches[0].version);
+    assert_eq!(judge_it(&mut file, &asked), (None, Some(applied())));
+    for id in 0..MAX_REFUSED_INTERVENTIONS {
+        let (was, asked) = (file.version, ask(&file, Action::Fail, id, 0));
+        assert_eq!(judge_it(&mut file, &asked), (None, Some(Judged::refused("stale_version"))));
+        assert_eq!((file.version, file.refused_interventions()), (was + 1, id + 1));
+    }
+    let full = file.clone();
+    for id in 100..200 {
+        let asked = ask(&file, Action::Fail, id, 0);
+        assert_eq!(judge_it(&mut file, &asked), (Some("stale_version"), None));
+    }
+    assert_eq!(file, full, "nothing of them is kept");
+    // The first repetition of what stands in the history is recorded, and no more.
+    for (id, expected) in [(7, Judged::refused("repeated")), (7, Judged::Repeat)] {
+        let asked = ask(&file, Action::Fail, id, 0);
+        assert_eq!(judge_it(&mut file, &asked), (None, Some(expected)));
+    }
+    let asked = ask(&file, Action::Fail, 300, file.dispatches[0].version);
+    assert_eq!(judge_it(&mut file, &asked), (None, Some(applied())), "whoever can be heard is heard");
+    assert_eq!((file.state, file.refused_interventions()), (State::Failed, MAX_REFUSED_INTERVENTIONS));
 }
 
 #[test]

@@ -38,14 +38,23 @@ pub(super) fn settings(options: &KafkaOptions, defaults: &[(&str, &str)], fixed:
     config
 }
 
-/// Defaults of everything that reads: catch up fast, and don't hold single records back.
-pub(super) const FETCH: [(&str, &str); 3] =
-    [("fetch.queue.backoff.ms", "5"), ("queued.min.messages", "20000"), ("fetch.wait.max.ms", "50")];
+/// Defaults of everything that reads: catch up fast, don't hold single records back, and keep no more ahead than is read
+/// in a moment: a process has a reader for each partition while it restores.
+pub(super) const FETCH: [(&str, &str); 4] = [
+    ("fetch.queue.backoff.ms", "5"),
+    ("queued.min.messages", "20000"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.wait.max.ms", "50"),
+];
 
 /// Defaults of what reads several partitions in the order of time: each has a queue of its own, and all of them together
 /// are in memory.
-pub(super) const FETCH_IN_TIME: [(&str, &str); 3] =
-    [("fetch.queue.backoff.ms", "5"), ("queued.min.messages", "4000"), ("fetch.wait.max.ms", "50")];
+pub(super) const FETCH_IN_TIME: [(&str, &str); 4] = [
+    ("fetch.queue.backoff.ms", "5"),
+    ("queued.min.messages", "4000"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.wait.max.ms", "50"),
+];
 
 /// Defaults of everything that writes.
 pub(super) const PRODUCE: [(&str, &str); 3] =

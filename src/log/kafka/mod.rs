@@ -1,7 +1,7 @@
 //! The log on Kafka.
 //!
 //! Everything here is driven by plain calls on the caller's thread; librdkafka's own threads do the rest. Nothing
-//! reaches into librdkafka past rdkafka's safe interface.
+//! reaches into librdkafka past rdkafka's safe interface, but for one function that is left out (`leader_hints`).
 
 mod admin;
 mod appender;
@@ -9,6 +9,8 @@ mod client;
 mod contact;
 mod controls;
 mod lags;
+#[cfg(target_os = "linux")]
+mod leader_hints;
 mod offsets;
 mod producer;
 mod reader;

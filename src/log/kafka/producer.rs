@@ -26,6 +26,8 @@ const REPEATED_AFTER_MS: &str = "200";
 const MAY_BE_REPEATED: Duration = Duration::from_millis(160);
 /// The shortest wait between two looks at the deliveries.
 const TICK: Duration = Duration::from_millis(1);
+/// A look that doesn't wait: rdkafka spins through the last millisecond of any other.
+const LOOK: Duration = Duration::ZERO;
 
 /// Keeps, since it was asked, the first delivery that failed, and where each partition goes on.
 #[derive(Default)]
@@ -165,8 +167,7 @@ impl Transactions {
     }
 
     fn produce(&self, append: &Append, deadline: Instant) -> Result<(), KafkaError> {
-        let name = self.names.name(append.topic);
-        let mut record = BaseRecord::<[u8], [u8]>::to(&name).key(&append.key);
+        let mut record = BaseRecord::<[u8], [u8]>::to(self.names.shared(append.topic)).key(&append.key);
         record.partition = append.partition;
         record.payload = append.value.as_deref();
         record.headers = owned_headers(&append.headers);
@@ -175,10 +176,19 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) if Instant::now() < deadline => {
                     record = back;
-                    self.producer.poll(TICK);
+                    self.rest();
                 }
                 Err((error, _)) => return Err(error),
             }
+        }
+    }
+
+    /// Takes in the deliveries that have come, or waits a moment for some.
+    fn rest(&self) {
+        let before = self.producer.in_flight_count();
+        self.producer.poll(LOOK);
+        if self.producer.in_flight_count() == before {
+            std::thread::sleep(TICK);
         }
     }
 
@@ -186,7 +196,7 @@ impl Transactions {
     /// 100 ms instead.
     fn drain(&self, deadline: Instant) -> Result<(), KafkaError> {
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(TICK);
+            self.rest();
             if Instant::now() >= deadline {
                 return Err(KafkaError::MessageProduction(Code::MessageTimedOut));
             }
@@ -204,7 +214,7 @@ impl Transactions {
         self.producer.purge(PurgeConfig::default().queue().inflight());
         // An abort with deliveries unread would wait for someone to poll.
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(TICK);
+            self.rest();
         }
         let aborted = self.repeat(Instant::now() + self.timeout, |left| self.producer.abort_transaction(left));
         self.take_failure();
@@ -226,9 +236,7 @@ impl Transactions {
         let last = loop {
             let left = deadline.saturating_duration_since(Instant::now()).min(STEP).max(TICK);
             match call(left) {
-                Err(KafkaError::Transaction(e)) if e.is_retriable() && Instant::now() < deadline => {
-                    self.producer.poll(TICK);
-                }
+                Err(KafkaError::Transaction(e)) if e.is_retriable() && Instant::now() < deadline => self.rest(),
                 result => break result,
             }
         };

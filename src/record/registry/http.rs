@@ -340,17 +340,22 @@ impl SchemaSource for HttpRegistry {
         }
     }
 
-    /// Never registers: a schema gets its id by `schemas register` alone.
+    /// Never registers: a schema gets its id by `schemas register` alone. Docs are no part of what a record means, so that a
+    /// schema that differs from the newest in its docs only has that one's id.
     fn id_of(&self, topic: Topic) -> Result<u32, RegistryError> {
         let subject = self.names.subject(topic);
         let Some(schema) = topic.schema() else {
             return Err(RegistryError::Refused(format!("{} has no schema", topic.base_name())));
         };
-        self.look_up(&subject, schema)?.ok_or_else(|| {
-            RegistryError::Refused(format!(
+        if let Some(id) = self.look_up(&subject, schema)? {
+            return Ok(id);
+        }
+        match self.newest(&subject)? {
+            Some((id, text)) if same_schema(&text, schema) => Ok(id),
+            _ => Err(RegistryError::Refused(format!(
                 "{subject}: this version's schema isn't registered; `consign schemas register` does that"
-            ))
-        })
+            ))),
+        }
     }
 }
 
@@ -485,6 +490,35 @@ mod tests {
     fn a_missing_schema_names_the_command_that_registers_it() {
         let error = ask(&answering(UNKNOWN), |registry| registry.id_of(Topic::Plans)).unwrap_err();
         assert!(error.to_string().contains("consign schemas register"), "{error}");
+    }
+
+    /// Answers requests one after the other: unknown to the first, then the newest version of the subject.
+    fn knowing_as_newest(schema: &str) -> String {
+        let newest = json!({"subject": "x.plans-value", "version": 1, "id": 7, "schema": schema}).to_string();
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", newest.len());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for reply in [UNKNOWN.to_owned(), head + &newest] {
+                let (mut stream, _) = listener.accept().unwrap();
+                read_request(&mut stream);
+                let _ = stream.write_all(reply.as_bytes());
+            }
+        });
+        url
+    }
+
+    #[test]
+    fn a_schema_that_differs_in_its_docs_alone_needs_no_registration() {
+        let ours: Value = serde_json::from_str(Topic::Plans.schema().unwrap()).unwrap();
+        let mut reworded = ours.clone();
+        (reworded["doc"], reworded["fields"][0]["doc"]) = (json!("other words"), json!("other words"));
+        let found = ask(&knowing_as_newest(&reworded.to_string()), |registry| registry.id_of(Topic::Plans));
+        assert_eq!(found.unwrap(), 7);
+        let mut without = ours;
+        without["fields"].as_array_mut().unwrap().pop();
+        let missing = ask(&knowing_as_newest(&without.to_string()), |registry| registry.id_of(Topic::Plans));
+        assert!(missing.unwrap_err().to_string().contains("consign schemas register"));
     }
 
     #[test]

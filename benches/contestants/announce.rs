@@ -1,0 +1,109 @@
+//! Announces files at a rate, or all at once, and follows file-state until each is COMPLETED: how long that took, as whoever
+//! reads file-state sees it. Then the same for transactions that do nothing else.
+
+use std::time::{Duration, Instant};
+
+use consign::log::Cluster as _;
+use consign::record::{FileState, State, Topic, TopicNames};
+use consign::transport::wall_clock;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::producer::Producer as _;
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value, json};
+
+use crate::engine::Parts;
+use crate::kafka::{PATIENCE, drain, producer, send, send_append, settings};
+use crate::options::{Options, hear, say};
+use crate::workload::{Maker, codec};
+
+/// Transactions that are timed for comparison.
+const TRANSACTIONS: usize = 300;
+
+pub fn run(options: &Options) {
+    let (workload, kafka) = (options.workload(), options.kafka());
+    let names = TopicNames::new(options.prefix());
+    let now = wall_clock()();
+    crate::load::prepare(&kafka, &names, workload, now);
+    let maker = Maker::new(workload, now);
+    let rate: f64 = options.number("rate", 0.0);
+    say("LOADED", &json!({}));
+    while let Some(line) = hear() {
+        assert_eq!(line, "go");
+        let follower = follower(&kafka, options, &names);
+        let manifests = producer(&kafka, None);
+        let began = Instant::now();
+        let mut sent: Vec<Option<Instant>> = vec![None; workload.files];
+        let mut took: Vec<Duration> = Vec::with_capacity(workload.files);
+        let (codec, mut next) = (codec(), 0);
+        while took.len() < workload.files {
+            assert!(began.elapsed() < PATIENCE, "{} of {} files are COMPLETED", took.len(), workload.files);
+            let due = |n: usize| rate <= 0.0 || began.elapsed().as_secs_f64() * rate >= count(n);
+            while next < workload.files && due(next) {
+                sent[next] = Some(Instant::now());
+                send_append(&manifests, &names, &maker.announcement(next));
+                next += 1;
+            }
+            manifests.poll(Duration::ZERO);
+            while let Some(message) = follower.poll(Duration::from_millis(1)) {
+                let message = message.expect("the broker answers");
+                let state: FileState = codec.decode(message.payload().expect("no tombstones")).expect("file-state");
+                if state.state == State::Completed {
+                    let number = state.file_id.as_str().rsplit('-').next().and_then(|n| n.parse::<usize>().ok());
+                    took.push(sent[number.expect("a file of ours")].expect("announced").elapsed());
+                }
+                if rate > 0.0 {
+                    break;
+                }
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        say("DONE", &json!({"seconds": seconds, "latency_ms": spread(took)}));
+        say("BARE", &json!({"two_transactions_ms": bare(&kafka, &names)}));
+    }
+}
+
+fn follower(kafka: &str, options: &Options, names: &TopicNames) -> BaseConsumer {
+    let follower: BaseConsumer = settings(kafka)
+        .set("group.id", "bench-follower")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("fetch.wait.max.ms", "10")
+        .create()
+        .expect("legal settings");
+    let mut list = TopicPartitionList::new();
+    let partitions = Parts::of(options).cluster.partitions(Topic::FileState).expect("the topic is there");
+    for partition in 0..partitions {
+        list.add_partition_offset(&names.name(Topic::FileState), partition, Offset::Beginning).expect("legal");
+    }
+    follower.assign(&list).expect("its partitions");
+    follower
+}
+
+/// Two transactions of one record each, one after the other, again and again.
+fn bare(kafka: &str, names: &TopicNames) -> Value {
+    let producer = producer(kafka, Some(&format!("{}compare", names.prefix())));
+    let name = names.name(Topic::DeadLetters);
+    let mut took = Vec::with_capacity(TRANSACTIONS);
+    for _ in 0..TRANSACTIONS {
+        let began = Instant::now();
+        for _ in 0..2 {
+            producer.begin_transaction().expect("a transaction begins");
+            send(&producer, &name, 0, b"k", b"v");
+            drain(&producer);
+            producer.commit_transaction(PATIENCE).expect("it commits");
+        }
+        took.push(began.elapsed());
+    }
+    spread(took)
+}
+
+fn spread(mut took: Vec<Duration>) -> Value {
+    took.sort_unstable();
+    let at = |permille: usize| took[(took.len() * permille / 1_000).min(took.len() - 1)].as_secs_f64() * 1_000.0;
+    json!({"p50": at(500), "p99": at(990), "p999": at(999), "most": at(1_000)})
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).expect("fewer"))
+}
