@@ -9,7 +9,7 @@ QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore
+.PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore bench-bulkheads
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-soak: tools ## the suites that break everything under load, in full (make t
 bench-restore: ## how long a process takes to come back with 1 M settled files, or RESTORE_FILES
 	$(PHASE) "build of the benchmark" cargo bench --locked --bench restore --no-run
 	scripts/with-testbed cargo bench --locked --bench restore
+
+bench-bulkheads: ## the p99 of a live target while 10,000 files, or BULKHEADS, wait for a dead one: at most 1.2 times
+	BULKHEADS=$${BULKHEADS:-10000} cargo test $(CARGO_FLAGS) --test embedded what_waits_for_a_dead -- --nocapture
 
 testbed: ## download and verify the test bed's broker and registry (scripts/testbed starts them)
 	$(PHASE) "test bed" scripts/testbed fetch

@@ -288,6 +288,11 @@ fn bytes_below(dir: &Path) -> u64 {
     entries.flatten().map(of).sum()
 }
 
+/// Tells `benches/run` a figure: a line that begins with `FIGURES`, followed by JSON.
+fn tell(what: &str, figures: &serde_json::Value) {
+    println!("FIGURES {}", serde_json::json!({ what: figures }));
+}
+
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn main() {
     let files = variable("RESTORE_FILES", 1_000_000);
@@ -317,10 +322,20 @@ fn main() {
         process.memory("VmRSS:"),
         process.memory("VmHWM:"),
     );
+    tell(
+        "from the topics",
+        &serde_json::json!({"files": files, "records": records, "seconds": seconds, "cpu_seconds": processor,
+            "at_work_seconds": last.as_secs_f64(), "resident": process.memory("VmRSS:"),
+            "peak": process.memory("VmHWM:")}),
+    );
     // What was found is in the stores some seconds later.
     std::thread::sleep(Duration::from_secs(10));
     println!("stores: {} MiB", bytes_below(&state) / (1 << 20));
-    let mut process = process;
+    restart_again_and_again(&bench, process, partitions);
+}
+
+/// Kills the process and starts it on its stores, five times, each with a file that waits for it.
+fn restart_again_and_again(bench: &Bench, mut process: Running, partitions: i32) {
     for n in 0..5 {
         let id = format!("new-{n}");
         let killed = Instant::now();
@@ -335,6 +350,12 @@ fn main() {
              {handled:.2} s after the kill; memory {}",
             last.as_secs_f64(),
             process.memory("VmRSS:"),
+        );
+        tell(
+            &format!("with its stores, {}", n + 1),
+            &serde_json::json!({"records": records, "at_work_seconds": last.as_secs_f64(), "first_request_seconds": handled,
+                "cpu_seconds": process.processor_seconds(), "resident": process.memory("VmRSS:"),
+                "peak": process.memory("VmHWM:")}),
         );
         std::thread::sleep(Duration::from_secs(4));
     }

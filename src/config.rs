@@ -163,8 +163,22 @@ pub struct GatewayConfig {
     pub tokens: Vec<TokenConfig>,
     /// Its address as targets reach it; empty for where it listens.
     pub public_url: String,
+    /// How many callbacks it takes.
+    pub callbacks: GatewayCallbacks,
     /// Its certificate.
     pub tls: GatewayTls,
+}
+
+/// `[gateway.callbacks]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayCallbacks {
+    /// At once, all targets together.
+    pub at_once: usize,
+    /// At once of one target.
+    pub of_target: usize,
+    /// Of one target in a second.
+    pub per_second: u32,
 }
 
 /// `[gateway.tls]`
@@ -338,6 +352,9 @@ impl Config {
                 self.gateway.tls.certificate.is_empty() != self.gateway.tls.key.is_empty(),
                 "gateway.tls.certificate and gateway.tls.key go together",
             ),
+            (self.gateway.callbacks.at_once == 0, "gateway.callbacks.at_once is at least 1"),
+            (self.gateway.callbacks.of_target == 0, "gateway.callbacks.of_target is at least 1"),
+            (self.gateway.callbacks.per_second == 0, "gateway.callbacks.per_second is at least 1"),
             (self.log.level.trim().is_empty(), "log.level is empty"),
         ];
         if let Some((_, text)) = wrong.iter().find(|(is_wrong, _)| *is_wrong) {

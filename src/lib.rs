@@ -25,7 +25,8 @@
 //! | [`transport`] | port 2, the outside | |
 //! | [`log`] | port 1, the log: Kafka, or the same semantics in this process | |
 //! | [`record`] | the records, their keys, topics and codec | |
-//! | [`receiver`] | built-in receivers, for the demo and for tests | |
+//! | [`receiver`] | built-in receivers, for the demo, for `consign receiver` and for tests | |
+//! | [`certify`] | tries a real receiver, and says what it does wrong | |
 //! | [`verify`] | the checker of the contract's invariants, from topics and journals alone | |
 //! | [`audit`] | the check of a running cluster, file by file through a scratch store | |
 //! | [`sim`] | the simulated world: engine and log under a seeded clock and faults | |
@@ -37,6 +38,7 @@
 //! through all of it.
 
 pub mod audit;
+pub mod certify;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use consign::gateway::CallbackLimits;
 use consign::metrics::Metrics;
 use consign::node::{Node, NodeParts, StoreParts};
 use consign::store::Stores;
@@ -39,6 +40,7 @@ pub fn run(options: &Options) {
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),
         public_url: None,
+        callbacks: CallbackLimits::default(),
         kafka: KafkaTargets::default(),
         places: Places::default(),
     };

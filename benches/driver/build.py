@@ -11,15 +11,15 @@ RECORDS = ("arrivals", "plans", "attempts", "outcomes", "history", "file-state")
 STREAMS = ROOT / ".cache" / "bench" / "streams"
 
 
-def rust():
-    """The path of the binary with the contestants that are ours."""
-    command = ["cargo", "build", "--profile", "bench", "--locked", "--bench", "contestants", "--message-format=json"]
+def rust(bench="contestants"):
+    """The path of the binary of a benchmark: by itself, the one with the contestants that are ours."""
+    command = ["cargo", "build", "--profile", "bench", "--locked", "--bench", bench, "--message-format=json"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
         sys.exit("bench: the contestants don't build; see above")
     for line in built.stdout.splitlines():
         message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "contestants":
+        if message.get("executable") and message["target"]["name"] == bench:
             return message["executable"]
     sys.exit("bench: cargo names no executable")
 

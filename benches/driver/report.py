@@ -72,6 +72,16 @@ def scale_table(rounds):
     return table(["what grows", "CPU µs a report", "× the smallest"], rows)
 
 
+def restore_table(rounds):
+    columns = (("files", "{:,}"), ("records", "{:,}"), ("seconds", "{:.1f}"), ("at_work_seconds", "{:.1f}"),
+               ("first_request_seconds", "{:.2f}"), ("cpu_seconds", "{:.1f}"), ("resident", "{}"), ("peak", "{}"))
+    rows = [[number, what, *(form.format(figures[key]) if key in figures else "–" for key, form in columns)]
+            for number, each in enumerate(rounds) for what, figures in each.items()]
+    head = ["round", "the process comes back", "files", "records read", "s of restoring", "at work after s",
+            "first request after s", "CPU s", "resident", "peak"]
+    return table(head, rows)
+
+
 def bars(title, unit, values):
     """A bar for each (name, value, lowest, highest) of the rounds."""
     width, left, row, top = 720, 150, 34, 46

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::outbound::client_settings;
 use super::output::OutputFormat;
 use super::reach::{self, Waiting};
 use crate::config::Config;
@@ -108,8 +109,8 @@ impl Connection {
         let registry = HttpRegistry::new(&config.registry.url, names.clone(), auth, Handle::current());
         let registry = Arc::new(registry.map_err(|e| refused(e.to_string()))?);
         let codec = Arc::new(Codec::new(Arc::clone(&registry) as Arc<_>));
-        let cluster =
-            Arc::new(KafkaCluster::new(kafka_options(&config)).map_err(|e| refused(format!("[kafka]: {e}")))?);
+        let options = kafka_options(&config).map_err(refused)?;
+        let cluster = Arc::new(KafkaCluster::new(options).map_err(|e| refused(format!("[kafka]: {e}")))?);
         Ok(Self { config, cluster, registry, codec, names, clock: wall_clock() })
     }
 
@@ -134,8 +135,9 @@ impl Connection {
         let bootstrap = &self.config.kafka.bootstrap;
         match error {
             LogError::Fatal(_) | LogError::OutOfRange(_) | LogError::TooLong(_) | LogError::InstanceFenced(_) => {
-                Failure::coded(Exit::Usage, "CG406", format!("the broker {bootstrap} refuses: {error}"))
-                    .hint("look at topics, permissions and [kafka.client]; repeating it will not help")
+                Failure::coded(Exit::Usage, "CG406", format!("the broker {bootstrap} refuses: {error}")).hint(
+                    "look at topics, permissions (consign topics acls) and [kafka.client]; repeating it will not help",
+                )
             }
             LogError::Away(_) => {
                 let text = format!("the broker {bootstrap} accepts connections, but doesn't answer: {error}");
@@ -198,14 +200,19 @@ impl Connection {
     }
 }
 
-/// What the clients of the broker are told.
-pub(super) fn kafka_options(config: &Config) -> KafkaOptions {
+/// What the clients of the broker are told; the error names a secret that isn't there.
+pub(super) fn kafka_options(config: &Config) -> Result<KafkaOptions, String> {
     let kafka = &config.kafka;
     let names = TopicNames::new(&kafka.prefix);
-    KafkaOptions {
-        client: kafka.client.clone(),
+    Ok(KafkaOptions {
+        client: client_settings(config, "kafka.client", &kafka.client)?,
         session_timeout: kafka.session_timeout,
         transaction_timeout: kafka.transaction_timeout,
-        ..KafkaOptions::new(&kafka.bootstrap, names, format!("{}engine", kafka.prefix))
-    }
+        ..KafkaOptions::new(&kafka.bootstrap, names, group(config))
+    })
+}
+
+/// The consumer group of the workers.
+pub(super) fn group(config: &Config) -> String {
+    format!("{}engine", config.kafka.prefix)
 }

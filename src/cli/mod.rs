@@ -7,6 +7,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
+pub mod acls;
+pub mod certify;
 pub mod client;
 pub mod demo;
 pub mod dev;
@@ -20,6 +22,7 @@ pub mod offsets;
 mod outbound;
 pub mod output;
 mod reach;
+pub mod receiver;
 pub mod routing;
 pub mod run;
 pub mod schemas;
@@ -58,6 +61,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Keep the product running in this process, with its HTTP API: for trying it out.
     Dev(dev::DevArgs),
+    /// Play the targets: receive as a script says, verify signatures, confirm late or twice, and say what came.
+    Receiver(receiver::ReceiverArgs),
+    /// Try a real receiver: duplicates, bad and stale signatures, a rotation, a large body; and say what it does wrong.
+    Certify(certify::CertifyArgs),
     /// Run engine, transports and gateway on a broker.
     Run(run::RunArgs),
     /// Create and check the topics.
@@ -141,6 +148,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     Ok(match cli.command {
         Command::Demo(args) => demo::run(args, globals).await,
         Command::Dev(args) => dev::run(args, globals).await,
+        Command::Receiver(args) => receiver::run(args, globals).await,
+        Command::Certify(args) => certify::run(args, globals).await,
         Command::Run(_) => unreachable!("it was run above"),
         Command::Topics(command) => topics::run(command, globals),
         Command::Schemas(command) => schemas::run(command, globals),

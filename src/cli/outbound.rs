@@ -1,5 +1,6 @@
 //! What the configuration says about requests: where they may go, and where their secrets are.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::{Config, ContentConfig, EgressConfig};
@@ -7,11 +8,14 @@ use crate::record::{TargetName, Topic, TopicNames};
 use crate::routing::Document;
 use crate::transport::{Allowance, Egress, KafkaTargets, Places, Secrets};
 
+/// How a setting names a secret.
+const SECRET: &str = "secret:";
+
 /// Where requests may go.
 pub(super) fn egress(config: &EgressConfig) -> Result<Egress, String> {
     let mut everywhere = allowance(&config.allow_cidrs, config.allow_http)?;
     everywhere.dangerous_metadata = config.dangerous_allow_metadata;
-    let mut targets = std::collections::BTreeMap::new();
+    let mut targets = BTreeMap::new();
     for (name, more) in &config.targets {
         let name = TargetName::parse(name).map_err(|e| format!("egress.targets: {e}"))?;
         targets.insert(name, allowance(&more.allow_cidrs, more.allow_http)?);
@@ -36,6 +40,7 @@ pub(super) fn secrets(config: &Config) -> Secrets {
     let config = &config.secrets;
     let path = |text: &String| PathBuf::from(text);
     Secrets {
+        held: std::collections::BTreeMap::new(),
         variables: config.variables.clone(),
         files: config.files.iter().map(|(name, file)| (name.clone(), path(file))).collect(),
         directory: Some(&config.directory).filter(|text| !text.is_empty()).map(path),
@@ -48,11 +53,34 @@ pub(super) fn public_url(config: &Config) -> Option<String> {
 }
 
 /// Where records of Kafka targets may go: the log's cluster but for consign's own topics, and the clusters by name.
-pub(super) fn kafka(config: &Config, names: &TopicNames) -> KafkaTargets {
-    let mut own = config.kafka.client.clone();
+pub(super) fn kafka(config: &Config, names: &TopicNames) -> Result<KafkaTargets, String> {
+    let mut own = client_settings(config, "kafka.client", &config.kafka.client)?;
     own.insert("bootstrap.servers".into(), config.kafka.bootstrap.clone());
     let closed = Topic::ALL.into_iter().map(|topic| names.name(topic)).collect();
-    KafkaTargets::new(Some(own), config.clusters.clone(), closed)
+    let others = config
+        .clusters
+        .iter()
+        .map(|(name, settings)| Ok((name.clone(), client_settings(config, &format!("clusters.{name}"), settings)?)));
+    Ok(KafkaTargets::new(Some(own), others.collect::<Result<_, String>>()?, closed))
+}
+
+/// Settings of a Kafka client, with the values of the secrets that they name: `secret:NAME`. Read once, at the start.
+///
+/// The error names the setting and the secret, and has no value.
+pub(super) fn client_settings(
+    config: &Config,
+    section: &str,
+    settings: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, String> {
+    let secrets = secrets(config);
+    let value = |key: &str, text: &str| -> Result<String, String> {
+        let Some(name) = text.strip_prefix(SECRET) else { return Ok(text.to_owned()) };
+        let values = secrets.read(name).map_err(|e| format!("[{section}] {key}: {e}"))?;
+        let text =
+            values.current.text().ok_or_else(|| format!("[{section}] {key}: the secret `{name}` is no UTF-8"))?;
+        Ok(text.to_owned())
+    };
+    settings.iter().map(|(key, text)| Ok((key.clone(), value(key, text)?))).collect()
 }
 
 /// Where announced files may lie.
@@ -89,6 +117,22 @@ mod tests {
         assert_eq!(secrets.directory, Some("/run/secrets".into()));
         assert_eq!(secrets.variables["k"], "K");
         assert_eq!(public_url(&config), None);
+    }
+
+    #[test]
+    fn settings_of_kafka_clients_may_name_secrets() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "canary\n").unwrap();
+        let text = format!(
+            "[kafka.client]\n\"sasl.username\" = \"consign\"\n\"sasl.password\" = \"secret:pw\"\n\
+             [clusters.b]\n\"sasl.password\" = \"secret:other\"\n[secrets.files]\npw = \"{}\"\n",
+            file.path().display()
+        );
+        let config = Config::load(Some(&text), []).unwrap();
+        let settings = client_settings(&config, "kafka.client", &config.kafka.client).unwrap();
+        assert_eq!((settings["sasl.username"].as_str(), settings["sasl.password"].as_str()), ("consign", "canary"));
+        let said = client_settings(&config, "clusters.b", &config.clusters["b"]).unwrap_err();
+        assert!(said.contains("[clusters.b] sasl.password: no secret `other`"), "{said}");
     }
 
     #[test]

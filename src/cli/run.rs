@@ -1,6 +1,7 @@
 //! `consign run`: engine, transports and gateway on a broker.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::output::print;
 use super::reach::Waiting;
 use crate::config::{AckKey, Config, Role, TokenConfig};
 use crate::engine::Stop;
-use crate::gateway::{Access, Role as CallerRole, TlsFiles, Token};
+use crate::gateway::{Access, CallbackLimits, Role as CallerRole, TlsFiles, Token};
 use crate::metrics::Metrics;
 use crate::node::controls::read_controls;
 use crate::node::{Node, NodeParts, StartError, StoreParts};
@@ -161,13 +162,22 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
         store: store(config),
         gateway,
         gateway_tls: tls_files(config),
+        callbacks: callback_limits(config)?,
         observing,
         egress: outbound::egress(&config.egress).map_err(|text| usage("CG400", text))?,
         secrets: outbound::secrets(config),
         public_url: outbound::public_url(config),
-        kafka: outbound::kafka(config, &connection.names),
+        kafka: outbound::kafka(config, &connection.names).map_err(|text| usage("CG400", text))?,
         places: outbound::places(&config.content).map_err(|text| usage("CG400", text))?,
     })
+}
+
+/// How many callbacks the HTTP API takes.
+fn callback_limits(config: &Config) -> Result<CallbackLimits, Failure> {
+    let limits = &config.gateway.callbacks;
+    let per_second = NonZeroU32::new(limits.per_second);
+    let per_second = per_second.ok_or_else(|| usage("CG400", "gateway.callbacks.per_second is at least 1".into()))?;
+    Ok(CallbackLimits { at_once: limits.at_once, of_target: limits.of_target, per_second })
 }
 
 /// The certificate of the HTTP API, if it has one.

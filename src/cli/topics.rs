@@ -1,7 +1,8 @@
-//! `consign topics`: create and check the topics.
+//! `consign topics`: create and check the topics, and say who may do what with them.
 
 use clap::{Args, Subcommand};
 
+use super::acls;
 use super::client::Globals;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -28,6 +29,13 @@ nothing is left to do by hand, with 1 if something is.")]
 
 Ends with 0 if there is none, with 1 if there are some.")]
     Check(ConnectionArgs),
+    /// Print the access control lists under which only the engine writes its topics.
+    #[command(after_help = "Examples:
+  consign topics acls --engine User:consign --admin User:ops --producer User:scanner
+  consign topics acls --reader User:team-b --reader-group team-b --command-config admin.properties | sh
+
+Prints commands of Kafka's own kafka-acls and asks no broker. docs/security.md says what each is for.")]
+    Acls(acls::AclsArgs),
 }
 
 /// Arguments of `topics apply`.
@@ -46,6 +54,7 @@ pub fn run(command: TopicsCommand, globals: &Globals) -> Exit {
     let done = match command {
         TopicsCommand::Apply(args) => apply(&args, globals),
         TopicsCommand::Check(args) => check(&args, globals),
+        TopicsCommand::Acls(args) => acls::run(&args, globals),
     };
     done.unwrap_or_else(|failure| failure.tell(globals.output))
 }

@@ -21,6 +21,9 @@ const OPEN: [(&str, &[&str]); 7] = [
     ("egress.targets", &["allow_cidrs", "allow_http"]),
 ];
 
+/// Tables that take any table of any keys.
+const OPEN_BELOW: [&str; 1] = ["clusters"];
+
 /// The file can't be parsed.
 pub(super) fn no_toml(file: &str, error: &toml::de::Error) -> ConfigError {
     let place = error.span().map(|span| position(file, span.start)).unwrap_or_default();
@@ -43,6 +46,9 @@ fn look(table: &DeTable<'_>, defaults: &toml::Table, path: &str, file: &str, unk
             unknown.push(unknown_key(file, key.span(), &full, name, defaults.keys().map(String::as_str)));
             continue;
         };
+        if OPEN_BELOW.contains(&full.as_str()) {
+            continue;
+        }
         if let Some((_, known)) = OPEN.iter().find(|(path, _)| *path == full) {
             look_below(value.get_ref(), known, &full, file, unknown);
             continue;

@@ -25,8 +25,6 @@ pub(super) struct Kept {
     pub file: File,
     /// Sequence number of its newest history record; 0 before the first.
     pub history_seq: i64,
-    /// Permits of attempts that were restored: held until their outcome or deadline is read.
-    pub permits: BTreeMap<TargetName, Permit>,
     /// Timers that were appended and not yet read back.
     appended: BTreeSet<TimerMark>,
     /// Timers that are due and wait until earlier acks have been read.
@@ -51,7 +49,6 @@ impl Kept {
         Self {
             file,
             history_seq,
-            permits: BTreeMap::new(),
             appended: BTreeSet::new(),
             parked: BTreeSet::new(),
             places: Places::default(),
@@ -71,13 +68,12 @@ impl Kept {
 
     /// Whether the store knows all that there is to know of it.
     fn may_sleep(&self) -> bool {
-        self.permits.is_empty() && self.appended.is_empty() && self.parked.is_empty()
+        self.appended.is_empty() && self.parked.is_empty()
     }
 
     /// Drops what belonged to a status that the file has left.
     fn tidy(&mut self) {
         let file = &self.file;
-        self.permits.retain(|target, _| file.index_of(target).is_some_and(|i| file.dispatches[i].has_open_attempt()));
         if self.appended.is_empty() && self.parked.is_empty() {
             return;
         }
@@ -101,6 +97,8 @@ pub(super) struct Home {
     files: BTreeMap<FileId, Kept>,
     /// Open files that are only in the store.
     asleep: BTreeMap<FileId, Places>,
+    /// Permits of attempts that were restored, of files in memory or not: held until their outcome or deadline is read.
+    permits: BTreeMap<FileId, Vec<(TargetName, Permit)>>,
     /// The files in memory in the order in which they were last touched.
     by_touch: BTreeSet<(u64, FileId)>,
     touches: u64,
@@ -128,6 +126,7 @@ impl Home {
             keeping,
             files: BTreeMap::new(),
             asleep: BTreeMap::new(),
+            permits: BTreeMap::new(),
             by_touch: BTreeSet::new(),
             touches: 0,
             bytes: 0,
@@ -201,9 +200,7 @@ impl Home {
 
     /// Keeps the permit of a restored attempt until its outcome or deadline is read.
     pub fn keep_permit(&mut self, id: &FileId, target: TargetName, permit: Permit) {
-        if let Some(kept) = self.files.get_mut(id) {
-            kept.permits.insert(target, permit);
-        }
+        self.permits.entry(id.clone()).or_default().push((target, permit));
     }
 
     /// Marks timers of a file as appended, after the commit that appended them.
@@ -263,6 +260,7 @@ impl Home {
     /// Forgets a file whose records were tombstoned.
     pub fn remove(&mut self, id: &FileId) {
         self.forgetting.remove(id);
+        self.permits.remove(id);
         if let Some(kept) = self.leave_memory(id) {
             self.orders.leave(id, &kept.places);
             self.keeping.note_forgotten(id, kept.file.settled_at);
@@ -413,6 +411,13 @@ impl Home {
         let planned = kept.file.dispatches.len();
         change(kept);
         kept.tidy();
+        if let Some(permits) = self.permits.get_mut(id) {
+            let is_open = |at: usize| kept.file.dispatches[at].has_open_attempt();
+            permits.retain(|(target, _)| kept.file.index_of(target).is_some_and(is_open));
+            if permits.is_empty() {
+                self.permits.remove(id);
+            }
+        }
         let places = Places { wake: wake_of(kept, now), waits_for: waits_of(&kept.file, now) };
         if places != kept.places {
             self.orders.leave(id, &kept.places);
@@ -524,3 +529,6 @@ fn is_pause_escalation(file: &File, (target, what, _, escalation): &TimerMark) -
                 && *escalation == Some(dispatch.escalations + 1)
         })
 }
+
+#[cfg(test)]
+mod tests;

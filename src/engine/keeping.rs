@@ -261,4 +261,4 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

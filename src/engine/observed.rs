@@ -135,6 +135,13 @@ pub enum Observed {
         /// The outcome's code.
         code: String,
     },
+    /// A breaker opened or closed. This one is told whether or not a transaction follows.
+    Breaker {
+        /// The target.
+        target: TargetName,
+        /// Whether it is open, a probe under way included.
+        is_open: bool,
+    },
     /// A transaction didn't happen, or nobody knows whether it did.
     Aborted {
         /// Why.

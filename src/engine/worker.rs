@@ -13,7 +13,7 @@ use super::work::Deciding;
 use super::{Stop, Unwell, WorkerOptions};
 use crate::log::{Log, LogError, Reader, Record, TopicPartition};
 use crate::record::{Codec, Control, Controls, DecodeError, Timestamp, Topic};
-use crate::routing::{self, Document, Sources};
+use crate::routing::{self, Document, Rate, Sources};
 use crate::store::Unusable;
 use crate::transport::{AckTokens, Capacity, Transport};
 
@@ -265,10 +265,17 @@ impl Worker {
             self.rewind |= !records.is_empty();
             return Ok(());
         }
+        self.observe_breakers();
         self.fetch(&mut records, now);
         self.work(&records, now)?;
         self.keep(now);
         Ok(())
+    }
+
+    fn observe_breakers(&mut self) {
+        for (target, is_open) in self.capacity.breakers_changed() {
+            (self.observe)(&Observed::Breaker { target, is_open });
+        }
     }
 
     pub(super) fn read_controls(&mut self) -> Result<bool, LogError> {
@@ -341,7 +348,7 @@ impl Worker {
         self.routing_refused = None;
         let targets = loaded.document.targets();
         for target in &targets {
-            self.capacity.limit(&target.name, target.concurrency);
+            self.capacity.limit(&target.name, target.concurrency, target.rate.map(Rate::period));
         }
         let digest = active.routing_digest.clone();
         let targets = targets.into_iter().map(|target| target.name).collect();

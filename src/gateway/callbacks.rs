@@ -52,6 +52,8 @@ pub struct CallbackRule {
     pub confirms: bool,
     /// The name of the receiver's key, where its signature is asked for.
     pub verify_with: Option<String>,
+    /// Whether a report of success must name the digest of what arrived.
+    pub receipt: bool,
 }
 
 /// What the routing document by which a file was planned says of a target; nothing of one that it doesn't name. The error says
@@ -104,6 +106,10 @@ impl Reported {
             Self::Rejected => OutcomeKind::Rejected,
             Self::RetryLater => OutcomeKind::Retryable,
         }
+    }
+
+    const fn is_success(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Duplicate)
     }
 
     /// Whether it ends the dispatch.
@@ -177,6 +183,11 @@ pub(super) async fn report(
     let report = read(&body)?;
     let attempt = bound(&report, &key, of.attempt, rule.verify_with.is_some())?;
     let about = About { file_id, target, attempt };
+    if rule.receipt && report.outcome.is_success() && report.received_digest.is_none() {
+        append(&app, &about, report).await?;
+        let text = format!("{} must name received_digest; the report is recorded", about.target);
+        return Err(Problem::new(Code::CG361, text));
+    }
     if rule.confirms {
         return take(&app, &about, report).await;
     }

@@ -123,6 +123,7 @@ pub fn fetch_plan(arrival: &Arrival) -> Option<PlannedDispatch> {
             not_processed: Vec::new(),
             token: false,
             verify_with: None,
+            receipt: None,
         },
         // Reading twice changes nothing.
         on_unknown: OnUnknown::Retry,

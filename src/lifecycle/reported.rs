@@ -87,7 +87,7 @@ impl File {
         } else if outcome.attempt.is_some_and(|n| n < 1 || n > dispatch.attempts) {
             Some("unknown_attempt")
         } else {
-            None
+            unproven(confirmed_by.receipt.as_deref(), outcome)
         }
     }
 
@@ -273,6 +273,17 @@ impl File {
         }
         let version = self.version;
         self.dispatches[index].hold(because, version, at, cause);
+    }
+}
+
+/// Why a report of success isn't one where the plan asks for a receipt: it doesn't say what arrived, or something else did.
+fn unproven(receipt: Option<&str>, outcome: &Outcome) -> Option<&'static str> {
+    let says_success = matches!(outcome.kind, OutcomeKind::Succeeded | OutcomeKind::Duplicate);
+    let receipt = receipt.filter(|_| says_success)?;
+    match outcome.received_digest.as_deref() {
+        None => Some("receipt_missing"),
+        Some(received) if received != receipt => Some("receipt_differs"),
+        Some(_) => None,
     }
 }
 

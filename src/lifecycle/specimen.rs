@@ -97,6 +97,7 @@ pub fn planned(file_id: &str, target: &str) -> PlannedDispatch {
             not_processed: Vec::new(),
             token: false,
             verify_with: None,
+            receipt: None,
         },
         on_unknown: OnUnknown::Hold,
         on_overdue: OnOverdue::Hold,

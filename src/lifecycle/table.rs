@@ -20,6 +20,7 @@ pub fn tables() -> Vec<Table> {
         dispatch::dispatch(),
         trust::confirmation(),
         trust::token(),
+        trust::receipt(),
         trust::attempt(),
         people::dispatch(),
         people::file(),

@@ -57,6 +57,7 @@ impl Metrics {
         self.attempts_total.with_label_values(&[name]);
         self.attempt_duration_seconds.with_label_values(&[name]);
         self.escalations_total.with_label_values(&[name]);
+        self.open_breakers.with_label_values(&[name]);
         for judgement in Judgement::ALL.iter().filter(|judgement| **judgement != Judgement::Applied) {
             self.reports_late_total.with_label_values(&[name, judgement.as_str()]);
         }

@@ -127,6 +127,7 @@ metrics! {
     deadline_lost_files: IntGaugeVec [] NO_BUCKETS, "Open files that can't be COMPLETED by their deadline without a person any more, all of the group.";
     escalations_total: IntCounterVec ["target"] NO_BUCKETS, "Escalations of what is HELD or waits under a pause.";
     paused_targets: IntGaugeVec ["target", "paused_by"] NO_BUCKETS, "1 for each pause that is on.";
+    open_breakers: IntGaugeVec ["target"] NO_BUCKETS, "Workers of this process whose breaker of the target is open: they send it nothing but one probe at a time. Sum over processes.";
     dead_letters_total: IntCounterVec ["reason"] NO_BUCKETS, "Records moved to dead-letters.";
     forwarded_total: IntCounterVec ["topic"] NO_BUCKETS, "Records sent on to their home partition: their producer uses another partitioner.";
     transactions_total: IntCounterVec [] NO_BUCKETS, "Transactions committed.";
@@ -172,6 +173,11 @@ impl Metrics {
     /// A report was late, or contradicted the decision.
     pub fn report_late(&self, target: &TargetName, judgement: Judgement) {
         self.reports_late_total.with_label_values(&[target.as_str(), judgement.as_str()]).inc();
+    }
+
+    /// A worker's breaker of a target opened or closed.
+    pub fn breaker(&self, target: &TargetName, is_open: bool) {
+        self.open_breakers.with_label_values(&[target.as_str()]).add(if is_open { 1 } else { -1 });
     }
 
     /// A dispatch escalated.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::gateway::{CallbackChecks, CallbackLimits, CallbackRule};
 use crate::record::{Confirmation, RoutingBundle, TargetName};
-use crate::routing::{self, Sources};
+use crate::routing::{self, Receipt, Sources};
 use crate::transport::{AckTokens, Clock, Secrets, sign};
 
 /// Documents whose rules are kept; files under way were planned by few.
@@ -44,9 +44,11 @@ fn rule_of(known: &Mutex<Known>, bundle: &RoutingBundle, target: &TargetName) ->
         let loaded = routing::load(&Sources::from(bundle));
         let loaded = loaded.map_err(|_| format!("the routing document {} can't be loaded", bundle.digest))?;
         let rule = |name: &TargetName| {
-            let confirmed_by = &loaded.document.target(name.as_str())?.policy.confirmed_by;
+            let policy = &loaded.document.target(name.as_str())?.policy;
+            let confirmed_by = &policy.confirmed_by;
             let confirms = confirmed_by.by == Confirmation::Callback;
-            Some(CallbackRule { confirms, verify_with: confirmed_by.verify_with.clone() })
+            let receipt = policy.receipt == Receipt::Digest;
+            Some(CallbackRule { confirms, verify_with: confirmed_by.verify_with.clone(), receipt })
         };
         let rules = loaded.document.targets().into_iter().filter_map(|t| Some((t.name.clone(), rule(&t.name)?)));
         let rules = rules.collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::controls::{ApplyError, Said, apply_routing, fix_home_partitions};
 use super::{Node, NodeParts, StartError};
-use crate::gateway::Access;
+use crate::gateway::{Access, CallbackLimits};
 use crate::log::Cluster;
 use crate::log::memory::{MemoryCluster, MemoryOptions};
 use crate::metrics::Metrics;
@@ -97,6 +97,7 @@ impl Shared {
             store: super::StoreParts::default(),
             gateway: Some((([127, 0, 0, 1], port).into(), Access::Loopback)),
             gateway_tls: None,
+            callbacks: CallbackLimits::default(),
             observing: None,
             egress: self.egress.clone(),
             secrets: self.secrets.clone(),

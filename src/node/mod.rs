@@ -84,6 +84,8 @@ pub struct NodeParts {
     pub gateway: Option<(SocketAddr, Access)>,
     /// By which certificate the HTTP API speaks TLS; plain HTTP without one.
     pub gateway_tls: Option<TlsFiles>,
+    /// How many callbacks the HTTP API takes.
+    pub callbacks: CallbackLimits,
     /// Where a process without a gateway serves its health and its numbers, and who may see these.
     pub observing: Option<(SocketAddr, Access)>,
     /// Where requests may go.
@@ -344,7 +346,7 @@ impl Node {
                 Arc::clone(&parts.tokens),
                 parts.secrets.clone(),
                 Arc::clone(&parts.clock),
-                CallbackLimits::default(),
+                parts.callbacks,
             ),
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -54,6 +54,7 @@ fn count(metrics: &Metrics, worker: &str, observed: &Observed) {
         Observed::Forwarded { from, .. } => metrics.forwarded(from.topic),
         Observed::Routing { targets, .. } => targets.iter().for_each(|target| metrics.know_target(target)),
         Observed::Dispatch { target, .. } => metrics.know_target(target),
+        Observed::Breaker { target, is_open } => metrics.breaker(target, *is_open),
         Observed::ClockMeasured { offset_ms, .. } => metrics.clock_offset(worker, *offset_ms),
         Observed::StoreFailed { .. } | Observed::Forgotten { .. } | Observed::Paused { .. } => {}
     }
@@ -106,6 +107,11 @@ fn log(observed: &Observed) {
         Observed::Routing { digest, targets } => {
             tracing::info!(digest, targets = targets.len(), "routing document in force");
         }
+        Observed::Breaker { target, is_open: true } => {
+            let text = "the breaker opened: dispatches wait, one request at a time asks how the target is";
+            tracing::warn!(%target, "{text}");
+        }
+        Observed::Breaker { target, .. } => tracing::info!(%target, "the breaker closed"),
         Observed::Aborted { cause } => tracing::warn!(%cause, "transaction aborted"),
         Observed::Restored { partition, records, took_ms } => {
             tracing::info!(partition, records, took_ms, "home partition restored");

@@ -17,8 +17,10 @@ mod request;
 
 use serde_json::Value as Json;
 
-use crate::record::{Arrival, Cause, Failure, PlannedDispatch, Request, TargetName, Timestamp, dispatch_key};
-use crate::routing::{Document, Target, canonical_json, code, sha256_digest};
+use crate::record::{
+    Arrival, Cause, ConfirmedBy, Failure, PlannedDispatch, Request, TargetName, Timestamp, dispatch_key,
+};
+use crate::routing::{Document, Receipt, Target, canonical_json, code, sha256_digest};
 
 pub use again::{Replanned, Verdict, replan, verify};
 pub use consider::{Considered, Why, consider};
@@ -134,6 +136,7 @@ struct Place<'a> {
 fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, request: Request) -> PlannedDispatch {
     let Inputs { arrival, routing, .. } = inputs;
     let Target { owner, http, policy, .. } = choice.definition;
+    let receipt = (policy.receipt == Receipt::Digest).then(|| sent_digest(&request));
     PlannedDispatch {
         file_id: arrival.file_id.clone(),
         target: choice.target.clone(),
@@ -151,7 +154,7 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, r
         transport: http.transport,
         request,
         after: place.after,
-        confirmed_by: policy.confirmed_by.clone(),
+        confirmed_by: ConfirmedBy { receipt, ..policy.confirmed_by.clone() },
         on_unknown: policy.on_unknown,
         on_overdue: policy.on_overdue,
         on_exhausted: policy.on_exhausted,
@@ -163,6 +166,14 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, r
         file_deadline: file_deadline(arrival, routing),
         owner: owner.clone(),
         planned_at: inputs.planned_at,
+    }
+}
+
+/// The digest of what a request brings: of its body, or of the file that is its body.
+fn sent_digest(request: &Request) -> String {
+    match (&request.body_of_file, &request.body) {
+        (Some(file), _) => file.digest.clone(),
+        (None, body) => sha256_digest(body.as_ref().map(|body| &body.0[..]).unwrap_or_default()),
     }
 }
 

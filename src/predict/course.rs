@@ -277,6 +277,7 @@ impl<'s> Run<'s> {
             code: verdict.code,
             detail: verdict.detail,
             retry_after_ms: verdict.retry_after_ms,
+            received_digest: verdict.received_digest,
             refusal: verdict.refusal,
             ..self.blank(index, verdict.kind, Reporter::Transport, at)
         };
@@ -304,6 +305,7 @@ impl<'s> Run<'s> {
                 attempt: Some(attempt),
                 code: kind.as_str().to_lowercase(),
                 token: Some(TokenCheck::Ok),
+                received_digest: dispatch.plan.confirmed_by.receipt.clone(),
                 ..self.blank(index, *kind, reporter, at)
             };
             self.reports.insert((at, reporter == Reporter::Acks, self.made), Report { index, outcome });

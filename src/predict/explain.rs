@@ -240,6 +240,7 @@ fn outcomes(file: &File, index: usize, now: Timestamp) -> Vec<Would> {
                 attempt: Some(dispatch.attempts),
                 code: "explained".to_owned(),
                 token: Some(TokenCheck::Ok),
+                received_digest: dispatch.plan.confirmed_by.receipt.clone(),
                 refusal: what == REFUSED,
                 retry_after_ms,
                 ..Outcome::new(file.id().clone(), dispatch.target().clone(), kind, reporter, now)

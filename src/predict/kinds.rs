@@ -55,22 +55,34 @@ fn without_answer() -> Vec<(String, Exchange)> {
         "egress_refused",
         "secret_missing",
         "token_unavailable",
+        "file_missing",
+        "file_refused",
+        "file_unreadable",
+        "file_differs",
+        "not_taken",
+        "topic_unknown",
+        "record_refused",
+        "queue_full",
         "dropped_unsent",
         "request_invalid",
         "stopped",
     ];
+    // What left may have arrived, and what was broken off may have been enough.
+    let lost =
+        ["timeout", "reset", "cut_off", "undelivered", "file_unreadable", "file_differs", "file_unverified", "stopped"];
     let detail = String::new;
     let mut exchanges: Vec<(String, Exchange)> = not_sent
         .into_iter()
         .map(|code| (format!("not sent: {code}"), Exchange::NotSent { code, detail: detail() }))
         .collect();
     exchanges.push(("not sent: certificate_invalid".into(), Exchange::Certificate { detail: detail() }));
-    let refused = Exchange::Refused { code: "credentials_refused", detail: detail() };
-    exchanges.push(("not sent: credentials_refused".into(), refused));
-    for code in ["timeout", "reset", "stopped"] {
+    for code in ["credentials_refused", "http_407"] {
+        exchanges.push((format!("not sent: {code}"), Exchange::Refused { code, detail: detail() }));
+    }
+    for code in lost {
         exchanges.push((format!("sent, no answer: {code}"), Exchange::Lost { code, detail: detail() }));
     }
-    exchanges.push(("in the log of another system".into(), Exchange::Delivered { detail: detail() }));
+    exchanges.push(("in another system's log: delivered".into(), Exchange::Delivered { detail: detail() }));
     exchanges
 }
 

@@ -43,7 +43,7 @@ pub enum Reply {
 /// A report that follows an answer: `then rejected after 2h`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirming {
-    /// What it says: ACCEPTED, SUCCEEDED, REJECTED or RETRYABLE.
+    /// What it says: ACCEPTED, SUCCEEDED, DUPLICATE, REJECTED or RETRYABLE.
     pub kind: OutcomeKind,
     /// How long after the report before it, in milliseconds.
     pub after_ms: i64,
@@ -113,11 +113,16 @@ impl Script {
         self.by_target.keys().map(String::as_str)
     }
 
+    /// The steps of a target, one for each attempt; none of one that isn't in the script.
+    pub fn steps(&self, target: &str) -> &[ScriptedStep] {
+        self.by_target.get(target).map_or(&[], Vec::as_slice)
+    }
+
     /// What an attempt (from 1) at a target meets.
     pub fn step(&self, target: &str, attempt: i32) -> &ScriptedStep {
         const OK: &ScriptedStep = &ScriptedStep::OK;
         let place = usize::try_from(attempt - 1).unwrap_or(usize::MAX);
-        self.by_target.get(target).and_then(|steps| steps.get(place)).unwrap_or(OK)
+        self.steps(target).get(place).unwrap_or(OK)
     }
 }
 
@@ -219,9 +224,13 @@ impl<'t> Reader<'t> {
         Ok(match word {
             "accepted" => OutcomeKind::Accepted,
             "succeeded" => OutcomeKind::Succeeded,
+            "duplicate" => OutcomeKind::Duplicate,
             "rejected" => OutcomeKind::Rejected,
             "retryable" => OutcomeKind::Retryable,
-            _ => return Err(ScriptError(format!("`{word}` is none of accepted, succeeded, rejected, retryable"))),
+            _ => {
+                let words = "accepted, succeeded, duplicate, rejected, retryable";
+                return Err(ScriptError(format!("`{word}` is none of {words}")));
+            }
         })
     }
 
@@ -305,7 +314,15 @@ fn success(confirmed_by: &ConfirmedBy) -> Verdict {
         Confirmation::Response | Confirmation::Transport => OutcomeKind::Succeeded,
         Confirmation::Acks | Confirmation::Callback => OutcomeKind::Accepted,
     };
-    Verdict { kind, code: "ok".to_owned(), detail: None, refusal: false, retry_after_ms: None, evidence: None }
+    Verdict {
+        kind,
+        code: "ok".to_owned(),
+        detail: None,
+        refusal: false,
+        retry_after_ms: None,
+        received_digest: confirmed_by.receipt.clone(),
+        evidence: None,
+    }
 }
 
 #[cfg(test)]
@@ -330,6 +347,23 @@ mod tests {
         assert_eq!(script.step("crm", 5).reply, Reply::Ok);
         assert_eq!(script.step("other", 1).reply, Reply::Ok);
         assert_eq!(Script::parse(" ").unwrap(), Script::best());
+    }
+
+    #[test]
+    fn an_ok_brings_the_receipt_that_the_plan_asks_for_and_an_answer_only_what_it_says() {
+        let confirmed_by = ConfirmedBy {
+            succeeded: Some("status == 200".to_owned()),
+            receipt: Some("sha256:right".to_owned()),
+            ..crate::transport::testing::confirmed_by(Confirmation::Response)
+        };
+        let verdict = |text: &str| {
+            let script = Script::parse(text).unwrap();
+            verdict_of(script.step("a", 1), &confirmed_by, 1_000, Timestamp(0)).unwrap().0
+        };
+        let ok = verdict("a: ok");
+        assert_eq!((ok.kind, ok.received_digest.as_deref()), (OutcomeKind::Succeeded, Some("sha256:right")));
+        let bare = verdict("a: 200");
+        assert_eq!((bare.kind, bare.code.as_str()), (OutcomeKind::Unknown, "receipt_missing"));
     }
 
     #[test]

@@ -37,12 +37,26 @@ impl Reply {
     }
 }
 
+/// A report by callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// How long after the report before it, or after the request.
+    pub after: Duration,
+    /// The word of its `outcome`.
+    pub outcome: &'static str,
+}
+
 /// Chooses a behaviour by the file.
 pub type ByFile = Arc<dyn Fn(&FileId) -> Behaviour + Send + Sync>;
 
 /// What a receiver does with a request.
 #[derive(Clone)]
 pub enum Behaviour {
+    /// Does what a receiver should: it takes what a key's first request brings, and answers the same to each repeat.
+    ///
+    /// The answer is 200 with `{"result":"ok","received_digest":"sha256:…"}`; where the request asks for a confirmation it is 202, and SUCCEEDED
+    /// follows by callback, or else on `acks`. The same key with another body is answered 422.
+    Take,
     /// Answers.
     Answer(Reply),
     /// Does the first with a key's first request, the second with its second, and the last with all others.
@@ -60,13 +74,8 @@ pub enum Behaviour {
         /// What the ack says.
         kind: OutcomeKind,
     },
-    /// Answers 202, and reports each of these outcomes by the request's callback URL, one after the other.
-    CallBack {
-        /// The time before each.
-        after: Duration,
-        /// Words of the callback's `outcome`.
-        outcomes: Vec<&'static str>,
-    },
+    /// Reports by the request's callback URL, one after the other, whatever becomes of what it does meanwhile.
+    Report(Vec<Report>, Box<Self>),
     /// Does what the file's identity asks for.
     ByFile(ByFile),
 }
@@ -92,6 +101,12 @@ impl Behaviour {
         Self::Answer(Reply::new(503, "").with("retry-after", retry_after))
     }
 
+    /// Answers 202, and reports each of these outcomes by callback, each so long after the one before.
+    pub fn call_back(after: Duration, outcomes: &[&'static str]) -> Self {
+        let reports = outcomes.iter().map(|outcome| Report { after, outcome }).collect();
+        Self::Report(reports, Box::new(Self::status(202)))
+    }
+
     /// Waits and then does `next`.
     pub fn stall(time: Duration, next: Self) -> Self {
         Self::Stall(time, Box::new(next))
@@ -106,6 +121,7 @@ impl Behaviour {
 impl fmt::Debug for Behaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Take => f.write_str("Take"),
             Self::Answer(reply) => f.debug_tuple("Answer").field(reply).finish(),
             Self::Sequence(all) => f.debug_tuple("Sequence").field(all).finish(),
             Self::Stall(time, next) => f.debug_tuple("Stall").field(time).field(next).finish(),
@@ -114,9 +130,7 @@ impl fmt::Debug for Behaviour {
             Self::ConfirmLater { after, kind } => {
                 f.debug_struct("ConfirmLater").field("after", after).field("kind", kind).finish()
             }
-            Self::CallBack { after, outcomes } => {
-                f.debug_struct("CallBack").field("after", after).field("outcomes", outcomes).finish()
-            }
+            Self::Report(reports, next) => f.debug_tuple("Report").field(reports).field(next).finish(),
             Self::ByFile(_) => f.write_str("ByFile"),
         }
     }
@@ -148,10 +162,7 @@ pub fn demo_behaviours() -> BTreeMap<TargetName, Behaviour> {
         ("flaky", Behaviour::status(503)),
         ("ledger", after_1_s),
         ("legacy", Behaviour::status(502)),
-        (
-            "notary",
-            Behaviour::CallBack { after: Duration::from_millis(200), outcomes: vec!["IN_PROGRESS", "SUCCEEDED"] },
-        ),
+        ("notary", Behaviour::call_back(Duration::from_millis(200), &["IN_PROGRESS", "SUCCEEDED"])),
         ("partner", Behaviour::by_file(partner)),
         ("slow", Behaviour::stall(Duration::from_millis(800), Behaviour::ok())),
         ("warehouse", Behaviour::ok()),

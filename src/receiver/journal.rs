@@ -40,15 +40,21 @@ pub struct Received {
     pub received_at: Timestamp,
 }
 
-#[derive(Default)]
 struct Entries {
+    /// Most requests, and most bytes of them.
+    limits: (usize, usize),
     kept: VecDeque<Arc<Received>>,
     bytes: usize,
     dropped: usize,
 }
 
 impl Entries {
-    fn push(&mut self, received: Arc<Received>, (most, most_bytes): (usize, usize)) {
+    fn within(limits: (usize, usize)) -> Self {
+        Self { limits, kept: VecDeque::new(), bytes: 0, dropped: 0 }
+    }
+
+    fn push(&mut self, received: Arc<Received>) {
+        let (most, most_bytes) = self.limits;
         self.bytes += size(&received);
         self.kept.push_back(received);
         while self.kept.len() > 1 && (self.kept.len() > most || self.bytes > most_bytes) {
@@ -66,12 +72,23 @@ fn size(received: &Received) -> usize {
 }
 
 /// The requests of all receivers, in the order in which they had been read. Clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Journal {
     entries: Arc<Mutex<Entries>>,
 }
 
+impl Default for Journal {
+    fn default() -> Self {
+        Self::within(MAX_ENTRIES, MAX_BYTES)
+    }
+}
+
 impl Journal {
+    /// Keeps the newest `entries` requests, in so many bytes of paths, headers and bodies, and the newest one in any case.
+    pub fn within(entries: usize, bytes: usize) -> Self {
+        Self { entries: Arc::new(Mutex::new(Entries::within((entries, bytes)))) }
+    }
+
     /// Every request that is kept.
     pub fn entries(&self) -> Vec<Arc<Received>> {
         self.lock().kept.iter().cloned().collect()
@@ -88,7 +105,7 @@ impl Journal {
         entries.kept.len() + entries.dropped
     }
 
-    /// Requests that are no more kept: the journal holds the newest 200,000, in 256 MiB at most.
+    /// Requests that are no more kept: by default the journal holds the newest 200,000, in 256 MiB at most.
     pub fn dropped(&self) -> usize {
         self.lock().dropped
     }
@@ -96,7 +113,7 @@ impl Journal {
     pub(super) fn push(&self, received: Received) -> Arc<Received> {
         let received = Arc::new(received);
         let mut entries = self.lock();
-        entries.push(Arc::clone(&received), (MAX_ENTRIES, MAX_BYTES));
+        entries.push(Arc::clone(&received));
         received
     }
 
@@ -137,14 +154,14 @@ mod tests {
                 received_at: Timestamp(0),
             })
         };
-        let mut entries = Entries::default();
+        let mut entries = Entries::within((3, 1_000));
         for _ in 0..5 {
-            entries.push(request(10), (3, 1_000));
+            entries.push(request(10));
         }
         assert_eq!((entries.kept.len(), entries.bytes, entries.dropped), (3, 30, 2));
-        entries.push(request(985), (3, 1_000));
+        entries.push(request(985));
         assert_eq!((entries.kept.len(), entries.bytes, entries.dropped), (2, 995, 4));
-        entries.push(request(5_000), (3, 1_000));
+        entries.push(request(5_000));
         assert_eq!((entries.kept.len(), entries.dropped), (1, 6), "the newest is always there");
     }
 }

@@ -1,10 +1,12 @@
+use axum::http::HeaderMap;
 use reqwest::Client;
+use serde_json::json;
 
 use super::*;
-use crate::record::TokenCheck;
+use crate::record::{OutcomeKind, Reporter, Timestamp, TokenCheck, Topic};
 use crate::transport::testing::{RecordingAppender, attempt, codec, confirmed_by, plan, soon};
 use crate::transport::{
-    AckTokens, Answer, Capacity, Dispatch, Egress, HttpParts, HttpTransport, KafkaTargets, Secrets, Transport,
+    AckTokens, Answer, Capacity, Dispatch, Egress, HttpParts, HttpTransport, KafkaTargets, Secret, Transport, sign,
 };
 
 /// Receivers with an appender that remembers what they confirm.
@@ -166,4 +168,131 @@ async fn a_stop_breaks_off_what_is_stalled_and_frees_the_port() {
     soon(request).await.expect("it ends").expect_err("it is broken off");
     let refused = soon(rig.client.post(&url).send()).await.expect_err("nobody listens");
     assert!(refused.is_connect());
+}
+
+/// Receivers that tell what they say.
+struct Telling {
+    receivers: Receivers,
+    lines: Arc<Mutex<Vec<Line>>>,
+    said: watch::Receiver<usize>,
+    client: Client,
+}
+
+impl Telling {
+    fn new(setup: Setup) -> Self {
+        let lines: Arc<Mutex<Vec<Line>>> = Arc::default();
+        let (count, said) = watch::channel(0);
+        let all = Arc::clone(&lines);
+        let listener: Listener = Arc::new(move |line| {
+            let mut all = all.lock().expect("not poisoned");
+            all.push(line.clone());
+            count.send_replace(all.len());
+        });
+        crate::transport::set_up_tls();
+        let client = Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
+        let setup = Setup { otherwise: Some(Behaviour::Take), listener, ..setup };
+        Self { receivers: Receivers::start_with(&Handle::current(), setup).expect("a port"), lines, said, client }
+    }
+
+    async fn post(&self, headers: &[(&str, &str)], body: &'static str) -> (u16, String) {
+        let request = self.client.post(self.receivers.url("a"));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = soon(request.body(body).send()).await.expect("an answer");
+        (response.status().as_u16(), response.text().await.expect("a body"))
+    }
+
+    /// The lines, once there are so many.
+    async fn lines(&self, count: usize) -> Vec<serde_json::Value> {
+        soon(self.said.clone().wait_for(|said| *said >= count)).await.expect("the listener is here");
+        let lines = self.lines.lock().expect("not poisoned");
+        lines.iter().map(|line| serde_json::to_value(line).expect("JSON")).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_taken_once_and_each_repeat_answered_the_same() {
+    let telling = Telling::new(Setup::default());
+    let key = ("idempotency-key", "f/a");
+    for (headers, body, expected) in [
+        (vec![key], "one", 200),
+        (vec![key, ("authorization", "Bearer canary"), ("consign-ack-token", "canary")], "one", 202),
+        (vec![key], "two", 422),
+        (vec![], "one", 400),
+    ] {
+        assert_eq!(telling.post(&headers, body).await.0, expected, "{headers:?} {body}");
+    }
+    let lines = telling.lines(5).await;
+    let of = |what: &str, field: &str| {
+        lines.iter().filter(|line| line["what"] == what).map(|line| line[field].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("request", "repeat"), ["first", "duplicate", "conflict", "unknown"]);
+    assert_eq!(of("taken", "idempotency_key"), ["f/a"]);
+    let said = json!(lines).to_string();
+    assert!(!said.contains("canary"), "{said}");
+}
+
+#[tokio::test]
+async fn only_what_is_signed_freshly_and_whole_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    std::fs::write(folder.path().join("hook"), key).unwrap();
+    let keys = Secrets { directory: Some(folder.path().to_owned()), ..Secrets::default() };
+    let verify_with = BTreeMap::from([(None, vec!["hook".to_owned()])]);
+    let telling = Telling::new(Setup { keys, verify_with, ..Setup::default() });
+    let now = wall_clock()();
+    let signed = |at, key: &str| {
+        let headers = sign::headers("f/a", at, b"one", &[Secret::new(key.as_bytes().to_vec())]).expect("a key");
+        headers.map(|(name, value)| (name, value))
+    };
+    let stranger = "whsec_AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+    let digest = "sha-256=:AAAA:";
+    for (headers, more, expected) in [
+        (None, None, (401, "absent")),
+        (Some(signed(now, stranger)), None, (401, "invalid")),
+        (Some(signed(now.plus_millis(-301_000), key)), None, (401, "stale")),
+        (Some(signed(now.plus_millis(-301_000), stranger)), None, (401, "invalid")),
+        (Some(signed(now, key)), Some(digest), (400, "valid")),
+        (Some(signed(now, key)), None, (200, "valid")),
+    ] {
+        let mut all = vec![("idempotency-key", "f/a")];
+        all.extend(headers.iter().flatten().map(|(name, value)| (*name, value.as_str())));
+        all.extend(more.map(|digest| ("content-digest", digest)));
+        let (status, _) = telling.post(&all, "one").await;
+        let lines = telling.lines(1).await;
+        let last = lines.iter().rev().find(|line| line["what"] == "request").expect("a request");
+        assert_eq!((status, last["signature"].as_str()), (expected.0, Some(expected.1)), "{last:#}");
+    }
+    let lines = telling.lines(7).await;
+    // What was refused is remembered by nothing.
+    assert_eq!((&lines[5]["repeat"], &lines[6]["what"]), (&json!("first"), &json!("taken")));
+}
+
+#[tokio::test]
+async fn reports_come_as_scripted_late_twice_and_contradictory() {
+    let script =
+        crate::predict::Script::parse("a: 202 after 1ms then succeeded after 1ms then rejected, reset then succeeded");
+    let behaviours = scripted(&script.expect("a script")).expect("a receiver can do it");
+    let telling = Telling::new(Setup { behaviours, ..Setup::default() });
+    // Another receiver hears them.
+    let hearing = Rig::new([("v1", Behaviour::status(409))]);
+    let url = hearing.receivers.url("v1/callbacks/f/a?attempt=1");
+    let headers = [("idempotency-key", "f/a"), ("consign-callback-url", url.as_str()), ("consign-ack-token", "t")];
+    assert_eq!(telling.post(&headers, "one").await.0, 202);
+    let lines = telling.lines(3).await;
+    let said = |line: &serde_json::Value| (line["outcome"].clone(), line["status"].clone());
+    assert_eq!(
+        lines[1..].iter().map(said).collect::<Vec<_>>(),
+        [(json!("SUCCEEDED"), json!(409)), (json!("REJECTED"), json!(409))]
+    );
+    let first = hearing.receivers.journal().entries().remove(0);
+    assert_eq!(first.headers["authorization"], "Bearer t");
+    let report: serde_json::Value = serde_json::from_slice(&first.body.0).expect("JSON");
+    assert_eq!((report["idempotency_key"].as_str(), report["received_size"].as_i64()), (Some("f/a"), Some(3)));
+    // Its second step, and then what a receiver should do.
+    let broken = telling.client.post(telling.receivers.url("a")).header("idempotency-key", "f/a").body("one").send();
+    soon(broken).await.expect_err("it is reset");
+    assert_eq!(telling.post(&headers, "one").await.0, 202);
+    let lines = telling.lines(8).await;
+    let reports: Vec<_> = lines.iter().filter(|line| line["what"] == "report").map(said).collect();
+    assert!(reports.contains(&(json!("SUCCEEDED"), json!(null))), "without a URL there is nobody to tell: {reports:?}");
 }

@@ -167,6 +167,9 @@ pub struct ConfirmedBy {
     /// Name of the receiver's key by which the signature of a callback is verified.
     #[serde(default)]
     pub verify_with: Option<String>,
+    /// The digest that a report of success must name as received; null where none is asked for.
+    #[serde(default)]
+    pub receipt: Option<String>,
 }
 
 text_enum! {

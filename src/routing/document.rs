@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::avro::AvroSchema;
 use super::content::ContentRule;
 use super::expression::Expression;
+use super::rate::Rate;
 use super::schema::Schema;
 use super::table::Table;
 use super::template::{Pointer, Template};
 use crate::record::{
     Auth, ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, TargetName, Timeouts, Timestamp,
-    Tls, TransportKind,
+    Tls, TransportKind, text_enum,
 };
 
 /// How long after its acceptance a file is overdue, where neither its manifest nor its type says: seven days.
@@ -205,11 +206,23 @@ impl Http {
     }
 }
 
+text_enum! {
+    /// What a report of success must show of what arrived.
+    Receipt, "snake_case" {
+        /// `none`
+        None = "none",
+        /// `digest`
+        Digest = "digest",
+    }
+}
+
 /// What holds for the dispatches of a target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// By what success is confirmed.
     pub confirmed_by: ConfirmedBy,
+    /// Whether a report of success must name the digest of what was sent.
+    pub receipt: Receipt,
     /// When a request's fate is unknown.
     pub on_unknown: OnUnknown,
     /// When a confirmation is overdue.
@@ -228,6 +241,8 @@ pub struct Policy {
     pub operator_confirm: bool,
     /// Requests that may be on the wire at once.
     pub concurrency: usize,
+    /// How fast requests may leave; as fast as they can where nothing is said.
+    pub rate: Option<Rate>,
 }
 
 /// Which files a target receives, and as what.
@@ -258,6 +273,8 @@ pub struct TargetSummary {
     pub transport: TransportKind,
     /// Requests that may be on the wire to it at once.
     pub concurrency: usize,
+    /// How fast requests may leave for it.
+    pub rate: Option<Rate>,
 }
 
 impl Document {
@@ -276,6 +293,7 @@ impl Document {
                 owner: target.owner.clone(),
                 transport: target.http.transport,
                 concurrency: target.policy.concurrency,
+                rate: target.policy.rate,
             })
             .collect()
     }

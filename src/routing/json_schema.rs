@@ -291,6 +291,7 @@ fn policy() -> Vec<(&'static str, Json)> {
     ];
     let timeouts = vec![("send_within", duration()), ("request", duration()), ("max_clock_skew", duration())];
     vec![
+        ("receipt", one_of(&["none", "digest"])),
         ("on_unknown", one_of(&["hold", "retry"])),
         ("on_overdue", one_of(&["hold", "retry", "fail"])),
         ("on_exhausted", one_of(&["hold", "fail"])),
@@ -300,5 +301,6 @@ fn policy() -> Vec<(&'static str, Json)> {
         ("escalation", object(vec![("first", duration()), ("max", duration())], &[])),
         ("operator_confirm", json!({"type": "boolean"})),
         ("concurrency", integer(1, 10_000)),
+        ("rate", json!({"type": "string", "pattern": "^([1-9][0-9]{0,3}|10000)/[smh]$"})),
     ]
 }

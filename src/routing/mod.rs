@@ -33,6 +33,7 @@
 //! | `escalation` | `first` 1h, `max` 24h |
 //! | `operator_confirm` | true |
 //! | `concurrency` | 32 |
+//! | `rate` | none; `50/s`, `10/m`, `100/h` |
 //!
 //! # Expressions
 //!
@@ -52,6 +53,7 @@ mod document;
 mod expression;
 mod json_schema;
 mod node;
+mod rate;
 mod read;
 mod schema;
 mod sources;
@@ -63,13 +65,14 @@ pub use canonical::{canonical_json, sha256_digest};
 pub use content::{ContentRule, DataFormat, MAX_CONTENT, MAX_READ_CONTENT};
 pub use diagnostic::Diagnostic;
 pub(crate) use document::{Content, Envelope, FileType, Format, Mode, Route};
-pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Target, TargetSummary};
+pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Receipt, Target, TargetSummary};
 pub(crate) use expression::{Evaluator, Expression, shown};
 pub use expression::{
     MAX_ITEMS, MAX_ITEMS_OF_A_FILE, MAX_SEARCHED_BYTES, MAX_SEARCHED_BYTES_OF_A_FILE, MAX_SOURCE, MAX_SUM_BYTES,
     MAX_SUM_BYTES_OF_A_FILE, Response, Rule, response_rule,
 };
 pub use json_schema::json_schema;
+pub use rate::{Per, Rate};
 pub use read::{MAX_DOCUMENT_BYTES, load};
 pub(crate) use read::{is_header_value, is_record_header};
 pub use schema::Schema;

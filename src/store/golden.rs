@@ -73,6 +73,7 @@ fn full() -> File {
     let confirmed_by = json!({
         "succeeded": "s", "duplicate": "d", "rejected": "r", "retryable": "t", "rejected_status": [409],
         "not_processed": [503, 429], "verify_with": "v",
+        "receipt": "sha256:rr",
     });
     let plan = json!({
         "content_digest": "sha256:cc", "request": request, "after": ["b"], "confirmed_by": confirmed_by,

@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::record::Timestamp;
 
@@ -89,6 +90,12 @@ impl Breaker {
             State::Probing { .. } => false,
         };
         is_free && self.not_before.is_none_or(|earliest| now >= earliest)
+    }
+
+    /// How long the target still wants to be left alone; none if it doesn't.
+    pub fn asked_to_wait(&self, clock: &dyn Fn() -> Timestamp) -> Option<Duration> {
+        let left = self.not_before?.millis_since(clock());
+        u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis)
     }
 
     /// Takes in what a request said. True if the breaker opened or closed by it.

@@ -5,12 +5,17 @@
 //! of a request is said to its permit, which tells the target's [`Breaker`].
 //!
 //! A limit holds for the whole group: each worker takes the share of it that it has of the home partitions, and never less than
-//! one, so that with `w` workers at most `w - 1` requests more than the limit are on the wire.
+//! one, so that with `w` workers at most `w - 1` requests more than the limit are on the wire. A rate is shared the same way.
+//! It is kept where requests leave ([`Permit::turn`]), because a commit lies between their authorization and that; only as
+//! many are authorized as leave within a moment.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::breaker::{Breaker, Heard};
+use super::http::Clock;
+use super::pace::Pace;
 use crate::record::{TargetName, Timestamp};
 
 /// Requests that may be on the wire to one target where its capacity is not set.
@@ -21,6 +26,24 @@ struct Place {
     limit: Option<usize>,
     taken: usize,
     breaker: Breaker,
+    pace: Option<Pace>,
+    /// Permits whose requests wait for their turn.
+    waiting: usize,
+}
+
+impl Place {
+    fn has_turns(&self) -> bool {
+        self.pace.as_ref().is_none_or(|pace| self.waiting < pace.ahead())
+    }
+
+    /// Gives the target this rate, from one request of the group to the next.
+    fn keep_pace(&mut self, of_group: Option<Duration>, share: Option<(usize, usize)>) {
+        match (of_group, &self.pace) {
+            (None, _) => self.pace = None,
+            (Some(of_group), Some(pace)) if pace.is_for(of_group, share) => {}
+            (Some(of_group), before) => self.pace = Some(Pace::new(of_group, share, before.is_some())),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +51,8 @@ struct Shared {
     places: BTreeMap<TargetName, Place>,
     /// The home partitions that this worker has, and all there are; none where nobody has said.
     share: Option<(usize, usize)>,
+    /// Breakers that opened or closed since somebody asked, and whether they are open.
+    changed: Vec<(TargetName, bool)>,
 }
 
 impl Shared {
@@ -52,40 +77,63 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Sets how many requests may be on the wire to a target; permits that are out stay out.
-    pub fn limit(&self, target: &TargetName, concurrency: usize) {
-        self.lock().place(target).limit = Some(concurrency.max(1));
+    /// Sets how many requests may be on the wire to a target, and how long after one the next may leave, all of the group
+    /// together; permits that are out stay out.
+    pub fn limit(&self, target: &TargetName, concurrency: usize, period: Option<Duration>) {
+        let mut shared = self.lock();
+        let share = shared.share;
+        let place = shared.place(target);
+        place.limit = Some(concurrency.max(1));
+        place.keep_pace(period, share);
     }
 
     /// Says how many of `all` home partitions this worker has: its share of every limit.
     pub fn share(&self, held: usize, all: usize) {
-        self.lock().share = Some((held, all));
+        let mut shared = self.lock();
+        let share = Some((held, all));
+        if shared.share == share {
+            return;
+        }
+        shared.share = share;
+        for place in shared.places.values_mut() {
+            place.keep_pace(place.pace.as_ref().map(Pace::of_group), share);
+        }
+    }
+
+    /// The breakers that opened or closed since this was asked last, in that order, and whether they are open.
+    pub fn breakers_changed(&self) -> Vec<(TargetName, bool)> {
+        std::mem::take(&mut self.lock().changed)
     }
 
     /// A permit for one request, or `None` while all are out, the target's breaker is open, or it asked to be left alone.
     pub fn acquire(&self, target: &TargetName, now: Timestamp) -> Option<Permit> {
         let mut shared = self.lock();
         let taken = shared.place(target).taken;
-        if taken >= shared.limit(&shared.places[target]) {
+        if taken >= shared.limit(&shared.places[target]) || !shared.places[target].has_turns() {
             return None;
         }
         let place = shared.place(target);
         let is_probe = place.breaker.lets_through(now)?;
         place.taken += 1;
-        Some(self.permit(target, is_probe, now))
+        place.waiting += 1;
+        let mut permit = self.permit(target, now);
+        (permit.is_probe, permit.waits) = (is_probe, true);
+        Some(permit)
     }
 
     /// Whether a permit would be given.
     pub fn has_room(&self, target: &TargetName, now: Timestamp) -> bool {
         let shared = self.lock();
         let place = shared.places.get(target);
-        place.is_none_or(|place| place.taken < shared.limit(place) && place.breaker.would_let_through(now))
+        place.is_none_or(|place| {
+            place.taken < shared.limit(place) && place.has_turns() && place.breaker.would_let_through(now)
+        })
     }
 
     /// A permit for a request that is on the wire already, whatever the limit: for attempts that were restored.
     pub fn acquire_over(&self, target: &TargetName) -> Permit {
         self.lock().place(target).taken += 1;
-        self.permit(target, false, Timestamp(0))
+        self.permit(target, Timestamp(0))
     }
 
     /// Requests on the wire to a target.
@@ -93,8 +141,8 @@ impl Capacity {
         self.lock().places.get(target).map_or(0, |place| place.taken)
     }
 
-    fn permit(&self, target: &TargetName, is_probe: bool, since: Timestamp) -> Permit {
-        Permit { shared: Arc::clone(&self.shared), target: target.clone(), is_probe, since }
+    fn permit(&self, target: &TargetName, since: Timestamp) -> Permit {
+        Permit { shared: Arc::clone(&self.shared), target: target.clone(), is_probe: false, waits: false, since }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
@@ -109,22 +157,42 @@ pub struct Permit {
     target: TargetName,
     /// Whether the target's breaker waits for this one.
     is_probe: bool,
+    /// Whether its request waits for its turn.
+    waits: bool,
     since: Timestamp,
 }
 
 impl Permit {
+    /// Done when it is this request's turn to leave: under the target's rate, and not earlier than the target has asked
+    /// for meanwhile.
+    pub async fn turn(&mut self, clock: &Clock) {
+        while let Some(wait) = self.waits_for(&|| clock()) {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// How long it waits at least; none if it leaves.
+    fn waits_for(&mut self, clock: &dyn Fn() -> Timestamp) -> Option<Duration> {
+        let mut shared = self.shared.lock().expect("nothing panics while it is held");
+        let place = shared.place(&self.target);
+        if let Some(asked) = place.breaker.asked_to_wait(clock) {
+            return Some(asked);
+        }
+        let wait = place.pace.as_ref().and_then(Pace::wait);
+        if wait.is_none() && std::mem::take(&mut self.waits) {
+            place.waiting -= 1;
+        }
+        wait
+    }
+
     /// Gives the permit back with what the request said about its target.
     pub fn ended(mut self, heard: Heard, now: Timestamp) {
         let was_probe = std::mem::take(&mut self.is_probe);
         let Ok(mut shared) = self.shared.lock() else { return };
         let Some(place) = shared.places.get_mut(&self.target) else { return };
         if place.breaker.hear(heard, was_probe, now) {
-            let target = &self.target;
-            if place.breaker.is_open() {
-                tracing::warn!(%target, "the breaker opened: dispatches wait, one request at a time asks how the target is");
-            } else {
-                tracing::info!(%target, "the breaker closed");
-            }
+            let change = (self.target.clone(), place.breaker.is_open());
+            shared.changed.push(change);
         }
     }
 }
@@ -135,6 +203,9 @@ impl Drop for Permit {
             let place = shared.places.get_mut(&self.target).expect("a permit was counted");
             assert!(place.taken > 0, "a permit was given back twice");
             place.taken -= 1;
+            if self.waits {
+                place.waiting -= 1;
+            }
             if self.is_probe {
                 place.breaker.hear(Heard::Nothing, true, self.since);
             }
@@ -152,7 +223,7 @@ mod tests {
     fn a_permit_is_given_back_by_being_dropped() {
         let capacity = Capacity::default();
         let target = TargetName::trusted("a");
-        capacity.limit(&target, 1);
+        capacity.limit(&target, 1, None);
         let permit = capacity.acquire(&target, NOW);
         assert!(permit.is_some());
         assert!(capacity.acquire(&target, NOW).is_none());
@@ -164,7 +235,7 @@ mod tests {
     fn restored_attempts_count_against_the_limit() {
         let capacity = Capacity::default();
         let target = TargetName::trusted("a");
-        capacity.limit(&target, 1);
+        capacity.limit(&target, 1, None);
         let restored = [capacity.acquire_over(&target), capacity.acquire_over(&target)];
         assert_eq!(capacity.taken(&target), 2);
         assert!(capacity.acquire(&target, NOW).is_none());
@@ -182,7 +253,7 @@ mod tests {
         {
             let workers: Vec<Capacity> = held.iter().map(|_| Capacity::default()).collect();
             for (capacity, held) in workers.iter().zip(&held) {
-                capacity.limit(&target, limit);
+                capacity.limit(&target, limit, None);
                 capacity.share(*held, all);
             }
             let on_the_wire: usize = workers.iter().map(|capacity| granted(capacity).len()).sum();
@@ -190,19 +261,69 @@ mod tests {
         }
         // One each where there are more workers than the limit.
         let few = Capacity::default();
-        few.limit(&target, 1);
+        few.limit(&target, 1, None);
         few.share(1, 12);
         let permits = granted(&few);
         assert_eq!(permits.len(), 1);
         // Homes that go take their share with them; what is on the wire stays counted.
         let leaving = Capacity::default();
-        leaving.limit(&target, 50);
+        leaving.limit(&target, 50, None);
         leaving.share(12, 12);
         let all = granted(&leaving);
         leaving.share(6, 12);
         assert!(leaving.acquire(&target, NOW).is_none());
         drop(all);
         assert_eq!(granted(&leaving).len(), 25);
+    }
+
+    #[test]
+    fn only_what_leaves_within_a_moment_is_authorized_under_a_rate() {
+        let capacity = Capacity::default();
+        let target = TargetName::trusted("a");
+        // Twelve in a quarter of a second.
+        capacity.limit(&target, 1_000, Some(Duration::from_millis(20)));
+        let mut permits: Vec<Permit> = (0..100).filter_map(|_| capacity.acquire(&target, NOW)).collect();
+        assert_eq!(permits.len(), 12);
+        assert!(!capacity.has_room(&target, NOW));
+        assert_eq!(permits[0].waits_for(&|| NOW), None, "the first leaves at once");
+        assert!(permits[1].waits_for(&|| NOW).is_some_and(|wait| wait <= Duration::from_millis(20)));
+        assert!(capacity.has_room(&target, NOW), "one has left, and takes no turn");
+        assert_eq!(capacity.taken(&target), 12, "it is on the wire");
+        // As when a transaction is aborted.
+        drop(permits);
+        assert_eq!((0..100).filter_map(|_| capacity.acquire(&target, NOW)).collect::<Vec<_>>().len(), 12);
+        // Half of the home partitions: half as many, at half the pace.
+        capacity.share(6, 12);
+        assert_eq!((0..100).filter_map(|_| capacity.acquire(&target, NOW)).collect::<Vec<_>>().len(), 6);
+        capacity.limit(&target, 1_000, None);
+        assert_eq!((0..100).filter_map(|_| capacity.acquire(&target, NOW)).collect::<Vec<_>>().len(), 100);
+    }
+
+    #[test]
+    fn what_was_authorized_leaves_no_earlier_than_the_target_asked_meanwhile() {
+        let capacity = Capacity::default();
+        let target = TargetName::trusted("a");
+        let mut permits: Vec<Permit> = (0..2).filter_map(|_| capacity.acquire(&target, NOW)).collect();
+        let mut authorized = permits.pop().unwrap();
+        permits.pop().unwrap().ended(Heard::Wait(10_000), NOW);
+        assert_eq!(authorized.waits_for(&|| Timestamp(4_000)), Some(Duration::from_secs(6)));
+        assert_eq!(authorized.waits_for(&|| Timestamp(10_000)), None);
+    }
+
+    #[test]
+    fn a_breaker_that_changes_is_told_once() {
+        let capacity = Capacity::default();
+        let target = TargetName::trusted("a");
+        let fail = |now| capacity.acquire(&target, now).expect("capacity").ended(Heard::Failed, now);
+        (0..9).for_each(|_| fail(NOW));
+        assert_eq!(capacity.breakers_changed(), []);
+        fail(NOW);
+        assert_eq!(capacity.breakers_changed(), [(target.clone(), true)]);
+        // A probe that fails leaves it open.
+        fail(Timestamp(30_000));
+        assert_eq!(capacity.breakers_changed(), []);
+        capacity.acquire(&target, Timestamp(90_000)).expect("a probe").ended(Heard::Alive, Timestamp(90_000));
+        assert_eq!(capacity.breakers_changed(), [(target.clone(), false)]);
     }
 
     #[test]

@@ -108,6 +108,8 @@ pub struct Verdict {
     pub refusal: bool,
     /// How long the target asked to wait, in milliseconds; only where the kind is RETRYABLE.
     pub retry_after_ms: Option<i64>,
+    /// The digest of what arrived, where the answer names one: `received_digest` of its JSON body.
+    pub received_digest: Option<String>,
     /// What the target answered.
     pub evidence: Option<Evidence>,
 }
@@ -143,7 +145,15 @@ pub fn classify(
 
 fn without_answer(kind: OutcomeKind, code: &str, detail: &str) -> Verdict {
     let detail = Some(cut(detail, DETAIL_BYTES).to_owned());
-    Verdict { kind, code: code.to_owned(), detail, refusal: false, retry_after_ms: None, evidence: None }
+    Verdict {
+        kind,
+        code: code.to_owned(),
+        detail,
+        refusal: false,
+        retry_after_ms: None,
+        received_digest: None,
+        evidence: None,
+    }
 }
 
 fn of_answer(
@@ -157,15 +167,57 @@ fn of_answer(
     let kind = by_rules(confirmed_by, answer, rule, &mut notes)
         .or_else(|| by_lists(confirmed_by, answer.status, &mut notes))
         .unwrap_or_else(|| by_default(confirmed_by.by, answer.status, retry_after.is_some(), &mut notes));
+    let received_digest = received_digest(&answer.body);
+    let unproven = unproven(confirmed_by, kind, received_digest.as_deref());
+    let kind = match unproven {
+        Some((_, why)) => {
+            notes.push(why.into());
+            OutcomeKind::Unknown
+        }
+        None => kind,
+    };
     let retryable = kind == OutcomeKind::Retryable;
     Verdict {
         kind,
-        code: format!("http_{}", answer.status),
+        code: unproven.map_or_else(|| format!("http_{}", answer.status), |(code, _)| code.to_owned()),
         detail: (!notes.is_empty()).then(|| cut(&notes.join("; "), DETAIL_BYTES).to_owned()),
         refusal: retryable && matches!(answer.status, 401 | 403 | 407 | 410) && !answer.token_was_kept,
         retry_after_ms: retry_after.filter(|_| retryable),
+        received_digest,
         evidence: Some(evidence(answer)),
     }
+}
+
+/// Why a success isn't proven, with its code: the plan asks for a receipt, and the answer isn't the right one.
+fn unproven(
+    confirmed_by: &ConfirmedBy,
+    kind: OutcomeKind,
+    received: Option<&str>,
+) -> Option<(&'static str, &'static str)> {
+    let says_success = matches!(kind, OutcomeKind::Succeeded | OutcomeKind::Duplicate);
+    let receipt = confirmed_by.receipt.as_deref().filter(|_| says_success)?;
+    match received {
+        None => Some(("receipt_missing", "the answer doesn't say what arrived: it has no `received_digest`")),
+        Some(received) if received != receipt => {
+            Some(("receipt_differs", "the answer says that something else arrived"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// The `received_digest` of an answer whose body is a JSON object, where it is a SHA-256 as consign writes them.
+fn received_digest(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Receipt {
+        received_digest: String,
+    }
+    const NAME: &[u8] = b"received_digest";
+    // Most answers have none, and needn't be read as JSON for it.
+    body.windows(NAME.len()).find(|window| *window == NAME)?;
+    let Receipt { received_digest } = serde_json::from_slice(body).ok()?;
+    let hex = received_digest.strip_prefix("sha256:")?;
+    let is_digest = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    is_digest.then_some(received_digest)
 }
 
 /// What the target's rules say. Success is a response's to tell only where the target is confirmed by its response.

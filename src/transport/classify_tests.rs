@@ -20,6 +20,7 @@ fn confirmed_by(by: Confirmation) -> ConfirmedBy {
         not_processed: Vec::new(),
         token: false,
         verify_with: None,
+        receipt: None,
     }
 }
 
@@ -98,6 +99,7 @@ fn every_row_of_the_table_of_exchanges_without_an_answer() {
                 detail: Some(detail()),
                 refusal,
                 retry_after_ms: None,
+                received_digest: None,
                 evidence: None,
             };
             assert_eq!(classify(&confirmed_by(by), &exchange, NOW, &rule), expected);
@@ -225,4 +227,41 @@ fn evidence_replaces_invalid_utf8_and_says_that_the_transport_cut() {
     let evidence = judge(&confirmed_by(Response), answer).evidence.expect("the target answered");
     assert_eq!(evidence.body.as_deref(), Some("a\u{fffd}b"));
     assert!(evidence.truncated);
+}
+
+#[test]
+fn a_success_without_the_right_receipt_is_unknown_and_a_receipt_is_kept_in_any_case() {
+    let right = format!("sha256:{}", "0a".repeat(32));
+    let other = format!("sha256:{}", "0b".repeat(32));
+    let saying = |status, body: String| Answer { body: body.into_bytes(), ..answer(status) };
+    let named = |digest: &str| format!(r#"{{"result": "ok", "received_digest": "{digest}"}}"#);
+    let by = |receipt: Option<&String>| ConfirmedBy {
+        succeeded: Some("200".into()),
+        duplicate: Some("208".into()),
+        rejected: Some("418".into()),
+        receipt: receipt.cloned(),
+        ..confirmed_by(Response)
+    };
+    for (demanded, status, body, kind, code, received) in [
+        (true, 200, named(&right), Succeeded, "http_200", Some(&right)),
+        (true, 208, named(&right), Duplicate, "http_208", Some(&right)),
+        (true, 200, named(&other), Unknown, "receipt_differs", Some(&other)),
+        (true, 208, r#"{"result": "ok"}"#.into(), Unknown, "receipt_missing", None),
+        // Not as consign writes digests, no text, no JSON.
+        (true, 200, named(&right.to_uppercase()), Unknown, "receipt_missing", None),
+        (true, 200, r#"{"received_digest": 7}"#.into(), Unknown, "receipt_missing", None),
+        (true, 200, format!("received_digest: {right}"), Unknown, "receipt_missing", None),
+        // Who says no needs no receipt.
+        (true, 418, String::new(), Rejected, "http_418", None),
+        (true, 422, String::new(), Rejected, "http_422", None),
+        (false, 200, String::new(), Succeeded, "http_200", None),
+        (false, 200, named(&other), Succeeded, "http_200", Some(&other)),
+    ] {
+        let verdict = judge(&by(demanded.then_some(&right)), saying(status, body.clone()));
+        let found = (verdict.kind, verdict.code.as_str(), verdict.received_digest.as_ref());
+        assert_eq!(found, (kind, code, received), "{status} {body}");
+    }
+    // What a later report says counts there.
+    let accepted = ConfirmedBy { receipt: Some(right), ..confirmed_by(Callback) };
+    assert_eq!(judge(&accepted, answer(202)).kind, Accepted);
 }

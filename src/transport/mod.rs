@@ -15,6 +15,7 @@ mod egress;
 mod hex;
 mod http;
 mod kafka;
+mod pace;
 mod report;
 mod secrets;
 pub mod sign;

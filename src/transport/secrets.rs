@@ -90,6 +90,8 @@ pub fn is_secret_name(name: &str) -> bool {
 /// Where secrets are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Secrets {
+    /// The value of a secret that was made on the spot, by the secret's name.
+    pub held: BTreeMap<String, Secret>,
     /// The environment variable of a secret, by the secret's name.
     pub variables: BTreeMap<String, String>,
     /// The file of a secret, by the secret's name.
@@ -105,6 +107,9 @@ impl Secrets {
     pub fn read(&self, name: &str) -> Result<Values, SecretError> {
         if !is_secret_name(name) {
             return Err(SecretError::IllegalName(name.chars().take(MAX_NAME).collect()));
+        }
+        if let Some(held) = self.held.get(name) {
+            return Ok(Values { current: held.clone(), previous: None });
         }
         if let Some(variable) = self.variables.get(name) {
             let current = of_environment(variable).map_err(|why| unreadable(name, variable, why))?;
@@ -188,6 +193,8 @@ mod tests {
         }
         secrets.files.insert("a".into(), directory.path().join("elsewhere"));
         assert_eq!(secrets.read("a").unwrap().current.text(), Some("of a file"));
+        secrets.held.insert("elsewhere".into(), Secret::new(b"made here".into()));
+        assert_eq!(secrets.read("elsewhere").unwrap().current.text(), Some("made here"));
         // A variable that every test has.
         secrets.variables.insert("a".into(), "CARGO_MANIFEST_DIR".into());
         assert_eq!(secrets.read("a").unwrap().current.text(), Some(env!("CARGO_MANIFEST_DIR")));

@@ -95,6 +95,7 @@ pub(crate) fn confirmed_by(by: Confirmation) -> ConfirmedBy {
         not_processed: Vec::new(),
         token: false,
         verify_with: None,
+        receipt: None,
     }
 }
 

@@ -110,7 +110,7 @@ fn examples_that_need_no_broker_run() {
         let may_need_a_broker = leaf.get_arguments().any(|argument| argument.get_long() == Some("kafka"));
         // These take a document from a file as well.
         let looks_ahead = ["plan", "simulate"].contains(&path[0].as_str()) || path[..] == ["routing", "diff"];
-        if (may_need_a_broker && !looks_ahead) || ["dev", "watch"].contains(&path[0].as_str()) {
+        if (may_need_a_broker && !looks_ahead) || ["dev", "watch", "receiver"].contains(&path[0].as_str()) {
             continue;
         }
         for example in examples(&leaf) {

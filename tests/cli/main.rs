@@ -4,13 +4,17 @@
 #[path = "../shared/answer.rs"]
 mod answer;
 mod binary;
+mod certify;
 mod configuration;
 mod demo;
 mod dev;
+mod examples;
 mod exit_codes;
+mod faulty;
 mod help;
 mod interventions;
 mod readme;
+mod receiver;
 mod schemas;
 mod watch;
 mod wrong;

@@ -8,10 +8,12 @@ mod outage;
 mod python;
 #[path = "../servers/python.rs"]
 mod python_env;
+mod rate;
 mod readme;
 mod refusals;
 mod registry_away;
 mod roles;
+mod secured;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod setup;

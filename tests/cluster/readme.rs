@@ -117,6 +117,8 @@ impl Drop for Terminal {
 
 #[test]
 fn the_readme_works_on_kafka_as_it_is_typed() {
+    // Whichever test of this process comes first.
+    consign::transport::set_up_tls();
     let reader = Reader::new();
     let [set_up, submit] = &blocks("sh")[..] else { panic!("a block for each terminal: {:?}", blocks("sh")) };
     let mut terminal = Terminal::open(reader.shell("one.sh", set_up), &reader.folder.path().join("one.log"));

@@ -22,6 +22,8 @@ pub struct Setup {
     pub transaction_seconds: u64,
     /// Which targets every file goes to.
     pub targets: Vec<&'static str>,
+    /// How fast requests leave for each.
+    pub rate: Option<&'static str>,
 }
 
 /// Five targets: at once, after a pause, after a retry, by an ack later, and one that isn't trusted to honour the key.
@@ -38,6 +40,7 @@ impl Setup {
             session_seconds: 6,
             transaction_seconds: 60,
             targets: ALL_TARGETS.to_vec(),
+            rate: None,
         }
     }
 
@@ -71,6 +74,9 @@ impl Setup {
              target_defaults:\n  retry: {schedule: [200ms], attempts: 30}\n  \
              timeouts: {send_within: 3s, request: 3s, max_clock_skew: 1s}\ntargets:\n",
         );
+        if let Some(rate) = self.rate {
+            text = text.replace("targets:\n", &format!("  rate: {rate}\ntargets:\n"));
+        }
         for name in &self.targets {
             let confirmed_by = if *name == "acking" { "{acks: 30s}" } else { "{response: \"status == 200\"}" };
             let on_unknown = if *name == "held" { "hold" } else { "retry" };

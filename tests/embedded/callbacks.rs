@@ -172,3 +172,37 @@ async fn where_the_receiver_has_a_key_its_signature_is_asked_for() {
     assert_eq!(world.settled("bond-1").await.state, State::Completed);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_counts_with_the_digest_of_what_arrived_alone() {
+    let world = World::start().await;
+    world.submit(&world::manifest("receipt-1", "receipt")).await;
+    let is = |state: &consign::record::FileState, target: &str, status| {
+        state.dispatches.iter().any(|d| d.target.as_str() == target && d.status == status)
+    };
+    // A 200 without a receipt is UNKNOWN: sent again where that is safe, and for a person elsewhere.
+    world
+        .until("receipt-1", |s| {
+            is(s, "receipted", Status::Succeeded)
+                && is(s, "receipted-hold", Status::Held)
+                && is(s, "receipted-acks", Status::Succeeded)
+        })
+        .await;
+    let requests = ["receipted", "receipted-hold", "receipted-acks"].map(|t| world.requests(&format!("receipt-1/{t}")));
+    assert_eq!(requests, [2, 1, 1]);
+    let history = world.history("receipt-1", |text| text.contains("receipt_missing")).await;
+    let sent = &world.journal.of_key("receipt-1/receipted")[0].body_sha256;
+    assert!(history.contains(&format!("\"received_digest\":\"sha256:{sent}\"")), "{history}");
+
+    world.submit(&world::manifest("proof-1", "proof")).await;
+    world.until("proof-1", |s| is(s, "receipted-callback", Status::Awaiting)).await;
+    let way = way(&world, "proof-1/receipted-callback");
+    assert_eq!(report(&way, "SUCCEEDED").await, 422);
+    world.history("proof-1", |text| text.contains("receipt_missing")).await;
+    world.until("proof-1", |s| is(s, "receipted-callback", Status::Awaiting)).await;
+    let sent = &world.journal.of_key("proof-1/receipted-callback")[0].body_sha256;
+    let proof = json!({"outcome": "SUCCEEDED", "received_digest": format!("sha256:{sent}")}).to_string();
+    assert_eq!(post(&way.url, Some(&way.token), proof).await.0, 200);
+    assert_eq!(world.settled("proof-1").await.state, State::Completed);
+    world.stop().await;
+}

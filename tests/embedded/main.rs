@@ -1,6 +1,7 @@
 //! The whole product in one process, on the in-process log, against receivers on real sockets.
 
 mod bad_input;
+mod bulkheads;
 mod callbacks;
 mod canary;
 mod feed;

@@ -10,7 +10,7 @@ use consign::node::Node;
 use consign::node::controls::{Said, apply_routing};
 use consign::node::embedded::{Shared, in_process};
 use consign::receiver::{AckLog, Behaviour, Journal, Receivers, demo_behaviours};
-use consign::record::{FileId, FileManifest, FileState, TargetName, Timestamp, Topic, home_partition};
+use consign::record::{FileId, FileManifest, FileState, OutcomeKind, TargetName, Timestamp, Topic, home_partition};
 use consign::routing::{Sources, named_files};
 use consign::transport::{AckTokens, wall_clock};
 
@@ -31,9 +31,15 @@ pub struct World {
 /// The demo's, and two that accept and say nothing more.
 fn behaviours() -> BTreeMap<TargetName, Behaviour> {
     let mut behaviours = demo_behaviours();
-    for silent in ["silent", "hasty", "signed"] {
+    for silent in ["silent", "hasty", "signed", "receipted-callback"] {
         behaviours.insert(TargetName::trusted(silent), Behaviour::status(202));
     }
+    let unproven = || Behaviour::json(200, r#"{"result":"ok"}"#);
+    let proven = Behaviour::Sequence(vec![unproven(), Behaviour::Take]);
+    behaviours.insert(TargetName::trusted("receipted"), proven);
+    behaviours.insert(TargetName::trusted("receipted-hold"), unproven());
+    let acked = Behaviour::ConfirmLater { after: Duration::from_millis(1), kind: OutcomeKind::Succeeded };
+    behaviours.insert(TargetName::trusted("receipted-acks"), acked);
     behaviours.insert(TargetName::trusted("nagging"), Behaviour::status(502));
     behaviours.insert(TargetName::trusted("counted"), Behaviour::status(200));
     for echo in ["echo-basic", "echo-bearer", "echo-webhook"] {
@@ -92,14 +98,14 @@ impl World {
         format!("file://{}/{name}", self.files.path().display())
     }
 
-    /// Brings the routing document without these words into force, whatever that changes.
+    /// Brings the routing document without these words into force, BREAKING or not.
     pub fn apply_without(&self, words: &str) {
         let mut sources = routing(&self.receivers);
         assert!(sources.document.contains(words));
         sources.document = sources.document.replace(words, "");
-        let said = Said { actor: "ann", reason: "test", at: Timestamp(1) };
-        let shared = &self.shared;
-        apply_routing(shared.cluster.as_ref(), &shared.codec, &sources, said, Some("it is a test")).unwrap();
+        let said = Said { actor: "test", reason: "test", at: (self.shared.clock)() };
+        let (cluster, codec) = (self.shared.cluster.as_ref(), &self.shared.codec);
+        apply_routing(cluster, codec, &sources, said, Some("it is a test")).unwrap();
     }
 
     /// What the receiver of a dispatch reported by callback and heard, once there is that much.
@@ -222,6 +228,8 @@ file_types:
   lease: {}
   bond: {}
   echo: {}
+  receipt: {}
+  proof: {}
   sheet: {content: {format: csv, attempts: 3, schedule: [50ms], within: 5s}}
 ";
 
@@ -232,6 +240,10 @@ routes:
   - {to: silent, when: \"file.type == 'deed'\", payload: announcement}
   - {to: hasty, when: \"file.type == 'lease'\", payload: announcement}
   - {to: signed, when: \"file.type == 'bond'\", payload: announcement}
+  - {to: receipted, when: \"file.type == 'receipt'\", payload: announcement}
+  - {to: receipted-hold, when: \"file.type == 'receipt'\", payload: announcement}
+  - {to: receipted-acks, when: \"file.type == 'receipt'\", payload: announcement}
+  - {to: receipted-callback, when: \"file.type == 'proof'\", payload: announcement}
   - {to: echo-basic, when: \"file.type == 'echo'\", payload: announcement}
   - {to: echo-bearer, when: \"file.type == 'echo'\", payload: announcement}
   - {to: echo-webhook, when: \"file.type == 'echo'\", payload: announcement}
@@ -255,6 +267,10 @@ fn targets(address: &str) -> String {
         + &echo("echo-bearer", &format!("http: {{url: \"URL\", auth: {{bearer: echo-bearer}}}}, {response}"))
         + &echo("echo-webhook", "webhook: {url: \"URL\", sign_with: echo-key}, confirmed_by: {callback: 1h}")
         + &echo("counted", &format!("http: {{url: \"URL\"}}, {response}"))
+        + &plain("receipted", ", receipt: digest, on_unknown: retry, retry: {schedule: [10ms]}")
+        + &plain("receipted-hold", ", receipt: digest")
+        + &echo("receipted-acks", "http: {url: \"URL\"}, receipt: digest, confirmed_by: {acks: 1h}")
+        + &target("receipted-callback", "1h").replace("}\n", ", receipt: digest}\n")
         + &target("silent", "1h")
         + &target("hasty", "200ms").replace("}\n", ", on_overdue: fail}\n")
         + &target("signed", "{within: 1h, verify_with: signed-key}")

@@ -27,7 +27,7 @@ use Before::{Open, Settled};
 impl Before {
     fn state(self) -> FileState {
         let mut file = file("inv-1", State::Distributing, 3);
-        for target in ["billing", "ledger", "signed"] {
+        for target in ["billing", "ledger", "signed", "receipted"] {
             file.dispatches.push(self.dispatch(target));
         }
         file
@@ -225,4 +225,17 @@ async fn what_can_not_be_checked_is_not_believed() {
     let reply = world.call(Method::POST, "/v1/callbacks/inv-1/billing", Some(&report), token).await;
     reply.expect_problem(503, "CG340");
     assert_eq!(world.cluster.dump_uncommitted(Topic::Outcomes).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_that_names_no_receipt_is_told_so_and_recorded() {
+    let world = World::start().await;
+    world.state(&Open(Status::Awaiting, None).state()).await;
+    let token = Some("token of inv-1/receipted");
+    for said in ["SUCCEEDED", "DUPLICATE"] {
+        let reply = report(&world, "receipted?attempt=2", &json!({ "outcome": said }), token).await;
+        assert_eq!(reply.expect(422)["code"], "CG361");
+    }
+    report(&world, "receipted?attempt=2", &json!({"outcome": "IN_PROGRESS"}), token).await.expect(200);
+    assert_eq!(recorded(&world).len(), 3);
 }

@@ -156,7 +156,11 @@ impl World {
                 rule: Arc::new(|bundle, target| {
                     assert_eq!(bundle.digest, ROUTING, "only the document of the plan counts");
                     let verify_with = (target.as_str() == "signed").then(|| "key".to_owned());
-                    Ok(Some(CallbackRule { confirms: target.as_str() != "ledger", verify_with }))
+                    Ok(Some(CallbackRule {
+                        confirms: target.as_str() != "ledger",
+                        verify_with,
+                        receipt: target.as_str() == "receipted",
+                    }))
                 }),
                 signature: Arc::new(|key, [id, _, _], _| (key, id) == ("key", Some("fits"))),
                 limits,

@@ -127,8 +127,16 @@ fn configurations_that_are_shown_load() {
     assert!(count > 0, "the documentation shows configurations");
 }
 
-/// `CONSIGN_…` variables that the commands read themselves, and those of tests.
-const OTHER_VARIABLES: [&str; 4] = ["CONSIGN_CONFIG", "CONSIGN_URL", "CONSIGN_TOKEN", "CONSIGN_WRITE_GENERATED"];
+/// `CONSIGN_…` variables that the commands read themselves or set for others, and those of tests.
+const OTHER_VARIABLES: [&str; 6] = [
+    "CONSIGN_CONFIG",
+    "CONSIGN_URL",
+    "CONSIGN_TOKEN",
+    "CONSIGN_WRITE_GENERATED",
+    // What `certify --effects` gives its command.
+    "CONSIGN_KEY",
+    "CONSIGN_WEBHOOK_ID",
+];
 
 #[test]
 fn every_variable_that_is_mentioned_sets_a_key() {

@@ -258,3 +258,22 @@ fn unknown(path: &[&str], flags: &[&str]) -> Option<String> {
     let missing = flags.iter().find(|flag| !help.contains(flag.split('=').next().unwrap_or(flag)));
     missing.map(|flag| format!("--help doesn't know {flag}"))
 }
+
+#[test]
+fn the_receivers_that_are_shown_are_those_that_are_tested() {
+    let page = read("docs/receivers.md");
+    let mut wrong = Vec::new();
+    for (words, name) in [
+        ("python", "receiver.py"),
+        ("js", "receiver.mjs"),
+        ("go", "receiver.go"),
+        ("java", "Receiver.java"),
+        ("rust", "main.rs"),
+    ] {
+        let file = read(&format!("examples/receiver/{name}"));
+        if !fenced(&page, words).iter().any(|block| block.trim_end() == file.trim_end()) {
+            wrong.push(format!("docs/receivers.md shows another examples/receiver/{name}"));
+        }
+    }
+    none(&wrong, "receivers that are shown otherwise");
+}

@@ -18,7 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &["log", "record"]),
     ("view", &["metrics", "log", "record"]),
     ("gateway", &["view", "metrics", "log", "record"]),
-    ("receiver", &["transport", "log", "record"]),
+    ("receiver", &["predict", "transport", "log", "record"]),
+    ("certify", &["gateway", "routing", "transport", "log", "record"]),
     ("verify", &["engine", "lifecycle", "plan", "routing", "log", "record", "receiver"]),
     ("sim", &["verify", "store", "engine", "lifecycle", "plan", "routing", "transport", "log", "record"]),
     ("audit", &["verify", "log", "record"]),
@@ -46,7 +47,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The shell around everything: commands may use every part.
-const ANY: [&str; 18] = [
+const ANY: [&str; 19] = [
+    "certify",
     "record",
     "routing",
     "plan",

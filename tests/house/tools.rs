@@ -7,10 +7,10 @@ use std::process::Command;
 
 use super::repository::root;
 
-const TOOLS: [&str; 8] = ["cc", "make", "perl", "python3", "valgrind", "mvn", "java", "cargo"];
+const TOOLS: [&str; 9] = ["cc", "make", "perl", "python3", "openssl", "valgrind", "mvn", "java", "cargo"];
 
 /// What is needed where no servers are started.
-const WITHOUT_SERVERS: [&str; 6] = ["cc", "make", "perl", "python3", "valgrind", "cargo"];
+const WITHOUT_SERVERS: [&str; 7] = ["cc", "make", "perl", "python3", "openssl", "valgrind", "cargo"];
 
 /// A machine that has these programs and nothing else but what every script uses.
 struct Machine(tempfile::TempDir);

@@ -1,7 +1,8 @@
-//! The Standard Webhooks library of another language verifies what we sign.
+//! The Standard Webhooks libraries of other languages verify what we sign.
 
 use std::io::Write as _;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use consign::record::Timestamp;
 use consign::transport::{Secret, sign};
@@ -15,6 +16,26 @@ const STRANGER: &str = "whsec_AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
 
 #[test]
 fn the_python_library_verifies_what_we_sign() {
+    verifies_what_we_sign(program("verify_webhook.py"));
+}
+
+#[test]
+fn the_npm_library_verifies_what_we_sign() {
+    let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !has("node") || !has("npm") {
+        return eprintln!("there is no Node with npm on this machine");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = Command::new(root.join("scripts/node-env")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", String::from_utf8(made.stdout).unwrap().trim());
+    node.arg(root.join("tests/kafka/verify_webhook.cjs"));
+    verifies_what_we_sign(node);
+}
+
+/// Gives signed requests to a program that verifies them; it must say of each what is so.
+fn verifies_what_we_sign(mut verifier: Command) {
     let body = r#"{"file_id":"f-1","name":"Überweisung"}"#;
     let keys = [CURRENT, PREVIOUS].map(|key| Secret::new(key.as_bytes().to_vec()));
     let now: Timestamp = consign::transport::wall_clock()();
@@ -30,7 +51,7 @@ fn the_python_library_verifies_what_we_sign() {
         (CURRENT, &fresh, r#"{"file_id":"f-2"}"#, "no"),
         (CURRENT, &stale, body, "no"),
     ];
-    let mut child = program("verify_webhook.py").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = verifier.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     for (secret, headers, body, _) in &cases {
         writeln!(input, "{}", json!({"secret": secret, "headers": headers, "body": body})).unwrap();

@@ -92,6 +92,22 @@ fn every_status_code_is_in_the_table_of_kinds_once() {
 }
 
 #[test]
+fn every_code_that_the_book_gives_an_outcome_is_in_the_table_of_kinds() {
+    let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/receivers.md");
+    let book = std::fs::read_to_string(book).expect("the book is there");
+    let listed =
+        book.split("An outcome's `code` says what happened:").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let is_code = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let codes: BTreeSet<&str> = listed.expect("it lists them").split('`').skip(1).step_by(2).filter(is_code).collect();
+    assert!(codes.len() > 20, "{codes:?}");
+    let table = tables().into_iter().find(|table| table.name == "kinds").expect("it is there");
+    let with_code = table.cells.iter().filter_map(|cell| cell.inputs[0].split_once(": "));
+    let judged: BTreeSet<String> = with_code.map(|(_, code)| code.to_owned()).collect();
+    let missing: Vec<&&str> = codes.iter().filter(|code| !judged.contains(**code)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn each_table_file_is_one_of_the_machines() {
     let known: Vec<PathBuf> = tables().iter().map(path_of).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine");

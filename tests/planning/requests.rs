@@ -277,6 +277,7 @@ fn the_file_itself_is_planned_by_place_size_and_digest() {
     let file = request.body_of_file.as_ref().unwrap();
     assert_eq!((file.location.as_str(), file.size), ("file:///in/f-1.pdf", 3));
     assert_eq!(Some(&file.digest), whole.checksum.as_ref());
+    assert_eq!(plan[0].confirmed_by.receipt, None);
     assert_eq!((request.body.is_none(), request.content_type.as_str()), (true, "application/pdf"));
     let missing: [(&str, Spoil); 3] =
         [("location", |m| m.location = None), ("size", |m| m.size = None), ("checksum", |m| m.checksum = None)];
@@ -288,4 +289,20 @@ fn the_file_itself_is_planned_by_place_size_and_digest() {
     }
     let odd = FileManifest { media_type: Some("ü".into()), ..whole };
     assert_eq!(plan_of(&arrival(odd), &document).unwrap_err().code, code::REQUEST_PART);
+}
+
+#[test]
+fn a_receipt_is_of_the_bytes_that_are_sent() {
+    let body = request(&format!("http: {{url: 'https://a.example'}}, {RESPONSE}"), &json!(1)).unwrap().body.unwrap();
+    // SHA-256 of `"x"`, with its quotes.
+    let digest = "sha256:ba2df4903a2c14e86dc3bcca58911b44ac1d2514b7227bf6eb08cfb978f55a1b";
+    assert_eq!(body.as_ref(), b"\"x\"");
+    let plan = planned(&format!("receipt: digest, http: {{url: 'https://a.example'}}, {RESPONSE}"), &json!(1)).unwrap();
+    assert_eq!(plan.confirmed_by.receipt.as_deref(), Some(digest));
+    let out = format!("receipt: digest, http: {{url: 'https://a.example', method: PUT}}, {RESPONSE}");
+    let document = target(&out, ", payload: original");
+    let checksum = Some(format!("sha256:{}", "0a".repeat(32)));
+    let location = Some("file:///in/f-1.pdf".into());
+    let whole = FileManifest { location, size: Some(3), checksum: checksum.clone(), ..manifest("any", "{}", &[]) };
+    assert_eq!(plan_of(&arrival(whole), &document).unwrap()[0].confirmed_by.receipt, checksum);
 }

@@ -83,6 +83,8 @@ fn what_is_misspelt_is_refused() {
         ("owner: team-ledger", "owners: team-ledger"),
         ("on_unknown: retry", "on_unknown: maybe"),
         ("on_unknown: retry", "concurrency: 0"),
+        ("on_unknown: retry", "rate: 0/s"),
+        ("on_unknown: retry", "rate: 10001/m"),
         ("on_unknown: retry", "retry: {attempts: many}"),
         ("https://billing.example/in", "ftp://billing.example/in"),
         ("rejected_status: [460]", "rejected_status: [200]"),

@@ -19,6 +19,15 @@ impl OwnBed {
         bed
     }
 
+    /// One whose broker wants TLS, SASL or certificates, and permits nothing but by ACLs.
+    // Only one of the suites has tests of it.
+    #[allow(dead_code)]
+    pub fn start_secured() -> Self {
+        let bed = Self { folder: tempfile::tempdir().unwrap() };
+        bed.run("start", &["secured"]);
+        bed
+    }
+
     fn directory(&self) -> PathBuf {
         self.folder.path().join("bed")
     }

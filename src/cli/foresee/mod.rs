@@ -4,6 +4,6 @@
 pub mod diff;
 pub mod plan;
 pub mod simulate;
-mod sources;
+pub(super) mod sources;
 
 pub use sources::{DocumentArgs, manifests, recorded};

@@ -33,7 +33,7 @@ can go at best and at worst. A script says what each target answers, attempt by 
   timeout, reset, unreachable, certificate
   silence                nothing is ever reported
   ... after 2s           the answer takes that long
-  ... then rejected after 2h, then accepted, then succeeded, then retryable
+  ... then rejected after 2h, then accepted, then succeeded, then duplicate, then retryable
                          what the target reports later by acks or callback
   503 x8                 eight times
 Once its list is at its end a target answers ok.

@@ -85,7 +85,8 @@ pub fn manifests(path: &Path, at: Option<Timestamp>) -> Result<Vec<Arrival>, Fai
     numbered.map(|(i, line)| arrival_of(line, at).map_err(|why| refused(format!("line {}: {why}", i + 1)))).collect()
 }
 
-fn arrival_of(text: &str, at: Option<Timestamp>) -> Result<Arrival, String> {
+/// The arrival that a text describes; see [`manifests`].
+pub fn arrival_of(text: &str, at: Option<Timestamp>) -> Result<Arrival, String> {
     let json: Json = serde_json::from_str(text).map_err(|e| format!("it is no JSON: {e}"))?;
     if json.get("manifest_digest").is_some() {
         return serde_json::from_value(json).map_err(|e| format!("it is no arrival: {e}"));

@@ -149,6 +149,32 @@ pub struct TopicsChecked {
     pub differences: Vec<Differs>,
 }
 
+/// `topics acls`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TopicsAcls {
+    /// Everything that must be permitted.
+    pub acls: Vec<AclGrant>,
+}
+
+/// What one principal may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AclGrant {
+    /// Who, such as `User:consign`.
+    pub principal: String,
+    /// What it may do, as Kafka calls it.
+    pub operations: Vec<&'static str>,
+    /// With what: `topic`, `group` or `transactional-id`.
+    pub resource: &'static str,
+    /// `literal`, or `prefixed` where `names` are beginnings.
+    pub pattern: &'static str,
+    /// The names.
+    pub names: Vec<String>,
+    /// What for.
+    pub purpose: &'static str,
+    /// The command that grants it.
+    pub command: String,
+}
+
 /// `schemas register`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SchemasRegistered {

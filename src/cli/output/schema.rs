@@ -10,6 +10,7 @@ use crate::record::Topic;
 
 mod administration;
 mod foreseen;
+mod receiving;
 
 type Definitions = Map<String, Value>;
 
@@ -18,6 +19,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     let mut definitions = definitions();
     administration::define(&mut definitions);
     foreseen::define(&mut definitions);
+    receiving::define(&mut definitions);
     [
         ("submit", "Submitted"),
         ("status", "FileState"),
@@ -33,6 +35,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("failure", "CommandFailure"),
         ("topics-apply", "TopicsApplied"),
         ("topics-check", "TopicsChecked"),
+        ("topics-acls", "TopicsAcls"),
         ("schemas-register", "SchemasRegistered"),
         ("schemas-check", "SchemasChecked"),
         ("routing-check", "RoutingChecked"),
@@ -48,6 +51,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("demo", "Demo"),
         ("dev", "Serving"),
         ("run", "Serving"),
+        ("receiver", "ReceiverLine"),
+        ("certify", "Certified"),
         ("watch", "Watched"),
         ("completions", "Completions"),
     ]

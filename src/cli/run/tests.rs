@@ -37,6 +37,10 @@ public_url = "https://consign.example"
 token_sha256 = "00"
 actor = "ann"
 role = "operator"
+[gateway.callbacks]
+at_once = 21
+of_target = 22
+per_second = 23
 [gateway.tls]
 certificate = "/run/tls.crt"
 key = "/run/tls.key"
@@ -97,6 +101,8 @@ async fn every_key_reaches_what_it_is_for() {
     assert_eq!(parts.store.memory_budget, 3 * 1024 * 1024);
     assert_eq!(parts.gateway, None, "an engine alone has no gateway");
     assert_eq!(parts.public_url.as_deref(), Some("https://consign.example"));
+    let callbacks = parts.callbacks;
+    assert_eq!((callbacks.at_once, callbacks.of_target, callbacks.per_second.get()), (21, 22, 23));
     let tls = parts.gateway_tls.as_ref().unwrap();
     assert_eq!((tls.certificate.to_str(), tls.key.to_str()), (Some("/run/tls.crt"), Some("/run/tls.key")));
     assert_eq!(parts.secrets.directory.as_deref(), Some(std::path::Path::new("/run/secrets")));
@@ -111,7 +117,7 @@ async fn every_key_reaches_what_it_is_for() {
         option("s3", "aws_region") + &option("gcs", "service_account") + &option("azure", "account_name"),
         "xyz"
     );
-    let options = kafka_options(&connection.config);
+    let options = kafka_options(&connection.config).unwrap();
     assert_eq!((options.bootstrap.as_str(), options.group.as_str()), ("127.0.0.1:1,127.0.0.1:2", "x.engine"));
     assert_eq!((options.session_timeout.as_secs(), options.transaction_timeout.as_secs()), (11, 13));
     assert_eq!(options.client["client.id"], "somebody");

@@ -21,7 +21,7 @@ fn settled(id: &str, at: Timestamp) -> File {
     file
 }
 
-fn home(shelves: &Shelves) -> Home {
+pub(in crate::engine) fn home(shelves: &Shelves) -> Home {
     let identity = Identity {
         cluster_id: String::new(),
         prefix: "consign.".into(),

@@ -79,6 +79,37 @@ pub(super) fn token() -> Table {
     table
 }
 
+/// Which receipt a report of success needs.
+pub(super) fn receipt() -> Table {
+    let mut table = Table {
+        name: "receipt",
+        title: "reports by the digest of what arrived; who says no needs none",
+        inputs: &["receipt demanded", "reporter", "kind", "received_digest"],
+        outputs: &["verdict"],
+        by_first_column: false,
+        cells: Vec::new(),
+    };
+    let (right, other) = ("sha256:right", "sha256:other");
+    let received = [("absent", None), ("another", Some(other)), ("right", Some(right))];
+    for (demanded, receipt) in [("yes", Some(right.to_owned())), ("no", None)] {
+        for (reporter, by) in [
+            (Reporter::Transport, Confirmation::Response),
+            (Reporter::Callback, Confirmation::Callback),
+            (Reporter::Acks, Confirmation::Acks),
+        ] {
+            let file = in_flight(|p| (p.confirmed_by.receipt, p.confirmed_by.by) = (receipt.clone(), by));
+            for kind in [OutcomeKind::Succeeded, OutcomeKind::Duplicate, OutcomeKind::Rejected] {
+                for (name, digest) in received {
+                    let mut report = outcome(&file, "a", Some(1), kind, reporter);
+                    report.received_digest = digest.map(str::to_owned);
+                    table.add([demanded, reporter.as_str(), kind.as_str(), name], verdict(&file, &report));
+                }
+            }
+        }
+    }
+    table
+}
+
 /// Which attempts a report may name.
 pub(super) fn attempt() -> Table {
     let mut table = Table {

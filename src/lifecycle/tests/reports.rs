@@ -89,3 +89,32 @@ fn what_the_target_says_after_somebody_else_settled_is_news() {
     exhausted.transport("a", 1, OutcomeKind::Retryable);
     assert_eq!(judgement(&exhausted.ack("a", 3, OutcomeKind::Rejected)), late, "nobody had said no before");
 }
+
+#[test]
+fn a_success_without_its_receipt_is_recorded_and_changes_nothing() {
+    let right = "sha256:right".to_owned();
+    for (received, code) in [(None, "receipt_missing"), (Some("sha256:other".to_owned()), "receipt_differs")] {
+        let mut file = validated(vec![plan_with(|p| p.confirmed_by.receipt = Some(right.clone())), planned("f", "b")]);
+        file.attempt_at("a", 0);
+        file.told("a", 1, (Some(1), OutcomeKind::Accepted, Reporter::Transport), |_| {});
+        for kind in [OutcomeKind::Succeeded, OutcomeKind::Duplicate] {
+            let unproven = file.told("a", 2, (Some(1), kind, Reporter::Acks), |r| r.received_digest = received.clone());
+            assert_eq!(judgement(&unproven), (Judgement::Refused, Some(code)), "{kind}");
+        }
+        assert_eq!(file.dispatch("a").status, Status::Awaiting, "it goes on waiting, with a time");
+        let success = (Some(1), OutcomeKind::Succeeded, Reporter::Acks);
+        let proven = file.told("a", 4, success, |r| r.received_digest = Some(right.clone()));
+        assert_eq!(judgement(&proven), (Judgement::Applied, None));
+        assert_eq!(file.dispatch("a").status, Status::Succeeded);
+    }
+}
+
+#[test]
+fn an_unproven_success_is_no_contradiction_of_a_no() {
+    let mut file = validated(vec![plan_with(|p| p.confirmed_by.receipt = Some("sha256:right".into()))]);
+    file.attempt_at("a", 0);
+    file.ack("a", 1, OutcomeKind::Rejected);
+    let unproven = file.told("a", 2, (Some(1), OutcomeKind::Succeeded, Reporter::Acks), |_| {});
+    assert_eq!(judgement(&unproven), (Judgement::Refused, Some("receipt_missing")));
+    assert!(!file.dispatch("a").late_success);
+}

@@ -100,6 +100,16 @@ pub(super) fn plain_consumer_with(
     isolation: &str,
     reset: &str,
 ) -> Result<BaseConsumer<Tracing>, LogError> {
+    plain_consumer_in(options, defaults, (isolation, reset), Tracing)
+}
+
+/// The same, which tells a context what happens.
+pub(super) fn plain_consumer_in<C: rdkafka::consumer::ConsumerContext>(
+    options: &KafkaOptions,
+    defaults: &[(&str, &str)],
+    (isolation, reset): (&str, &str),
+    context: C,
+) -> Result<BaseConsumer<C>, LogError> {
     let session = options.session_timeout.as_millis().to_string();
     let fixed = [
         ("group.id", options.group.as_str()),
@@ -109,7 +119,7 @@ pub(super) fn plain_consumer_with(
         ("isolation.level", isolation),
         ("auto.offset.reset", reset),
     ];
-    settings(options, defaults, &fixed).create_with_context(Tracing).map_err(|e| triage(&e))
+    settings(options, defaults, &fixed).create_with_context(context).map_err(|e| triage(&e))
 }
 
 /// Hands librdkafka's own lines to `tracing`.
@@ -174,6 +184,17 @@ pub(super) fn is_refusal(code: Code) -> bool {
     )
 }
 
+/// What to say beside a refusal that a permission ends; nothing beside others.
+pub(super) fn permission(code: Code) -> &'static str {
+    match code {
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => " (`consign topics acls` prints what must be permitted)",
+        _ => "",
+    }
+}
+
 /// What the caller of a plain request must do about an error.
 pub(super) fn triage(error: &KafkaError) -> LogError {
     match error {
@@ -197,7 +218,7 @@ fn triage_code(code: Code, error: &KafkaError) -> LogError {
         Code::AutoOffsetReset | Code::OffsetOutOfRange => LogError::Fatal(format!(
             "a position lies outside its partition (`consign offsets repair` mends that): {error}"
         )),
-        code if is_refusal(code) => LogError::Fatal(error.to_string()),
+        code if is_refusal(code) => LogError::Fatal(format!("{error}{}", permission(code))),
         _ => LogError::Away(error.to_string()),
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::PoisonError;
 
 use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 
 use super::KafkaCluster;
-use super::client::{REQUEST, Tracing, partition_list, triage};
+use super::client::{REQUEST, partition_list, triage};
 use super::worker::{group_observer, stable_offsets};
 use crate::log::{Cluster as _, Lag, LogError, TopicPartition};
 use crate::record::{Topic, TopicNames};
@@ -41,8 +41,8 @@ impl KafkaCluster {
 }
 
 /// The ends of partitions as far as this consumer's isolation lets it see, all in one question.
-fn newest(
-    consumer: &BaseConsumer<Tracing>,
+fn newest<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
     names: &TopicNames,
     partitions: &[TopicPartition],
 ) -> Result<Vec<i64>, LogError> {

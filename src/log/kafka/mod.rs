@@ -3,6 +3,7 @@
 //! Everything here is driven by plain calls on the caller's thread; librdkafka's own threads do the rest. Nothing
 //! reaches into librdkafka past rdkafka's safe interface, but for one function that is left out (`leader_hints`).
 
+mod acls;
 mod admin;
 mod appender;
 mod client;
@@ -12,6 +13,7 @@ mod lags;
 #[cfg(target_os = "linux")]
 mod leader_hints;
 mod offsets;
+mod probe;
 mod producer;
 mod reader;
 mod rebalance;
@@ -22,14 +24,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::consumer::BaseConsumer;
 
+pub use acls::{Grant, Principals, Resource, plan_grants};
 pub use admin::Applied;
 pub use offsets::Misplaced;
 pub use table::{Difference, TopicOptions, TopicSpec, plan_topics};
 
-use self::client::{REQUEST, Tracing, ends_seen_by, plain_consumer, triage};
+use self::client::Tracing;
+use self::probe::Probe;
 use self::reader::KafkaReader;
 use self::worker::KafkaLog;
 use super::{Appender, Cluster, ControlsChange, Ends, Lag, Log, LogError, Reader, TopicPartition};
@@ -79,9 +82,8 @@ pub struct KafkaCluster {
 impl KafkaCluster {
     /// Prepares the clients; asks nothing of the brokers yet. `Fatal` for settings that librdkafka doesn't take.
     pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
-        let probe =
-            Probe { consumer: plain_consumer(&options, "read_uncommitted", "error")?, names: options.names.clone() };
-        Ok(Self { options: Arc::new(options), probe: Arc::new(probe), observer: Mutex::default() })
+        let probe = Arc::new(Probe::new(&options)?);
+        Ok(Self { options: Arc::new(options), probe, observer: Mutex::default() })
     }
 
     /// The options it was made with.
@@ -91,7 +93,7 @@ impl KafkaCluster {
 
     /// The id of the cluster, where it says one within a few seconds.
     pub fn id(&self) -> Option<String> {
-        self.probe.consumer.client().fetch_cluster_id(client::REQUEST)
+        self.probe.cluster_id()
     }
 
     /// Where the offsets of these partitions begin and end, open transactions included.
@@ -139,42 +141,5 @@ impl Cluster for KafkaCluster {
 
     fn change_controls(&self, change: &mut ControlsChange<'_>) -> Result<(), LogError> {
         controls::change(&self.options, &self.probe, change)
-    }
-}
-
-/// A read-uncommitted client for questions about the log's ends, shared by all parts of a process.
-struct Probe {
-    consumer: BaseConsumer<Tracing>,
-    names: TopicNames,
-}
-
-impl Probe {
-    fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<Ends>, LogError> {
-        ends_seen_by(&self.consumer, &self.names, partitions)
-    }
-
-    fn partition_count(&self, topic: Topic) -> Result<i32, LogError> {
-        let name = self.names.name(topic);
-        let count = self.partition_counts(&[&name])?.remove(&name);
-        count.ok_or_else(|| LogError::Fatal(format!("the topic {name} is missing: `consign topics apply` creates it")))
-    }
-
-    /// The partition counts of those of these topics that are there.
-    fn partition_counts(&self, names: &[&str]) -> Result<BTreeMap<String, i32>, LogError> {
-        let mut counts = BTreeMap::new();
-        for name in names {
-            let metadata = self.consumer.fetch_metadata(Some(name), REQUEST).map_err(|e| triage(&e))?;
-            for topic in metadata.topics().iter().filter(|t| t.name() == *name) {
-                match topic.error().map(Code::from) {
-                    None => {
-                        let count = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
-                        counts.insert((*name).to_owned(), count);
-                    }
-                    Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {}
-                    Some(code) => return Err(triage(&KafkaError::MetadataFetch(code))),
-                }
-            }
-        }
-        Ok(counts)
     }
 }

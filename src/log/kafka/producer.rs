@@ -14,7 +14,9 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 
 use super::KafkaOptions;
-use super::client::{check_size, is_refusal, log_error, log_line, owned_headers, producer_settings, triage};
+use super::client::{
+    check_size, is_refusal, log_error, log_line, owned_headers, permission, producer_settings, triage,
+};
 use crate::log::{AbortCause, Append, LogError, Position, TopicPartition};
 use crate::record::TopicNames;
 
@@ -38,6 +40,8 @@ struct Deliveries {
 #[derive(Default)]
 struct Delivered {
     first_failure: Option<KafkaError>,
+    /// What librdkafka said of a partition that this producer may not write to: its error names none.
+    forbidden: Option<String>,
     next_by_topic: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 
@@ -49,6 +53,11 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if facility == "ADDPARTS" && line.contains("authorization failed") {
+            // Behind the names of a thread and of the broker.
+            let begin = line.find("Failed").unwrap_or(0);
+            self.lock().forbidden = Some(line[begin..].to_owned());
+        }
         log_line(level, facility, line);
     }
 
@@ -207,6 +216,8 @@ impl Transactions {
 
     /// Makes sure that nothing of the transaction becomes visible, and says so; or says that this isn't sure.
     fn abort(&self, cause: &KafkaError) -> Result<(), LogError> {
+        let forbidden = self.forbidden();
+        let cause = forbidden.as_ref().unwrap_or(cause);
         let verdict = self.judge(cause);
         if let Verdict::Fenced(text) = verdict {
             return Err(LogError::ProducerFenced(text));
@@ -220,6 +231,8 @@ impl Transactions {
         self.take_failure();
         match (aborted.map_err(|e| self.judge(&e)), verdict) {
             (Ok(()), Verdict::Refused(text)) => Err(LogError::Fatal(text)),
+            // It wasn't begun on every partition, and so never committed; the broker may know of none of it.
+            (Err(_), Verdict::Refused(text)) if forbidden.is_some() => Err(LogError::Fatal(text)),
             (Ok(()), Verdict::Abort(text) | Verdict::Silent(text) | Verdict::Fenced(text)) => {
                 Err(LogError::aborted(cause_of(cause), text))
             }
@@ -228,6 +241,13 @@ impl Transactions {
                 Err(LogError::Undecided(format!("{cause}; then, aborting: {text}")))
             }
         }
+    }
+
+    /// The missing permission that the transaction failed for, if that is why: its records only say that they were given up.
+    /// A transaction that must be aborted tells its error to whoever would begin another one.
+    fn forbidden(&self) -> Option<KafkaError> {
+        let error = self.producer.begin_transaction().err()?;
+        error.rdkafka_error_code().filter(|code| !permission(*code).is_empty()).map(|_| error)
     }
 
     /// Repeats a transactional request while its error says that it may be, until the deadline. The last error stands.
@@ -246,8 +266,8 @@ impl Transactions {
         last
     }
 
-    fn take_failure(&self) -> Option<KafkaError> {
-        std::mem::take(&mut *self.producer.context().lock()).first_failure
+    fn take_failure(&self) {
+        drop(std::mem::take(&mut *self.producer.context().lock()));
     }
 
     fn take_delivered(&self) -> Vec<Position> {
@@ -269,7 +289,11 @@ impl Transactions {
         }
         match (error, code) {
             (_, Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)) => Verdict::Fenced(text),
-            (_, Some(code)) if is_refusal(code) => Verdict::Refused(text),
+            (_, Some(code)) if is_refusal(code) => {
+                let forbidden = self.producer.context().lock().forbidden.clone();
+                let text = forbidden.filter(|_| !permission(code).is_empty()).unwrap_or(text);
+                Verdict::Refused(format!("{text}{}", permission(code)))
+            }
             (KafkaError::Transaction(e), _) if e.txn_requires_abort() => Verdict::Abort(text),
             (KafkaError::Transaction(_), _) => Verdict::Silent(text),
             _ => Verdict::Abort(text),

@@ -3,11 +3,13 @@
 use super::{Changes, Place, Question, duration};
 use crate::record::{Confirmation, ConfirmedBy, OnOverdue};
 use crate::routing::document::Policy;
+use crate::routing::rate::Rate;
 
 use Question::{Acknowledgement, Idempotency, Retry, StateMachine};
 
 pub(super) fn compare(changes: &mut Changes, place: &Place, old: &Policy, new: &Policy) {
     confirmed_by(changes, place, &old.confirmed_by, &new.confirmed_by);
+    changes.value(place, &[Acknowledgement], "receipt", (&old.receipt, &new.receipt), ToString::to_string);
     let pair = (&old.on_unknown, &new.on_unknown);
     changes.value(place, &[StateMachine, Idempotency, Retry], "on_unknown", pair, ToString::to_string);
     let resends = [old.on_overdue, new.on_overdue].contains(&OnOverdue::Retry);
@@ -27,6 +29,8 @@ pub(super) fn compare(changes: &mut Changes, place: &Place, old: &Policy, new: &
     let pair = (&old.operator_confirm, &new.operator_confirm);
     changes.value(place, &[StateMachine, Acknowledgement], "operator_confirm", pair, ToString::to_string);
     changes.value(place, &[], "concurrency", (&old.concurrency, &new.concurrency), ToString::to_string);
+    let rate = |rate: &Option<Rate>| rate.map_or_else(|| "none".to_owned(), |rate| rate.to_string());
+    changes.value(place, &[], "rate", (&old.rate, &new.rate), rate);
 }
 
 fn retry(changes: &mut Changes, place: &Place, old: &Policy, new: &Policy) {
@@ -76,6 +80,5 @@ fn confirmed_by(changes: &mut Changes, place: &Place, old: &ConfirmedBy, new: &C
     changes.value(place, &[Acknowledgement, Retry], "rejected_status", statuses, list);
     changes.value(place, &[Retry], "not_processed", (&old.not_processed, &new.not_processed), list);
     changes.value(place, &[Acknowledgement], "token required", (&old.token, &new.token), ToString::to_string);
-    let key = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
-    changes.value(place, &[Acknowledgement], "verify_with", (&old.verify_with, &new.verify_with), key);
+    changes.value(place, &[Acknowledgement], "verify_with", (&old.verify_with, &new.verify_with), rule);
 }

@@ -167,5 +167,6 @@ const fn by(confirmation: Confirmation) -> ConfirmedBy {
         not_processed: Vec::new(),
         token: false,
         verify_with: None,
+        receipt: None,
     }
 }

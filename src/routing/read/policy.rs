@@ -4,13 +4,16 @@ use std::str::FromStr;
 
 use super::Loader;
 use super::fields::{self, Fields};
-use crate::record::{ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, Timeouts};
+use crate::record::{
+    Confirmation, ConfirmedBy, Escalation, OnExhausted, OnFailed, OnOverdue, OnUnknown, Retry, Timeouts,
+};
 use crate::routing::code;
-use crate::routing::document::Policy;
+use crate::routing::document::{Policy, Receipt};
 use crate::routing::node::{Kind, Node};
 
 /// The keys that a target and `target_defaults` share.
-pub(super) const POLICY_KEYS: [&str; 9] = [
+pub(super) const POLICY_KEYS: [&str; 11] = [
+    "receipt",
     "on_unknown",
     "on_overdue",
     "on_exhausted",
@@ -20,6 +23,7 @@ pub(super) const POLICY_KEYS: [&str; 9] = [
     "escalation",
     "operator_confirm",
     "concurrency",
+    "rate",
 ];
 
 const RETRY_KEYS: [&str; 8] = [
@@ -66,6 +70,7 @@ impl Loader<'_> {
         let layers = Layers { own: Some(target), defaults };
         let policy = Policy {
             confirmed_by,
+            receipt: self.word(layers, "receipt", Receipt::None),
             on_unknown: self.word(layers, "on_unknown", OnUnknown::Hold),
             on_overdue: self.word(layers, "on_overdue", OnOverdue::Hold),
             on_exhausted: self.word(layers, "on_exhausted", OnExhausted::Hold),
@@ -75,12 +80,18 @@ impl Loader<'_> {
             escalation: self.escalation(layers),
             operator_confirm: self.boolean(layers, "operator_confirm", true),
             concurrency: self.integer(layers, "concurrency", (32, 1, 10_000)),
+            rate: layers.get("rate").and_then(|node| fields::word(node, &mut self.report)),
         };
         if policy.on_overdue == OnOverdue::Retry && policy.on_unknown == OnUnknown::Hold {
             let at = layers.get("on_overdue").map_or(target.at(), |node| node.at);
             let text = "`on_overdue: retry` would send again what the target may have processed, \
                         which `on_unknown: hold` forbids";
             self.report.error(code::UNSAFE_POLICY, at, text);
+        }
+        if policy.receipt == Receipt::Digest && policy.confirmed_by.by == Confirmation::Transport {
+            let at = layers.get("receipt").map_or(target.at(), |node| node.at);
+            let text = "`receipt: digest` asks for a word of the target, and `confirmed_by: transport` for none";
+            self.report.error(code::CONFIRMED_BY, at, text);
         }
         policy
     }

@@ -8,7 +8,7 @@ use super::policy::POLICY_KEYS;
 use super::request::WayOut;
 use crate::record::{Confirmation, TargetName, TransportKind};
 use crate::routing::code;
-use crate::routing::document::Target;
+use crate::routing::document::{Receipt, Target};
 use crate::routing::node::Entry;
 
 /// Targets by name; `None` for one that can't be used, which has been said.
@@ -62,6 +62,10 @@ impl Loader<'_> {
         }
         let target = Target { owner: owner?, http, policy, parts, envelope };
         self.check_envelope(entry, &target);
+        if target.policy.receipt == Receipt::Digest && !target.has_body() {
+            let text = format!("`{}` carries no body that a receipt could be of", target.http.method);
+            self.report.error_with_hint(code::REQUEST, entry.at, text, "receipt: none");
+        }
         Some(target)
     }
 

@@ -22,7 +22,7 @@ use super::egress::Egress;
 use super::kafka::{KafkaTargets, Written};
 use super::report::Reports;
 use super::secrets::Secrets;
-use super::{AckTokens, Dispatch, Exchange, Heard, Rule, Transport, classify};
+use super::{AckTokens, Dispatch, Exchange, Heard, Permit, Rule, Transport, classify};
 use crate::log::Appender;
 use crate::record::{
     Codec, DispatchAttempt, Outcome, OutcomeKind, PlannedDispatch, Reporter, Timestamp, Topic, TransportKind,
@@ -212,14 +212,14 @@ impl Transport for HttpTransport {
         let shared = Arc::clone(&self.shared);
         let worker = Arc::clone(&self.worker);
         self.shared.handle.spawn(async move {
-            let Dispatch { plan, attempt, home, fetch, permit } = dispatch;
+            let Dispatch { plan, attempt, home, fetch, mut permit } = dispatch;
             let outcome = if let Some(arrival) = fetch {
                 let outcome = shared.fetch(&arrival, &attempt).await;
                 // One place that is away says nothing of the others.
                 permit.ended(Heard::Nothing, outcome.reported_at);
                 outcome
             } else {
-                let exchange = shared.perform(&plan, &attempt).await;
+                let exchange = shared.perform(&plan, &attempt, &mut permit).await;
                 let outcome = shared.outcome(&plan, &attempt, &exchange);
                 permit.ended(heard(&outcome), outcome.reported_at);
                 outcome
@@ -241,7 +241,7 @@ impl Transport for HttpTransport {
 
 impl Shared {
     /// One attempt: the request leaves in time or not at all, and ends within its time-out or with the process.
-    async fn perform(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt) -> Exchange {
+    async fn perform(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, permit: &mut Permit) -> Exchange {
         let gate = Gate::new(attempt.send_before, never_back(&self.clock));
         let mut phase = self.phase.subscribe();
         if *phase.borrow() > Phase::Running {
@@ -251,6 +251,15 @@ impl Shared {
         if (self.clock)() > attempt.send_before {
             gate.pass();
             return exchange::kept_back(&gate);
+        }
+        tokio::select! {
+            biased;
+            () = permit.turn(&self.clock) => {}
+            () = gate.overdue() => return exchange::kept_back(&gate),
+            () = reached(&mut phase, Phase::Closing) => {
+                gate.shut();
+                return exchange::kept_back(&gate);
+            }
         }
         let limit = Duration::from_millis(u64::try_from(plan.timeouts.request_ms).unwrap_or(0));
         let mut exchange = std::pin::pin!(self.within(limit, plan, attempt, &gate));
@@ -353,7 +362,7 @@ impl Shared {
             token: None,
             ack_token: None,
             reference: None,
-            received_digest: None,
+            received_digest: verdict.received_digest,
             received_size: None,
             content: None,
             timer: None,

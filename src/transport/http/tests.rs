@@ -31,6 +31,10 @@ enum Act {
     Hang(String),
     /// Resets the connection.
     Reset,
+    /// Writes these bytes and waits for the next request.
+    Bytes(Vec<u8>),
+    /// Writes these bytes and resets the connection.
+    AnswerAndReset(String),
 }
 
 /// A listener that counts connections, remembers what it reads and acts as told.
@@ -106,6 +110,12 @@ async fn serve(
                 return;
             }
             Some(Act::Reset) => return stream.set_zero_linger().expect("a socket option"),
+            // Who has read enough may be gone.
+            Some(Act::Bytes(bytes)) => drop(stream.write_all(&bytes).await),
+            Some(Act::AnswerAndReset(bytes)) => {
+                stream.write_all(bytes.as_bytes()).await.expect("written");
+                return stream.set_zero_linger().expect("a socket option");
+            }
             None => panic!("a request that nobody expected"),
         }
     }

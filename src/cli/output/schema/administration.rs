@@ -32,6 +32,16 @@ pub(super) fn define(definitions: &mut Definitions) {
         [("dry_run", boolean.clone()), counts.clone(), ("mended", differs.clone()), ("left", differs.clone())];
     define("TopicsApplied", object(&applied));
     define("TopicsChecked", object(&[counts, ("differences", differs.clone())]));
+    let grant = object(&[
+        ("principal", text.clone()),
+        ("operations", list(&text)),
+        ("resource", json!({"enum": ["topic", "group", "transactional-id"]})),
+        ("pattern", json!({"enum": ["literal", "prefixed"]})),
+        ("names", list(&text)),
+        ("purpose", text.clone()),
+        ("command", text.clone()),
+    ]);
+    define("TopicsAcls", object(&[("acls", list(&grant))]));
     define("SchemasChecked", object(&[("differences", differs)]));
     let subject = object(&[("subject", text.clone()), ("id", integer.clone()), ("already_there", boolean.clone())]);
     define("SchemasRegistered", object(&[("subjects", list(&subject))]));

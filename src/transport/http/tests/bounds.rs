@@ -72,6 +72,55 @@ async fn an_answer_that_is_cut_or_unreadable_has_an_unknown_fate() {
 }
 
 #[tokio::test]
+async fn requests_leave_at_the_pace_of_their_target_however_many_wait() {
+    let peer = Peer::start((0..20).map(|_| Act::Answer(response("200 OK", "", "ok")))).await;
+    let plan = plan(&peer.url());
+    let mut rig = Rig::new();
+    rig.capacity.limit(&plan.target, 100, Some(Duration::from_millis(20)));
+    let begun = Instant::now();
+    for number in 1..=20 {
+        rig.send(&plan, attempt(&plan, number));
+    }
+    peer.requests(20).await;
+    // The first leaves at once; a slow machine takes longer.
+    assert!(begun.elapsed() >= Duration::from_millis(19 * 20), "{:?}", begun.elapsed());
+    // Half of the home partitions: half the pace.
+    rig.capacity.share(6, 12);
+    let mut turns =
+        (0..4).map(|_| rig.capacity.acquire(&plan.target, Timestamp(0)).expect("a turn")).collect::<Vec<_>>();
+    let begun = Instant::now();
+    for permit in &mut turns {
+        permit.turn(&wall_clock()).await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(3 * 40), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_authorized_already_leaves_no_earlier_than_the_target_asks() {
+    let busy = response("503 Service Unavailable", "retry-after: 1\r\n", "");
+    let peer = Peer::start([Act::Answer(busy), Act::Answer(response("200 OK", "", "ok"))]).await;
+    let plan = plan(&peer.url());
+    let mut rig = Rig::new();
+    let first = rig.exchange(&plan).await;
+    assert_eq!(first.retry_after_ms, Some(1_000));
+    rig.send(&plan, attempt(&plan, 2));
+    let second = rig.log.outcomes(2).await.remove(1);
+    assert_eq!(judged(&second), (OutcomeKind::Succeeded, "http_200"));
+    assert!(second.reported_at.millis_since(first.reported_at) >= 1_000);
+    // One that may not wait for so long is dropped unsent.
+    let late = Act::Answer(response("429 Too Many Requests", "retry-after: 3600\r\n", ""));
+    let peer = Peer::start([late]).await;
+    let plan = crate::transport::testing::plan(&peer.url());
+    let mut rig = Rig::new();
+    rig.exchange(&plan).await;
+    let send_before = wall_clock()().plus_millis(200);
+    rig.send(&plan, DispatchAttempt { send_before, ..attempt(&plan, 2) });
+    let dropped = rig.log.outcomes(2).await.remove(1);
+    assert_eq!(judged(&dropped), (OutcomeKind::Retryable, "dropped_unsent"));
+    assert_eq!(peer.requests(1).await.len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_late_makes_no_connection() {
     let peer = Peer::start([]).await;
     let mut rig = Rig::with(Duration::from_mins(1), Arc::new(|| Timestamp(1001)));

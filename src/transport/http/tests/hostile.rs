@@ -34,6 +34,59 @@ async fn a_compressed_answer_is_not_unpacked() {
     assert!(outcome.evidence.expect("an answer").body.expect("a body").len() < 64);
 }
 
+/// A gigabyte of zeros, compressed twice: 1 MB, and then next to nothing.
+const BOMB: &[u8] = include_bytes!("bomb.gz.gz");
+
+#[tokio::test]
+async fn a_bomb_is_so_many_bytes_as_came() {
+    assert!(BOMB.len() < 8_192 && BOMB.starts_with(&[0x1f, 0x8b]));
+    let head = |encoding: &str, length: usize| {
+        format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {length}\r\n\r\n").into_bytes()
+    };
+    let twice = [head("gzip, gzip", BOMB.len()), BOMB.to_vec()].concat();
+    // As long as a bomb of ten gigabytes that is compressed once; of what it is nobody reads more than the limit.
+    let once = [head("gzip", 10_000_000), BOMB.repeat(10_000_000 / BOMB.len() + 1)[..10_000_000].to_vec()].concat();
+    for bytes in [twice, once] {
+        let outcome = judge(Act::Bytes(bytes), 60_000).await;
+        assert_eq!(judged(&outcome), (OutcomeKind::Unknown, "http_200"), "{:?}", outcome.detail);
+        let evidence = outcome.evidence.expect("an answer");
+        assert!(evidence.body.expect("a body").len() <= 16 * 1024);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_says_what_was_read_whole_and_nothing_else() {
+    let whole = response("200 OK", "", "ok");
+    let rows = [
+        ("in the head", "HTTP/1.1 200 OK\r\ncontent-le".to_owned(), (OutcomeKind::Unknown, "reset")),
+        ("behind the head", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n".to_owned(), (OutcomeKind::Unknown, "reset")),
+        ("in the body", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nok".to_owned(), (OutcomeKind::Unknown, "reset")),
+        (
+            "in a chunk",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nok".to_owned(),
+            (OutcomeKind::Unknown, "reset"),
+        ),
+        (
+            "before the last chunk",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n".to_owned(),
+            (OutcomeKind::Unknown, "reset"),
+        ),
+        ("behind the answer", whole.clone(), (OutcomeKind::Succeeded, "http_200")),
+    ];
+    for (place, answer, expected) in rows {
+        let peer = Peer::start([Act::AnswerAndReset(answer), Act::Answer(whole.clone())]).await;
+        let mut rig = Rig::new();
+        let outcome = rig.exchange(&plan(&peer.url())).await;
+        assert_eq!(judged(&outcome), expected, "{place}: {:?}", outcome.detail);
+        assert_eq!((peer.connections(), peer.requests(1).await.len()), (1, 1), "{place}: nothing is repeated");
+        peer.closed(1).await;
+        // What comes next has a connection of its own.
+        let next = rig.exchange(&plan(&peer.url())).await;
+        assert_eq!(judged(&next), (OutcomeKind::Succeeded, "http_200"), "{place}: {:?}", next.detail);
+        assert_eq!((peer.connections(), peer.requests(2).await.len()), (2, 2), "{place}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_breaks_off_says_nothing_whatever_it_began_with() {
     let cut = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nok".to_owned();

@@ -1,0 +1,42 @@
+// Receives files: verifies each signature, and puts each body under its webhook-id into the directory INBOX.
+import { createHash, createHmac, randomUUID, timingSafeEqual } from "node:crypto";
+import { open, rename } from "node:fs/promises";
+import { createServer } from "node:http";
+import { join } from "node:path";
+
+const secret = Buffer.from(process.env.WEBHOOK_SECRET.replace(/^whsec_/, ""), "base64");
+const inbox = process.env.INBOX, maxBody = 1 << 20;
+
+function isSigned(headers, body) {
+  const id = headers["webhook-id"], seconds = headers["webhook-timestamp"];
+  const mac = createHmac("sha256", secret).update(`${id}.${seconds}.`).update(body);
+  const expected = Buffer.from("v1," + mac.digest("base64"));
+  const given = (headers["webhook-signature"] ?? "").split(" ").map((one) => Buffer.from(one));
+  return Math.abs(Date.now() / 1000 - Number(seconds)) <= 300
+    && given.some((one) => one.length === expected.length && timingSafeEqual(one, expected));
+}
+
+async function receive(request) {
+  const chunks = [];
+  let size = 0;
+  for await (const chunk of request) {
+    size += chunk.length;
+    if (size <= maxBody) chunks.push(chunk);
+  }
+  if (size > maxBody) return [413, { error: "the body is too large" }];
+  const body = Buffer.concat(chunks);
+  if (!isSigned(request.headers, body)) return [401, { error: "the signature is missing, wrong or too old" }];
+  // Every attempt has the same id and the same bytes: the second time changes nothing.
+  const path = join(inbox, `.${randomUUID()}`), file = await open(path, "wx");
+  await file.writeFile(body);
+  await file.sync();
+  await file.close();
+  await rename(path, join(inbox, request.headers["webhook-id"]));
+  return [200, { result: "ok", received_digest: "sha256:" + createHash("sha256").update(body).digest("hex") }];
+}
+
+const server = createServer(async (request, response) => {
+  const [status, value] = await receive(request).catch(() => [500, { error: "it is not known whether it was taken" }]);
+  response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
+});
+server.listen(Number(process.env.PORT ?? 8492), "127.0.0.1", () => console.log(`http://127.0.0.1:${server.address().port}/`));
