@@ -477,15 +477,20 @@ impl Orders {
     }
 }
 
+/// What a file takes in memory beside its texts, and each of its dispatches: structs, nodes of maps, what the allocator
+/// can't use between them. Measured as what a process grows by, with 5,000 restored files of 5 targets: 50 KiB a file.
+const FILE_BYTES: usize = 6 * 1024;
+const DISPATCH_BYTES: usize = 8 * 1024;
+
 /// Roughly what a file takes in memory.
 fn bytes_of(file: &File) -> usize {
     let data = file.arrival.manifest.data.as_ref().map_or(0, String::len);
     let attributes: usize = file.arrival.manifest.attributes.iter().map(|(k, v)| 48 + k.len() + v.len()).sum();
     let planned = |d: &crate::lifecycle::Dispatch| {
         let headers: usize = d.plan.request.headers.iter().map(|(k, v)| 48 + k.len() + v.len()).sum();
-        2_048 + headers + d.plan.request.destination.len()
+        DISPATCH_BYTES + headers + d.plan.request.destination.len()
     };
-    1_536 + data + attributes + file.dispatches.iter().map(planned).sum::<usize>()
+    FILE_BYTES + data + attributes + file.dispatches.iter().map(planned).sum::<usize>()
 }
 
 /// Dispatches whose next attempt is due, and since when.

@@ -20,6 +20,9 @@ const STORE_BUSY_MS: i64 = 30_000;
 /// How long the committed offsets are waited for at first.
 const FIRST_PATIENCE: Duration = Duration::from_millis(250);
 
+/// Roughly what a record takes in memory that was read by a restore.
+const RECORD_BYTES: usize = 4 * 1024;
+
 /// How often this is doubled while no answer comes, at most: it may be the log that is slow.
 const MOST_DOUBLINGS: u32 = 4;
 
@@ -169,12 +172,20 @@ impl Worker {
         let is_alone = restoring.next().is_some() && restoring.next().is_none();
         let may_wait = is_alone || self.restored_lately == 0;
         self.restored_lately = 0;
+        // What was read is in memory until its home is whole: large homes come one after the other.
+        let mut held = 0;
         for (partition, place) in &mut self.places {
             let Place::Restoring(restore) = place else { continue };
+            if held > self.options.memory_budget {
+                continue;
+            }
             let (read, wait) =
                 (restore.records, if may_wait && self.restored_lately == 0 { wait } else { Duration::ZERO });
             let stepped = restore.step(&codec, self.options.max_batch, wait, now);
             self.restored_lately += restore.records - read;
+            if restore.records > read {
+                held += usize::try_from(restore.records).unwrap_or(usize::MAX).saturating_mul(RECORD_BYTES);
+            }
             match stepped {
                 Ok(false) => {}
                 Ok(true) => at_goal.push(*partition),

@@ -98,6 +98,20 @@ impl Bulkheads {
         took
     }
 
+    /// Waits until `/metrics` has this line.
+    async fn shows(&self, line: &str) {
+        let url = format!("http://{}/metrics", self.node.gateway_address().unwrap());
+        let begun = std::time::Instant::now();
+        loop {
+            let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+            if text.lines().any(|there| there == line) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "`{line}` is not in: {text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn stop(self) {
         self.node.stop().await;
         self.receivers.stop().await;
@@ -120,6 +134,8 @@ async fn what_waits_for_a_dead_target_takes_nothing_from_a_live_one() {
     assert!(asked <= WORKERS * (10 + CONCURRENCY) + 20, "{asked} requests to a target that is down");
     let waiting = (0..1_000).filter(|n| matches!(bulkheads.state(&format!("dead-{n}")), Some((_, Status::Pending))));
     assert!(waiting.count() >= 1_000 - asked, "what waits has spent nothing");
+    bulkheads.shows("consign_open_breakers{target=\"dead\"} 2").await;
+    bulkheads.shows("consign_open_breakers{target=\"live\"} 0").await;
     bulkheads.stop().await;
     // How fast a machine is would decide, even if only as a ratio within one run: measured where it is asked for.
     if let Some(count) = std::env::var("BULKHEADS").ok().and_then(|count| count.parse().ok()) {

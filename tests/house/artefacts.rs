@@ -60,6 +60,66 @@ fn unexplained(schema: &Json, place: &str, wrong: &mut Vec<String>) {
     }
 }
 
+/// Symbols have no docs of their own: that of their enum names each.
+fn unexplained_symbols(of: &Json, place: &str, wrong: &mut Vec<String>) {
+    let doc = of["doc"].as_str().unwrap_or_default();
+    let words: BTreeSet<&str> = doc.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let symbols = of["symbols"].as_array().into_iter().flatten().filter_map(Json::as_str);
+    wrong.extend(symbols.filter(|symbol| !words.contains(symbol)).map(|symbol| format!("{place}: {symbol}")));
+}
+
+/// What a doc may be beside the words of its field's name: it has to say something.
+const EMPTY_WORDS: [&str; 16] =
+    ["the", "a", "an", "of", "it", "its", "is", "set", "for", "from", "to", "in", "where", "when", "what", "this"];
+
+/// Docs of fields that say no more than the field's name does, and symbols that no doc names.
+fn saying_nothing(schema: &Json, place: &str, wrong: &mut Vec<String>) {
+    match schema {
+        Json::Array(branches) => branches.iter().for_each(|branch| saying_nothing(branch, place, wrong)),
+        Json::Object(object) => {
+            if object.get("type").and_then(Json::as_str) == Some("enum") {
+                unexplained_symbols(schema, place, wrong);
+            }
+            for field in object.get("fields").and_then(Json::as_array).into_iter().flatten() {
+                let (name, doc) = (field["name"].as_str().unwrap_or("?"), field["doc"].as_str().unwrap_or_default());
+                let lower = doc.to_lowercase();
+                let words = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+                let news =
+                    words.filter(|word| !EMPTY_WORDS.contains(word) && !name.split('_').any(|part| part == *word));
+                if news.count() < 2 {
+                    wrong.push(format!("{place}.{name}: {doc}"));
+                }
+                saying_nothing(&field["type"], &format!("{place}.{name}"), wrong);
+            }
+            for inner in ["type", "items", "values"].iter().filter_map(|key| object.get(*key)) {
+                saying_nothing(inner, place, wrong);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The schemas that are held to that: what teams write and join, and what is planned and sent for them.
+const READ_BY_OTHERS: [&str; 6] = ["manifests", "interventions", "file-state", "plans", "attempts", "controls"];
+
+#[test]
+fn docs_of_what_others_read_say_more_than_its_names() {
+    let mut wrong = Vec::new();
+    for name in READ_BY_OTHERS {
+        let path = format!("schemas/{name}.avsc");
+        let schema: Json = serde_json::from_str(&read(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+        saying_nothing(&schema, &path, &mut wrong);
+    }
+    none(&wrong, "docs of fields that say no more than their names, and symbols that no doc names");
+    let schema = serde_json::json!({"fields": [
+        {"name": "file_id", "doc": "The file.", "type": "string"},
+        {"name": "e", "doc": "Whether it stands.", "type":
+            {"type": "enum", "name": "E", "doc": "UP: it is up.", "symbols": ["UP", "DOWN"]}},
+    ]});
+    saying_nothing(&schema, "x", &mut wrong);
+    assert_eq!(wrong, ["x.file_id: The file.", "x.e: DOWN"]);
+}
+
 #[test]
 fn a_field_without_a_doc_is_found() {
     let mut wrong = Vec::new();
