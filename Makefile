@@ -34,7 +34,7 @@ test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS
 	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
 	  cargo test $(CARGO_FLAGS) --test simulation no_seed -- --nocapture
 
-fuzz: ## new mutations of manifests, documents, payloads and tables for a minute each, or FUZZ_SECONDS
+fuzz: ## new mutations of manifests, documents, payloads, tables and contents for a minute each, or FUZZ_SECONDS
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test $(CARGO_FLAGS) --test fuzz -- --nocapture
 
 test-kafka: ## the tests against a real broker and a real schema registry

@@ -6,6 +6,8 @@ mod again;
 mod apply;
 #[path = "shared/arrival.rs"]
 mod arrival;
+#[path = "planning/content.rs"]
+mod content;
 #[path = "planning/determinism.rs"]
 mod determinism;
 #[path = "planning/diffs.rs"]

@@ -31,7 +31,7 @@ struct AtOnce {
 
 impl Transport for AtOnce {
     fn send(&mut self, dispatch: Dispatch) {
-        let Dispatch { plan, attempt, home, permit } = dispatch;
+        let Dispatch { plan, attempt, home, permit, fetch: _ } = dispatch;
         let (id, target) = (attempt.file_id.clone(), attempt.target.clone());
         let key = dispatch_key(&id, &target).into_bytes();
         let outcome = Outcome {

@@ -146,6 +146,7 @@ impl Maker {
             received_at: self.began,
             supersedes: None,
             only_targets: None,
+            fetch: None,
         });
         let planned = plan(Inputs::at_acceptance(&arrival, &self.document)).unwrap_or_else(|e| panic!("{}", e.text));
         let mut appends = vec![self.append(home, id.to_string(), arrival.as_ref())];

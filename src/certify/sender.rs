@@ -179,7 +179,7 @@ impl Sender {
         let permit = Capacity::default().acquire(&plan.target, Timestamp(0));
         let permit = permit.unwrap_or_else(|| unreachable!("a fresh capacity has room"));
         let attempt = Arc::new(attempt_of(&plan, number));
-        transport.clone().send(Dispatch { plan, attempt, home: 0, permit });
+        transport.clone().send(Dispatch { plan, attempt, home: 0, fetch: None, permit });
         reported.await.unwrap_or_else(|_| unreachable!("each attempt is reported, once"))
     }
 }

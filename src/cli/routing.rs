@@ -13,7 +13,7 @@ use super::kafka::{Connection, ConnectionArgs};
 use super::output::answer::{RoutingApplied, RoutingChecked};
 use super::output::{counted, print};
 use crate::node::controls::{ApplyError, Change, Said, apply_routing};
-use crate::routing::{self, Diagnostic, Sources, named_files};
+use crate::routing::{self, Diagnostic, Document, Sources, named_files};
 
 /// `consign routing …`
 #[derive(Debug, Clone, Subcommand)]
@@ -131,10 +131,11 @@ fn warning_lines(warnings: &[Diagnostic]) -> impl Iterator<Item = String> {
 fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Failure> {
     let sources = read(&args.file)?;
     // A faulty document needs no broker to be refused.
-    routing::load(&sources).map_err(|errors| faulty(&args.file.display().to_string(), &errors))?;
+    let loaded = routing::load(&sources).map_err(|errors| faulty(&args.file.display().to_string(), &errors))?;
     let connection = Connection::open(&args.connection)?;
     let applied = connection.ask(globals.output, |connection| {
         connection.prepare()?;
+        check_registrations(connection, &loaded.document)?;
         let actor = args.actor.as_deref().unwrap_or("unknown");
         let said = Said { actor, reason: &args.reason, at: connection.now() };
         let accepted = args.accept_breaking.as_deref();
@@ -162,6 +163,24 @@ fn apply(args: &ApplyArgs, globals: &Globals) -> Result<Exit, Failure> {
         warnings + &done
     });
     Ok(Exit::Ok)
+}
+
+/// Every Avro schema is registered as the document says: readers look it up by the id that stands in each record.
+fn check_registrations(connection: &Connection, document: &Document) -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    for said in document.registrations() {
+        let found = connection.registry.contradiction(&said.subject, said.version, said.id, &said.schema);
+        if let Some(why) = found.map_err(|e| connection.registry_failure(&e))? {
+            wrong.push(format!("payload `{}`, {}: {why}", said.payload, said.file));
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let text =
+        format!("the registry {} contradicts the document:\n{}", connection.config.registry.url, wrong.join("\n"));
+    let hint = "register the schema, and write the subject, version and id that it has there into `avro`";
+    Err(Failure::coded(Exit::Usage, "CG411", text).hint(hint))
 }
 
 /// A change that takes a person's reason.

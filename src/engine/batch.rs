@@ -13,7 +13,7 @@ use super::work::Deciding;
 use crate::lifecycle::{File, Judged};
 use crate::log::{Append, Headers, Record, TopicPartition};
 use crate::record::{
-    Bytes, Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status,
+    Arrival, Bytes, Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status,
     TargetName, Timestamp, Topic, Wire, history_key,
 };
 use crate::store::StoreError;
@@ -46,6 +46,8 @@ pub(super) struct Order {
     pub home: i32,
     pub plan: Arc<PlannedDispatch>,
     pub attempt: Arc<DispatchAttempt>,
+    /// The file whose bytes are fetched, where this is no request to a target.
+    pub fetch: Option<Arc<Arrival>>,
     pub permit: Permit,
 }
 

@@ -131,7 +131,8 @@ impl Batch<'_> {
     fn authorize(&mut self, home: i32, id: &FileId, target: &TargetName) -> bool {
         let now = self.now;
         let Some(file) = self.file(home, id) else { return true };
-        let index = file.index_of(target).expect("a waiting dispatch is planned");
+        // A fetch that this batch has ended is no dispatch any more.
+        let Some(index) = file.index_of(target) else { return true };
         if !file.may_authorize(index, now) {
             return true;
         }
@@ -146,11 +147,12 @@ impl Batch<'_> {
         };
         let worker_name = self.worker.options.identity.clone();
         let file = &mut self.draft(home, id).expect("just found").file;
+        let fetch = file.is_fetching().then(|| Arc::clone(&file.arrival));
         let attempt: Arc<DispatchAttempt> = Arc::new(file.authorize(index, now, &worker_name));
         file.authorized(Arc::clone(&attempt));
         self.append(Topic::Attempts, home, attempt_key(id, target, attempt.attempt), attempt.as_ref());
         self.observe(Observed::Attempt { file_id: id.clone(), target: target.clone(), attempt: attempt.attempt });
-        self.orders.push(Order { home, plan, attempt, permit });
+        self.orders.push(Order { home, plan, attempt, fetch, permit });
         true
     }
 }

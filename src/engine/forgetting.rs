@@ -27,7 +27,8 @@ pub(super) fn keys_of(file: &File, history_seq: i64) -> impl Iterator<Item = (To
     let id = file.id();
     let first: [_; FIRST] = [(Topic::Arrivals, id.to_string()), (Topic::FileState, id.to_string())];
     let plans = file.dispatches.iter().map(move |d| (Topic::Plans, dispatch_key(id, d.target())));
-    let attempts = file.dispatches.iter().flat_map(move |dispatch| {
+    let fetch = file.fetch.as_deref();
+    let attempts = file.dispatches.iter().chain(fetch).flat_map(move |dispatch| {
         (1..=dispatch.attempts).map(move |n| (Topic::Attempts, attempt_key(id, dispatch.target(), n)))
     });
     // What may still be added to comes last, so that a count of keys stays a place among them.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::observed::Observed;
 use super::too_long;
-use crate::lifecycle::{File, Judged};
+use crate::lifecycle::File;
 use crate::log::{Append, Headers, Record};
 use crate::plan;
 use crate::record::{
-    Arrival, Cause, DecodeError, FileId, FileManifest, Intervention, Judgement, Origin, TargetName, Timestamp, Topic,
+    Arrival, Cause, DecodeError, FileId, FileManifest, Intervention, Origin, TargetName, Timestamp, Topic,
     dispatch_key, header, home_partition,
 };
 
@@ -223,7 +223,7 @@ impl Batch<'_> {
     }
 
     /// A file is planned by the document in force, or waits: another one would be another plan.
-    fn check_routing(&self) -> Result<(), Unfit> {
+    pub(super) fn check_routing(&self) -> Result<(), Unfit> {
         match &self.worker.routing_refused {
             Some(text) => Err(Unfit::Wait("CG209", text.clone())),
             None => Ok(()),
@@ -232,7 +232,7 @@ impl Batch<'_> {
 
     fn accept(&mut self, manifest: FileManifest, manifest_digest: String, how: Acceptance) {
         let id = manifest.file_id.clone();
-        let arrival = Arc::new(Arrival {
+        let mut arrival = Arrival {
             file_id: id.clone(),
             version: 1,
             cause: how.cause.clone(),
@@ -242,41 +242,20 @@ impl Batch<'_> {
             received_at: how.received_at,
             supersedes: how.supersedes,
             only_targets: how.only_targets,
-        });
+            fetch: None,
+        };
+        let routing = self.worker.routing.as_ref().expect("manifests wait until a routing document is in force");
+        let fetch = plan::fetch_of(&arrival, routing);
+        arrival.fetch = fetch.clone().unwrap_or_default();
+        let arrival = Arc::new(arrival);
         self.append(Topic::Arrivals, how.home, id.to_string(), arrival.as_ref());
         let deadline = crate::lifecycle::provisional_deadline(&arrival, self.worker.options.default_deadline_ms);
-        let file = File::arrived(Arc::clone(&arrival), deadline);
-        let routing = self.worker.routing.as_ref().expect("manifests wait until a routing document is in force");
-        let planned = plan::plan(plan::Inputs {
-            arrival: &arrival,
-            routing,
-            version: 2,
-            cause: &how.cause,
-            planned_at: self.now,
-            limits: plan::Limits::default(),
-        });
-        let now = self.now;
-        match planned {
-            Ok(mut plan) => {
-                for dispatch in &mut plan {
-                    let key = dispatch_key(&id, &dispatch.target);
-                    self.append(Topic::Plans, how.home, key, &*dispatch);
-                    // An empty body in its place says that there is one to be fetched.
-                    if let Some(body) = dispatch.request.body.as_mut().map(std::mem::take) {
-                        self.bodies.insert((id.clone(), dispatch.target.clone()), (how.home, body));
-                    }
-                }
-                self.begin(how.home, file).file.planned(plan.into_iter().map(Arc::new).collect());
-            }
-            Err(failure) => {
-                self.begin(how.home, file).file.invalid(failure.clone(), now, &how.cause);
-                let judged = Judged::Recorded(crate::lifecycle::Recorded {
-                    judgement: Judgement::Applied,
-                    code: None,
-                    effects: Vec::new(),
-                });
-                self.keep(&id, how.cause, None, judged, |event| event.failure = Some(failure));
-            }
+        self.begin(how.home, File::arrived(arrival, deadline));
+        match fetch {
+            // It is planned when its bytes are there.
+            Ok(Some(_)) => {}
+            Ok(None) => self.plan_file(how.home, &id, &how.cause, None),
+            Err(failure) => self.fail_validation(&id, &how.cause, failure),
         }
     }
 

@@ -17,6 +17,7 @@ mod intake;
 mod keeping;
 mod observed;
 mod places;
+mod planning;
 mod reports;
 mod restore;
 mod too_long;

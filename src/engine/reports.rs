@@ -36,6 +36,7 @@ impl Batch<'_> {
         outcome.reporter = Reporter::Acks;
         outcome.timer = None;
         outcome.refusal = false;
+        outcome.content = None;
         outcome.origin = Some(Origin {
             topic: self.worker.options.names.name(record.at.topic),
             partition: record.at.partition,
@@ -58,6 +59,11 @@ impl Batch<'_> {
         }
         bound_outcome(&mut outcome);
         outcome.ack_token = None;
+        let content = outcome.content.take();
+        if self.is_of_ended_fetch(record.at.partition, &outcome) {
+            return Ok(());
+        }
+        self.check_can_plan(&outcome)?;
         let (home, id) = (record.at.partition, outcome.file_id.clone());
         let target = (!of_file).then(|| outcome.target.clone());
         let said_at = outcome.origin.as_ref().map_or(record.timestamp, |o| o.timestamp.min(record.timestamp));
@@ -73,6 +79,7 @@ impl Batch<'_> {
         let (attempt, kind, outcome_code, reporter) =
             (outcome.attempt, outcome.kind, outcome.code.clone(), outcome.reporter);
         let took_ms = outcome.evidence.as_ref().and_then(|e| e.took_ms);
+        let fetched = Self::fetched_by(&outcome, content, &cause);
         let Some(recorded) = self.keep(&id, cause, target, judged, |event| event.outcome = Some(outcome)) else {
             self.observe(Observed::Duplicate { what: "report", file_id: id });
             return Ok(());
@@ -91,6 +98,9 @@ impl Batch<'_> {
             took_ms,
         });
         self.follow_up(home, &id, recorded.effects);
+        if let Some((cause, reported)) = fetched {
+            self.plan_fetched(home, &id, &cause, &reported);
+        }
         Ok(())
     }
 

@@ -273,8 +273,8 @@ impl Worker {
         for (home, count) in decided.cleared {
             self.running_home_mut(home).note_cleared(count);
         }
-        for Order { home, plan, attempt, permit } in decided.orders {
-            self.transport.send(Dispatch { plan, attempt, home, permit });
+        for Order { home, plan, attempt, fetch, permit } in decided.orders {
+            self.transport.send(Dispatch { plan, attempt, home, fetch, permit });
         }
         for observed in &decided.observed {
             (self.observe)(observed);

@@ -29,6 +29,16 @@ impl Dispatches {
         self.0.first().map(AsRef::as_ref)
     }
 
+    /// The one at this place.
+    pub fn get(&self, index: usize) -> Option<&Dispatch> {
+        self.0.get(index).map(AsRef::as_ref)
+    }
+
+    /// Takes the last one out.
+    pub(super) fn pop(&mut self) -> Option<Arc<Dispatch>> {
+        self.0.pop()
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Dispatch> + ExactSizeIterator {
         self.0.iter().map(AsRef::as_ref)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::dispatches::Dispatches;
+use super::fetched::fetch_of;
 use crate::record::{
     Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown,
     Outcome, OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
@@ -41,8 +42,10 @@ pub struct File {
     pub distributing_at: Option<Timestamp>,
     /// When it became COMPLETED or FAILED.
     pub settled_at: Option<Timestamp>,
-    /// Its dispatches in the order of the plan; empty before it is VALIDATED.
+    /// Its dispatches in the order of the plan. Before it is VALIDATED: the fetch of its bytes, or nothing.
     pub dispatches: Dispatches,
+    /// The fetch of its bytes, once that is over.
+    pub fetch: Option<Arc<Dispatch>>,
     /// The file that took this FAILED one up.
     pub successor: Option<FileId>,
     #[serde(skip)]
@@ -54,7 +57,7 @@ pub struct File {
 impl File {
     /// A file that has just been accepted. Its deadline is provisional until the plan fixes it.
     pub fn arrived(arrival: Arc<Arrival>, deadline: Timestamp) -> Self {
-        Self {
+        let file = Self {
             state: State::Received,
             version: arrival.version,
             changed_at_version: arrival.version,
@@ -65,12 +68,14 @@ impl File {
             validated_at: None,
             distributing_at: None,
             settled_at: None,
-            dispatches: Dispatches::default(),
+            dispatches: fetch_of(&arrival).into_iter().collect(),
+            fetch: None,
             successor: None,
             by_target: Arc::default(),
             interventions: BTreeMap::new(),
             arrival,
-        }
+        };
+        file.indexed()
     }
 
     /// The file with the places of its targets, which its serialized form leaves out.

@@ -134,6 +134,9 @@ fn take_plan(file: &mut File, plan: Vec<Arc<PlannedDispatch>>) -> Result<(), Fol
     if file.state != State::Received {
         return Err(FoldError(format!("{id}: it is planned while it is {}", file.state)));
     }
+    if file.is_fetching() && !file.is_fetched() {
+        return Err(FoldError(format!("{id}: it is planned before its bytes were there")));
+    }
     if of_plan != version + 1 {
         return Err(FoldError(format!("{id}: version {version} is followed by a plan of version {of_plan}")));
     }
@@ -162,7 +165,10 @@ fn check_attempt(file: &File, attempt: &DispatchAttempt) -> Result<(), FoldError
 
 /// The deadline of a file before its plan fixes one.
 pub(crate) fn provisional_deadline(arrival: &Arrival, after_ms: i64) -> Timestamp {
-    arrival.manifest.deadline.unwrap_or(arrival.received_at.plus_millis(after_ms))
+    match &arrival.fetch {
+        Some(fetch) => fetch.file_deadline,
+        None => arrival.manifest.deadline.unwrap_or(arrival.received_at.plus_millis(after_ms)),
+    }
 }
 
 fn apply(file: &mut File, event: &HistoryEvent) -> Result<(), FoldError> {

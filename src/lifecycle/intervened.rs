@@ -167,10 +167,11 @@ impl File {
     }
 
     /// The targets without a recorded success; those that may hold something of the file only if `resend_unknown`.
-    /// An empty list stands for every target, of a file that never had a plan; `None` when there is nothing to send.
+    /// A file that never had a plan leaves to its successor what it was limited to itself, where an empty list stands for every
+    /// target; `None` when there is nothing to send.
     pub fn targets_to_resend(&self, resend_unknown: bool) -> Option<Vec<TargetName>> {
         if self.dispatches.is_empty() {
-            return Some(Vec::new());
+            return Some(self.arrival.only_targets.clone().unwrap_or_default());
         }
         let targets: Vec<TargetName> = self
             .dispatches

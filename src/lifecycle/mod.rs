@@ -8,6 +8,7 @@
 mod authorized;
 mod backoff;
 mod dispatches;
+mod fetched;
 mod file;
 mod fold;
 mod intervened;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use backoff::backoff_ms;
 pub use dispatches::Dispatches;
+pub use fetched::{NOT_AS_ANNOUNCED, fetch_plan};
 pub use file::{Dispatch, File, Spent};
 pub(crate) use fold::provisional_deadline;
 pub use fold::{FoldError, Folded, fold, fold_each, fold_on};

@@ -9,6 +9,8 @@ impl File {
     /// Takes in the plan, all of whose records carry the version of this event.
     pub fn planned(&mut self, plan: Vec<Arc<PlannedDispatch>>) {
         assert_eq!(self.state, State::Received, "{} is planned once", self.id());
+        assert!(!self.is_fetching() || self.is_fetched(), "{}: its bytes are there first", self.id());
+        self.end_fetch();
         let first = plan.first().expect("a plan names at least one target");
         assert_eq!(first.version, self.version + 1, "{}: the plan is its next event", self.id());
         self.count_event(&first.cause.clone());
@@ -28,6 +30,7 @@ impl File {
         assert_eq!(self.state, State::Received, "{}: only validation fails a file without a plan", self.id());
         self.count_event(cause);
         self.changed_at_version = self.version;
+        self.end_fetch();
         self.state = State::Failed;
         self.reason = Some(failure);
         self.settled_at = Some(at);

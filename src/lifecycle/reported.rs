@@ -28,6 +28,15 @@ pub(super) enum Unsettled {
 impl File {
     /// Judges a report about the dispatch at `index`. Timers are judged by [`File::timer`].
     pub fn report(&mut self, index: usize, outcome: &Outcome, at: Timestamp, cause: &Cause) -> Judged {
+        let was_fetching = self.is_fetching();
+        let judged = self.judge(index, outcome, at, cause);
+        if was_fetching {
+            self.explain_fetch(outcome);
+        }
+        judged
+    }
+
+    fn judge(&mut self, index: usize, outcome: &Outcome, at: Timestamp, cause: &Cause) -> Judged {
         assert_ne!(outcome.kind, OutcomeKind::Timer, "a timer is no report");
         if let Some(code) = self.refusal_of(index, outcome) {
             return self.note_once(index, outcome, cause, Judged::refused(code));
@@ -259,6 +268,9 @@ impl File {
     }
 
     pub(super) fn hold(&mut self, index: usize, because: HeldBecause, at: Timestamp, cause: &Cause) {
+        if self.is_fetching() {
+            return self.give_fetch_up(because, at, cause);
+        }
         let version = self.version;
         self.dispatches[index].hold(because, version, at, cause);
     }

@@ -16,7 +16,12 @@ impl File {
     /// Settles the file once every dispatch has settled. After a success that is all there is to do: it takes nobody's
     /// turn away.
     pub(super) fn settle_if_all_have(&mut self, at: Timestamp) {
-        if self.dispatches.iter().all(Dispatch::is_settled) {
+        if !self.dispatches.iter().all(Dispatch::is_settled) {
+            return;
+        }
+        if self.is_fetching() {
+            self.fetch_settled(at);
+        } else {
             self.settle(at);
         }
     }
@@ -57,6 +62,7 @@ impl File {
             dispatch.doubt_open_attempt();
             dispatch.settle(Status::Cancelled, SettledBy::Operator, version, at, cause);
         });
+        self.end_fetch();
         self.reason = Some(Failure { code: "cancelled".into(), text: format!("cancelled by {actor}: {reason}") });
         self.state = State::Failed;
         self.settled_at = Some(at);

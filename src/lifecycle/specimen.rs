@@ -51,6 +51,7 @@ pub fn arrival(file_id: &str) -> Arc<Arrival> {
         received_at: START,
         supersedes: None,
         only_targets: None,
+        fetch: None,
     })
 }
 

@@ -1,11 +1,14 @@
 //! The machine's tables, printed by running the machine: what `consign machine` shows and docs/machine.md contains.
 
 mod dispatch;
+mod fetch;
 mod files;
 mod grid;
 mod people;
 mod trust;
 
+#[cfg(test)]
+pub(super) use fetch::fetching;
 pub use grid::{ANY, Cell, OR, Table};
 
 use super::{Effect, File, Judged};
@@ -23,6 +26,7 @@ pub fn tables() -> Vec<Table> {
         people::file(),
         files::settlement(),
         files::file(),
+        fetch::fetch(),
     ]
 }
 

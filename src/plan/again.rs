@@ -3,9 +3,9 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use super::{Inputs, Limits, OLDEST_PROVABLE, PLANNER_VERSION, plan, plan_as};
+use super::{Fetched, Inputs, Limits, OLDEST_PROVABLE, PLANNER_VERSION, plan, plan_as};
 use crate::record::{Arrival, Failure, FileId, PlannedDispatch, TargetName};
-use crate::routing::Document;
+use crate::routing::{Document, sha256_digest};
 
 /// What making a recorded plan again shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,14 @@ pub enum Verdict {
 }
 
 /// Makes a recorded plan again from the arrival and the routing document that it names. `recorded` is whole and in order;
-/// `routing` is `None` where the document isn't known or can't be loaded.
-pub fn verify<P: Borrow<PlannedDispatch>>(arrival: &Arrival, routing: Option<&Document>, recorded: &[P]) -> Verdict {
+/// `routing` is `None` where the document isn't known or can't be loaded, `content` where the file's bytes aren't recorded or aren't
+/// there any more.
+pub fn verify<P: Borrow<PlannedDispatch>>(
+    arrival: &Arrival,
+    routing: Option<&Document>,
+    content: Option<&[u8]>,
+    recorded: &[P],
+) -> Verdict {
     let recorded: Vec<&PlannedDispatch> = recorded.iter().map(Borrow::borrow).collect();
     let not_provable = |text: String| Verdict::NotProvable(text);
     let Some(first) = recorded.first() else { return not_provable("there is no plan record".to_owned()) };
@@ -31,8 +37,14 @@ pub fn verify<P: Borrow<PlannedDispatch>>(arrival: &Arrival, routing: Option<&Do
     let Some(routing) = routing.filter(|routing| routing.digest() == first.routing_digest) else {
         return not_provable(format!("the routing document {} isn't there", first.routing_digest));
     };
+    let reads_content = routing.content_rule(&arrival.manifest.file_type).is_some_and(|rule| rule.format.is_some());
+    let bytes = content.filter(|bytes| Some(sha256_digest(bytes)) == first.content_digest);
+    if reads_content && bytes.is_none() {
+        return not_provable("the file's bytes aren't there any more".to_owned());
+    }
     let inputs = Inputs {
         arrival,
+        fetched: first.content_digest.as_deref().map(|digest| Fetched { digest, bytes }),
         routing,
         version: first.version,
         cause: &first.cause,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
+use super::content::{self, Fetched};
 use super::data::parse;
 use super::failure;
 use crate::record::{Arrival, Failure, TargetName};
@@ -18,8 +19,14 @@ pub(super) struct Chosen<'d> {
     pub(super) payload: Option<&'d str>,
 }
 
-/// Validates the file's data, and gives what expressions see of the file: `file`, `attributes` and `data`.
-pub(super) fn environment(arrival: &Arrival, routing: &Document, version: i32) -> Result<Evaluator, Failure> {
+/// Validates the file's data, and gives what expressions see of the file: `file`, `attributes`, `data` and
+/// `content`.
+pub(super) fn environment(
+    arrival: &Arrival,
+    routing: &Document,
+    fetched: Option<Fetched<'_>>,
+    version: i32,
+) -> Result<Evaluator, Failure> {
     let manifest = &arrival.manifest;
     let Some(file_type) = routing.file_type(&manifest.file_type) else {
         let known: Vec<&str> = routing.file_types().collect();
@@ -29,7 +36,9 @@ pub(super) fn environment(arrival: &Arrival, routing: &Document, version: i32) -
     let data = data(manifest.data.as_deref(), file_type, version)?;
     let attributes: Map<String, Json> =
         manifest.attributes.iter().map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
-    let variables = [("file", file(arrival)), ("attributes", Json::Object(attributes)), ("data", data)];
+    let content = content::content(file_type.content.as_ref(), fetched)?.unwrap_or(Json::Null);
+    let variables =
+        [("file", file(arrival)), ("attributes", Json::Object(attributes)), ("data", data), ("content", content)];
     let variables = variables.iter().map(|(name, value)| (*name, value));
     let evaluator = Evaluator::new(variables, Arc::clone(routing.tables())).map_err(|why| failure(code::DATA, why))?;
     Ok(if version >= STRICT { evaluator.bounded() } else { evaluator })

@@ -2,6 +2,7 @@
 
 use super::PLANNER_VERSION;
 use super::choose::environment;
+use super::content::Fetched;
 use crate::record::{Arrival, Failure, TargetName};
 use crate::routing::{Document, Evaluator, Expression, Route, shown};
 
@@ -40,8 +41,12 @@ pub enum Why {
 
 /// Every target of the document with why the file goes there or not: those with a route in the order of the routes, then
 /// the others by name. The error is why the file fails validation before any route is asked.
-pub fn consider(arrival: &Arrival, routing: &Document) -> Result<Vec<Considered>, Failure> {
-    let environment = environment(arrival, routing, PLANNER_VERSION)?;
+pub fn consider(
+    arrival: &Arrival,
+    routing: &Document,
+    fetched: Option<Fetched<'_>>,
+) -> Result<Vec<Considered>, Failure> {
+    let environment = environment(arrival, routing, fetched, PLANNER_VERSION)?;
     let mut all: Vec<Considered> = routing
         .routes()
         .iter()

@@ -12,19 +12,53 @@ pub const MAX_VALUES: usize = 200_000;
 
 const TWICE: &str = "a key is there twice";
 
+/// Why a text is refused, and where.
+pub(super) struct Refused {
+    fault: Fault,
+    /// Its line, from 1 on.
+    pub(super) line: usize,
+    /// Its column, from 1 on.
+    pub(super) column: usize,
+}
+
+enum Fault {
+    Syntax,
+    Twice,
+    Values,
+}
+
+impl Refused {
+    /// What is wrong, where it is no fault of syntax.
+    pub(super) fn what(&self) -> Option<String> {
+        match self.fault {
+            Fault::Syntax => None,
+            Fault::Twice => Some(TWICE.to_owned()),
+            Fault::Values => Some(format!("more than {MAX_VALUES} values")),
+        }
+    }
+}
+
 /// Reads `data`. The error says what is wrong and where, without any of it.
 pub(super) fn parse(text: &str) -> Result<Json, String> {
+    strict(text).map_err(|refused| {
+        let what = refused.what().map_or_else(|| "`data` is no JSON".to_owned(), |what| format!("`data`: {what}"));
+        format!("{what}: line {}, column {}", refused.line, refused.column)
+    })
+}
+
+/// Reads a JSON text whose objects have every key once, and that has no more than [`MAX_VALUES`].
+pub(super) fn strict(text: &str) -> Result<Json, Refused> {
     let left = Cell::new(MAX_VALUES);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let parsed = Strict { left: &left }.deserialize(&mut deserializer);
     parsed.and_then(|json| deserializer.end().map(|()| json)).map_err(|error| {
-        let at = format!("line {}, column {}", error.line(), error.column());
-        match error.classify() {
+        let fault = match error.classify() {
             // Only what is refused below is no fault of syntax.
-            Category::Data if left.get() == 0 => format!("`data` has more than {MAX_VALUES} values: {at}"),
-            Category::Data => format!("`data`: {TWICE}: {at}"),
-            _ => format!("`data` is no JSON: {at}"),
-        }
+            Category::Data if left.get() == 0 => Fault::Values,
+            Category::Data => Fault::Twice,
+            _ => Fault::Syntax,
+        };
+        Refused { fault, line: error.line(), column: error.column() }
     })
 }
 

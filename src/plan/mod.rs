@@ -8,6 +8,7 @@
 mod again;
 mod choose;
 mod consider;
+mod content;
 mod data;
 mod envelope;
 mod manifest;
@@ -23,6 +24,7 @@ use crate::routing::{Document, Receipt, Target, canonical_json, code, sha256_dig
 
 pub use again::{Replanned, Verdict, replan, verify};
 pub use consider::{Considered, Why, consider};
+pub use content::{Fetched, MAX_COLUMNS, MAX_DEPTH, MAX_ROWS, MAX_SWOLLEN, fetch_of, fetched};
 pub use data::MAX_VALUES;
 pub use manifest::{MAX_ATTRIBUTE, MAX_ATTRIBUTES, MAX_DATA, MAX_LOCATION, MAX_NAME, check_manifest, manifest_digest};
 
@@ -59,6 +61,8 @@ impl Default for Limits {
 pub struct Inputs<'a> {
     /// The accepted file.
     pub arrival: &'a Arrival,
+    /// What was fetched of the file's bytes.
+    pub fetched: Option<Fetched<'a>>,
     /// The routing document in force.
     pub routing: &'a Document,
     /// The file's version at which the plan is made.
@@ -76,6 +80,7 @@ impl<'a> Inputs<'a> {
     pub fn at_acceptance(arrival: &'a Arrival, routing: &'a Document) -> Self {
         Self {
             arrival,
+            fetched: None,
             routing,
             version: arrival.version + 1,
             cause: &arrival.cause,
@@ -101,7 +106,7 @@ pub fn plan(inputs: Inputs<'_>) -> Result<Vec<PlannedDispatch>, Failure> {
 
 /// The plan as this version of the planner makes it.
 fn plan_as(inputs: Inputs<'_>, version: i32) -> Result<Vec<PlannedDispatch>, Failure> {
-    let environment = choose::environment(inputs.arrival, inputs.routing, version)?;
+    let environment = choose::environment(inputs.arrival, inputs.routing, inputs.fetched, version)?;
     let chosen = choose::choose(inputs.arrival, inputs.routing, &environment)?;
     let targets: Vec<TargetName> = chosen.iter().map(|choice| choice.target.clone()).collect();
     check_file_state(inputs, &targets)?;
@@ -142,7 +147,7 @@ fn dispatch(inputs: Inputs<'_>, choice: &choose::Chosen<'_>, place: Place<'_>, r
         expected_targets: (place.ordinal == 0).then(|| place.targets.to_vec()),
         idempotency_key: dispatch_key(&arrival.file_id, choice.target),
         arrival_digest: arrival.manifest_digest.clone(),
-        content_digest: None,
+        content_digest: inputs.fetched.map(|fetched| fetched.digest.to_owned()),
         routing_digest: routing.digest().to_owned(),
         plan_digest: String::new(),
         planner_version: place.version,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::script::{Confirming, Reply, Script, verdict_of};
 use crate::lifecycle::{Effect, File, Judged};
-use crate::plan::{Inputs, plan};
+use crate::plan::{Fetched, Inputs, plan};
 use crate::record::{
     Arrival, Cause, Confirmation, DispatchAttempt, Failure, HeldBecause, Judgement, Outcome, OutcomeKind, Reporter,
     State, Status, TargetName, TimerKind, Timestamp, TokenCheck,
@@ -94,10 +94,11 @@ pub struct Course {
 }
 
 /// The course of a file from its arrival on. Capacity is always there, and no target is paused at the beginning.
-pub fn course(arrival: &Arc<Arrival>, routing: &Document, script: &Script) -> Course {
+pub fn course(arrival: &Arc<Arrival>, fetched: Option<Fetched<'_>>, routing: &Document, script: &Script) -> Course {
     let now = arrival.received_at;
     let mut file = File::arrived(Arc::clone(arrival), now);
-    let planned = plan(Inputs::at_acceptance(arrival, routing));
+    // What is foretold begins when the bytes are there.
+    let planned = plan(Inputs { fetched, ..Inputs::at_acceptance(arrival, routing) });
     match planned {
         Ok(plan) => file.planned(plan.into_iter().map(Arc::new).collect()),
         Err(failure) => file.invalid(failure, now, &arrival.cause),

@@ -129,11 +129,13 @@ pub fn explain(file: &File, now: Timestamp, paused: &BTreeSet<TargetName>) -> Ex
         accountable: file.accountable(),
         next: next_of_file(file, paused),
         earliest_completion: earliest,
-        latest: bounds.map(|bounds| bounds.latest),
+        // Before there is a plan nobody knows its targets.
+        latest: bounds.filter(|_| !file.is_fetching()).map(|bounds| bounds.latest),
         deadline: open.then(|| Deadline {
             at: file.deadline,
             passed: file.overdue || now >= file.deadline,
-            can_be_met: earliest.is_some_and(|at| at <= file.deadline),
+            can_be_met: earliest.is_some_and(|at| at <= file.deadline)
+                || (file.is_fetching() && !file.overdue && now < file.deadline),
         }),
         dispatches: dispatches(file, now, paused),
         interventions: [Action::Cancel, Action::Resubmit]
@@ -284,7 +286,9 @@ fn would(file: &File, index: Option<usize>, what: &str, happen: impl FnOnce(&mut
 }
 
 fn leads_to(before: &File, after: &File, index: Option<usize>) -> LeadsTo {
-    let dispatch = index.map(|index| &after.dispatches[index]);
+    // A fetch that has ended is no dispatch any more.
+    let dispatch = index.and_then(|index| after.dispatches.get(index).or(after.fetch.as_deref()));
+    let index = index.filter(|index| *index < after.dispatches.len());
     let others = before
         .dispatches
         .iter()

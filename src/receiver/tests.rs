@@ -134,6 +134,7 @@ async fn the_transport_and_a_late_confirmation_fit_together() {
             plan: Arc::clone(&plan),
             attempt: Arc::new(attempt(&plan, number)),
             home: 0,
+            fetch: None,
             permit: Capacity::default().acquire(&plan.target, Timestamp(0)).expect("capacity"),
         });
         let reports = outcomes.outcomes(usize::try_from(number).expect("small")).await;

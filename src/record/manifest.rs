@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FileId, TargetName, Timestamp};
+use super::{Fetch, FileId, TargetName, Timestamp};
 
 /// The input record that caused this record, so that every decision can be walked back to a byte on a topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,4 +97,7 @@ pub struct Arrival {
     /// The targets a successor is limited to; only the engine sets it.
     #[serde(default)]
     pub only_targets: Option<Vec<TargetName>>,
+    /// How its bytes are fetched before it is planned; null where they aren't.
+    #[serde(default)]
+    pub fetch: Option<Fetch>,
 }

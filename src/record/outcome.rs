@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::text_enum::text_enum;
-use super::{FileId, Origin, TargetName, Timestamp};
+use super::{Bytes, FileId, Origin, TargetName, Timestamp};
 
 text_enum! {
     /// What the report says. DUPLICATE is a success: the target already had it.
@@ -151,6 +151,9 @@ pub struct Outcome {
     /// Size of what the receiver got.
     #[serde(default)]
     pub received_size: Option<i64>,
+    /// The bytes of the file, where a fetch was told to record them; never kept by the engine.
+    #[serde(default)]
+    pub content: Option<Bytes>,
     /// Set where kind is TIMER.
     #[serde(default)]
     pub timer: Option<Timer>,
@@ -185,6 +188,7 @@ impl Outcome {
             reference: None,
             received_digest: None,
             received_size: None,
+            content: None,
             timer: None,
             origin: None,
         }

@@ -5,6 +5,41 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::Value as Json;
 
+use super::Document;
+
+/// What a document says of a schema that is registered: planning believes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The payload that is written with it.
+    pub payload: String,
+    /// The file with the schema.
+    pub file: String,
+    /// The subject.
+    pub subject: String,
+    /// The version of the subject, from 1 on.
+    pub version: i32,
+    /// The id of the schema.
+    pub id: u32,
+    /// The schema, as JSON text.
+    pub schema: String,
+}
+
+impl Document {
+    /// The schemas of all payloads in Avro, in the order of the payloads' names.
+    pub fn registrations(&self) -> Vec<Registration> {
+        let avro = self.payloads.iter().filter_map(|(name, payload)| Some((name, payload.avro.as_ref()?)));
+        avro.map(|(name, schema)| Registration {
+            payload: name.clone(),
+            file: schema.file.clone(),
+            subject: schema.subject.clone(),
+            version: schema.version,
+            id: schema.id,
+            schema: schema.json.to_string(),
+        })
+        .collect()
+    }
+}
+
 /// A schema as it is registered. The document says its id, so that planning asks nobody.
 #[derive(Debug)]
 pub(crate) struct AvroSchema {

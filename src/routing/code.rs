@@ -70,6 +70,12 @@ pub const NEVER_MATCHES: &str = "CG133";
 pub const REQUEST_PART: &str = "CG140";
 /// The file itself is the body, and its manifest doesn't say where it is, how large and with which digest.
 pub const FILE_BODY: &str = "CG141";
+/// A file that has no bytes to be read, or other ones than were announced.
+pub const CONTENT_MISSING: &str = "CG150";
+/// Bytes of a file that are not in the format that its type says.
+pub const CONTENT: &str = "CG151";
+/// A route reads `content` for a type that has none.
+pub const NO_CONTENT: &str = "CG152";
 
 /// Every code, in order: errors at load, validation failures of a file, warnings at load, more validation failures.
 pub const ALL: &[&str] = &[
@@ -106,4 +112,7 @@ pub const ALL: &[&str] = &[
     NEVER_MATCHES,
     REQUEST_PART,
     FILE_BODY,
+    CONTENT_MISSING,
+    CONTENT,
+    NO_CONTENT,
 ];

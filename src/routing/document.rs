@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::avro::AvroSchema;
+use super::content::ContentRule;
 use super::expression::Expression;
 use super::rate::Rate;
 use super::schema::Schema;
@@ -35,6 +36,8 @@ pub(crate) struct FileType {
     pub(crate) schema: Option<Arc<Schema>>,
     /// How long after its acceptance it is overdue, where its manifest doesn't say when.
     pub(crate) deadline_ms: Option<i64>,
+    /// How its files' bytes are fetched before planning.
+    pub(crate) content: Option<ContentRule>,
 }
 
 /// How a rendered body becomes bytes.

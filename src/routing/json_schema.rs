@@ -68,8 +68,25 @@ fn definitions() -> Json {
     let expression = json!({"type": "string", "description": "a CEL expression, without ="});
     let secret =
         json!({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$", "description": "a secret's name"});
-    let file_type =
-        object(vec![("schema", reference("file")), ("deadline", reference("duration")), ("description", text())], &[]);
+    let content = object(
+        vec![
+            ("format", one_of(&["json", "ndjson", "csv"])),
+            ("max_size", json!({"type": "integer", "minimum": 1, "maximum": super::MAX_CONTENT})),
+            ("attempts", json!({"type": "integer", "minimum": 1, "maximum": 100})),
+            ("schedule", list(&reference("duration"))),
+            ("within", reference("duration")),
+        ],
+        &[],
+    );
+    let file_type = object(
+        vec![
+            ("schema", reference("file")),
+            ("deadline", reference("duration")),
+            ("content", content),
+            ("description", text()),
+        ],
+        &[],
+    );
     let number = || integer(1, i64::from(i32::MAX));
     let registered = object(
         vec![("schema", reference("file")), ("subject", text()), ("version", number()), ("id", number())],

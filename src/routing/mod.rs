@@ -10,7 +10,7 @@
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `file_types` | by name: `schema` (JSON Schema of the manifest's data), `deadline` (default 7 days), `description` |
+//! | `file_types` | by name: `schema` (JSON Schema of the manifest's data), `deadline` (default 7 days), `content` (`format` json, ndjson or csv, `max_size` in bytes, `attempts` 6, `schedule` [1s, 5s, 30s, 2m, 10m], `within` 1m), `description` |
 //! | `tables` | by name: a CSV file, whose first column is the key of `lookup('name', key).column` |
 //! | `payloads` | by name: `format`, `body`, or `from` another one with `remove` (JSON Pointers) and then `set` (values by JSON Pointer); `schema`, `description` |
 //! | `target_defaults` | the policy of every target that doesn't say otherwise, key by key |
@@ -39,13 +39,14 @@
 //!
 //! A text in a payload, or in a part of a request, that begins with `=` is a CEL expression; `when` and rules are expressions as they are. They see
 //! `file` (id, type, name, `schema_version`, location, size, checksum, `media_type`, `produced_by`, `produced_at`),
-//! `attributes` and `data`; `lookup`; in payloads and parts `omit()`, which drops its key. Rules over a response see `status`,
+//! `attributes`, `data` and, for types with `content: {format: …}`, `content`; `lookup`; in payloads and parts `omit()`, which drops its key. Rules over a response see `status`,
 //! `headers` (lower-case names), `body` (JSON, or null) and `text`. Nothing sees an attempt or a clock: a retry can't differ.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod avro;
 mod canonical;
 pub mod code;
+mod content;
 mod diagnostic;
 pub mod diff;
 mod document;
@@ -59,7 +60,9 @@ mod sources;
 mod table;
 mod template;
 
+pub use avro::Registration;
 pub use canonical::{canonical_json, sha256_digest};
+pub use content::{ContentRule, DataFormat, MAX_CONTENT, MAX_READ_CONTENT};
 pub use diagnostic::Diagnostic;
 pub(crate) use document::{Content, Envelope, FileType, Format, Mode, Route};
 pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Receipt, Target, TargetSummary};

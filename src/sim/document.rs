@@ -13,7 +13,10 @@ file_types:
   chained: {deadline: 15m}
   nowhere: {deadline: 30m}
   bulky: {deadline: 30m}
+  fetched: {deadline: 20m, content: {format: json, attempts: 4, schedule: [1s, 4s], within: 5s}}
+  checked: {deadline: 10m, content: {max_size: 1000, attempts: 3, schedule: [2s], within: 5s}}
 payloads:
+  counted: {body: {id: "=file.id", rows: "=size(content)"}}
   fivefold: {body: {a: "=data.a", b: "=data.a", c: "=data.a", d: "=data.a", e: "=data.a"}}
   whole: {body: {id: "=file.id", type: "=file.type", labels: "=attributes"}}
 target_defaults:
@@ -51,8 +54,10 @@ targets:
     retry: {attempts: 2}
   last: {owner: team-z, http: {url: "http://targets.invalid/last"}, confirmed_by: {response: "status == 200"}, on_unknown: hold}
 routes:
-  - {to: fast, when: "file.type in ['plain', 'wide', 'brief']", payload: whole}
-  - {to: strict, when: "file.type in ['careful', 'wide']", payload: whole}
+  - to: fast
+    when: "file.type in ['plain', 'wide', 'brief', 'fetched', 'checked']"
+    payload: [{when: "file.type == 'fetched'", use: counted}, {use: whole}]
+  - {to: strict, when: "file.type in ['careful', 'wide', 'checked']", payload: whole}
   - {to: ledger, when: "file.type in ['acked', 'wide', 'chained']", payload: whole}
   - {to: lagging, when: "file.type in ['acked', 'wide']", payload: whole}
   - {to: slim, when: "file.type in ['narrow', 'wide']", payload: whole}

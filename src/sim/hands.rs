@@ -6,8 +6,8 @@ use super::wire::{Answer, blank, report_of};
 use super::world::World;
 use crate::log::{Append, Cluster, Headers, LogError, Position, TopicPartition};
 use crate::record::{
-    Action, ActiveRouting, Control, Controls, FileId, FileManifest, Intervention, Outcome, OutcomeKind, TargetName,
-    Topic, dispatch_key, file_key,
+    Action, ActiveRouting, Control, Controls, FILE_TARGET, FileId, FileManifest, Intervention, Outcome, OutcomeKind,
+    TargetName, Topic, dispatch_key, file_key,
 };
 use crate::routing::{self, Sources, sha256_digest};
 use crate::verify::Request;
@@ -63,6 +63,10 @@ impl World {
             return false;
         }
         parcel.left_at = Some(now);
+        // No target hears of a fetch.
+        if parcel.attempt.target.as_str() == FILE_TARGET {
+            return true;
+        }
         let body = parcel.plan.request.body.as_ref().map(|b| b.as_ref().to_vec()).unwrap_or_default();
         let request = Request {
             idempotency_key: parcel.attempt.idempotency_key.clone(),

@@ -56,6 +56,10 @@ fn full() -> File {
         "manifest": manifest,
         "origin": {"topic": "consign.manifests", "partition": 7, "offset": 70, "timestamp": START.0 + 92},
         "supersedes": "f-0", "only_targets": ["a", "b"],
+        "fetch": {
+            "max_size": 99, "keep": true, "attempts": 3, "schedule_ms": [1_000, 2_000], "jitter_percent": 20,
+            "request_ms": 9_000, "max_clock_skew_ms": 5_000, "file_deadline": START.0 + 99,
+        },
     });
     let auth = json!({
         "kind": "oauth2", "secret": "s1", "user": "u1", "token_url": "https://t.example", "scope": "all",
@@ -88,6 +92,7 @@ fn full() -> File {
             "settled_at": START.0 + 97, "dispatches": [dispatch], "successor": "f-1~1", "interventions": {"i-1": true},
         }),
     );
+    value["fetch"] = value["dispatches"][0].clone();
     let file: File = serde_json::from_value(value).expect("a file is JSON");
     file.indexed()
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::record::{DispatchAttempt, PlannedDispatch};
+use crate::record::{Arrival, DispatchAttempt, PlannedDispatch};
 
 mod ack_token;
 mod breaker;
@@ -51,6 +51,8 @@ pub struct Dispatch {
     pub attempt: Arc<DispatchAttempt>,
     /// The partition of `outcomes` that the report goes to.
     pub home: i32,
+    /// The file whose bytes are fetched, where this is no request to a target.
+    pub fetch: Option<Arc<Arrival>>,
     /// Held until the request has ended.
     pub permit: Permit,
 }

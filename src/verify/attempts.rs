@@ -2,9 +2,10 @@
 
 use super::Checker;
 use super::collect::{FileRecords, Kept};
+use crate::lifecycle::fetch_plan;
 use crate::record::{
-    Action, Authorization, DispatchAttempt, FileId, HistoryEvent, Judgement, OnUnknown, OutcomeKind, PlannedDispatch,
-    State, Status, TimerKind,
+    Action, Authorization, DispatchAttempt, FILE_TARGET, FileId, HistoryEvent, Judgement, OnUnknown, OutcomeKind,
+    PlannedDispatch, State, Status, TimerKind,
 };
 
 impl Checker {
@@ -13,6 +14,14 @@ impl Checker {
         targets.dedup();
         for target in targets {
             let attempts = file.attempts_of(target);
+            let fetch = file.arrival.as_ref().filter(|_| target == FILE_TARGET);
+            if let Some(plan) = fetch.and_then(|arrival| fetch_plan(&arrival.value)) {
+                self.report.add("fetches");
+                self.check_numbers(id, &plan, &attempts);
+                self.check_order(id, file, &plan, &attempts);
+                self.check_before_plan(id, file, &attempts);
+                continue;
+            }
             let Some(plan) = file.plans.get(target) else {
                 self.report.broken("I9", Some(id), Some(attempts[0].place), format!("{target} isn't planned"));
                 continue;
@@ -21,6 +30,21 @@ impl Checker {
             self.check_order(id, file, &plan.value, &attempts);
         }
         self.check_nothing_follows(id, file);
+    }
+
+    /// Bytes are fetched before there is a plan, and a plan follows what was found.
+    fn check_before_plan(&mut self, id: &FileId, file: &FileRecords, attempts: &[&Kept<DispatchAttempt>]) {
+        let Some(planned) = file.plans.values().map(|plan| &plan.value).next() else { return };
+        for attempt in attempts.iter().filter(|attempt| attempt.value.version > planned.version) {
+            let text = format!("attempt {} at its bytes follows its plan", attempt.value.attempt);
+            self.report.broken("I9", Some(id), Some(attempt.place), text);
+        }
+        let reported = file.events().filter(|(event, _)| event.version + 1 == planned.version);
+        let found = reported.filter_map(|(event, _)| event.outcome.as_ref()).find_map(|o| o.received_digest.as_ref());
+        if found.is_none() || found != planned.content_digest.as_ref() {
+            let place = file.plans.values().next().map(|plan| plan.place);
+            self.report.broken("I9", Some(id), place, "its plan doesn't follow a report of its bytes");
+        }
     }
 
     fn check_numbers(&mut self, id: &FileId, plan: &PlannedDispatch, attempts: &[&Kept<DispatchAttempt>]) {

@@ -7,7 +7,7 @@ use super::Checker;
 use crate::engine::reason;
 use crate::log::{Record, TopicPartition};
 use crate::record::{
-    Arrival, Control, DispatchAttempt, FileHistory, FileId, FileManifest, FileState, HistoryEvent, Intervention,
+    Arrival, Bytes, Control, DispatchAttempt, FileHistory, FileId, FileManifest, FileState, HistoryEvent, Intervention,
     Origin, Outcome, PlannedDispatch, State, Timestamp, Topic, Wire, file_id_of_key, header, home_partition,
 };
 use crate::routing::{self, Sources, sha256_digest};
@@ -34,6 +34,8 @@ pub(super) struct FileRecords {
     pub states: Vec<Kept<FileState>>,
     /// A tombstone of it was seen.
     pub forgotten: bool,
+    /// The bytes that were reported for it.
+    pub contents: Vec<Bytes>,
     /// When the file settled that had the id before, if its last state was seen.
     pub settled_before: Option<Timestamp>,
 }
@@ -147,6 +149,10 @@ impl Checker {
                 let mut input = self.input::<Outcome>(record);
                 if let Ok(outcome) = &mut input.value {
                     outcome.evidence = None;
+                    if let Some(content) = outcome.content.take() {
+                        let file = self.files.entry(outcome.file_id.to_string()).or_default();
+                        file.contents.push(content);
+                    }
                     if let Some(origin) = outcome.origin.as_ref().filter(|o| self.is_on(o, Topic::Acks)) {
                         let ack = (origin.partition, origin.offset);
                         self.inputs.rehomed.entry(ack).or_default().push(place);

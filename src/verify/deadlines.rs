@@ -39,7 +39,9 @@ impl Checker {
         }
         let outcomes = self.options.names.name(Topic::Outcomes);
         let mut last: Option<(i32, i64)> = None;
-        for (event, place) in file.events().filter(|(e, _)| *e.cause.topic == *outcomes) {
+        // A report of a file's bytes may be followed by why there can be no plan, from the same place.
+        let caused = |e: &HistoryEvent| *e.cause.topic == *outcomes && e.failure.is_none();
+        for (event, place) in file.events().filter(|(e, _)| caused(e)) {
             let here = (event.cause.partition, event.cause.offset);
             if last.is_some_and(|last| last.0 == here.0 && last.1 >= here.1) {
                 let text =

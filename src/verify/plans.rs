@@ -3,7 +3,8 @@
 use super::Checker;
 use super::collect::{FileRecords, Kept};
 use crate::plan::{self, Verdict};
-use crate::record::{FileId, PlannedDispatch, TargetName};
+use crate::record::{FileId, PlannedDispatch, State, TargetName};
+use crate::routing::sha256_digest;
 
 impl Checker {
     pub(super) fn check_plan(&mut self, id: &FileId, file: &FileRecords) {
@@ -37,7 +38,8 @@ impl Checker {
                 self.report.broken("I4", Some(id), place, "the plan records are of different plans");
             }
         }
-        for state in &file.states {
+        // Before there is a plan, a file may have the fetch of its bytes.
+        for state in file.states.iter().filter(|state| state.value.state != State::Received) {
             let dispatches: Vec<&TargetName> = state.value.dispatches.iter().map(|d| &d.target).collect();
             if dispatches != planned {
                 let text = format!("file-state has {} dispatches, the plan {}", dispatches.len(), planned.len());
@@ -51,7 +53,9 @@ impl Checker {
         let Some(arrival) = &file.arrival else { return self.report.add("plans.not_provable") };
         let document = self.documents.get(&first.value.routing_digest).cloned().flatten();
         let plan: Vec<&PlannedDispatch> = recorded.iter().map(|p| p.value.as_ref()).collect();
-        match plan::verify(&arrival.value, document.as_deref(), &plan) {
+        let recorded = first.value.content_digest.as_ref();
+        let content = file.contents.iter().find(|bytes| Some(&sha256_digest(&bytes.0)) == recorded);
+        match plan::verify(&arrival.value, document.as_deref(), content.map(|bytes| &bytes.0[..]), &plan) {
             Verdict::Equal => self.report.add("plans.equal"),
             Verdict::NotProvable(_) => self.report.add("plans.not_provable"),
             Verdict::Different(_) => {

@@ -5,6 +5,7 @@ mod bulkheads;
 mod callbacks;
 mod canary;
 mod feed;
+mod fetching;
 mod logged;
 mod monster;
 mod numbers;

@@ -25,6 +25,7 @@ pub struct World {
     node: Option<Node>,
     receivers: Receivers,
     secrets: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 /// The demo's, and two that accept and say nothing more.
@@ -40,6 +41,7 @@ fn behaviours() -> BTreeMap<TargetName, Behaviour> {
     let acked = Behaviour::ConfirmLater { after: Duration::from_millis(1), kind: OutcomeKind::Succeeded };
     behaviours.insert(TargetName::trusted("receipted-acks"), acked);
     behaviours.insert(TargetName::trusted("nagging"), Behaviour::status(502));
+    behaviours.insert(TargetName::trusted("counted"), Behaviour::status(200));
     for echo in ["echo-basic", "echo-bearer", "echo-webhook"] {
         behaviours.insert(TargetName::trusted(echo), Behaviour::Echo(400));
     }
@@ -71,17 +73,29 @@ impl World {
         let (mut shared, cluster) = in_process(tokens, wall_clock()).unwrap();
         let secrets = tempfile::tempdir().unwrap();
         shared.secrets.directory = Some(secrets.path().to_owned());
+        let files = tempfile::tempdir().unwrap();
+        shared.places.roots = vec![files.path().to_owned()];
         let acks = AckLog { appender: shared.cluster.appender().unwrap(), codec: Arc::clone(&shared.codec) };
         let handle = tokio::runtime::Handle::current();
         let receivers = Receivers::start(&handle, behaviours(), Some(acks)).unwrap();
         shared.apply(&routing(&receivers), "test").unwrap();
         let node = shared.start("w", 2, 0).await.unwrap();
-        Self { cluster, journal: receivers.journal(), shared, node: Some(node), receivers, secrets }
+        Self { cluster, journal: receivers.journal(), shared, node: Some(node), receivers, secrets, files }
     }
 
     /// Puts a secret where the product reads it.
     pub fn secret(&self, name: &str, value: &str) {
         std::fs::write(self.secrets.path().join(name), value).unwrap();
+    }
+
+    /// Puts a file where the product may open it.
+    pub fn lay(&self, name: &str, text: &str) {
+        std::fs::write(self.files.path().join(name), text).unwrap();
+    }
+
+    /// The location of such a file.
+    pub fn location(&self, name: &str) -> String {
+        format!("file://{}/{name}", self.files.path().display())
     }
 
     /// Brings the routing document without these words into force, BREAKING or not.
@@ -187,10 +201,10 @@ fn routing_to(address: &str) -> Sources {
         .replace("\ntargets:\n", &format!("\ntargets:\n{}", targets(address)))
         .replace("\nroutes:\n", &(ROUTES.to_owned() + &wide_routes()))
         .replace(
-            "\nfile_types:\n",
-            "\nfile_types:\n  writ: {}\n  atlas: {}\n  deed: {}\n  lease: {}\n  bond: {}\n  echo: {}\n  \
-             receipt: {}\n  proof: {}\n",
-        );
+            "\npayloads:\n",
+            "\npayloads:\n  counted: {body: {rows: \"=size(content)\", first: \"=content[0].id\"}}\n",
+        )
+        .replace("\nfile_types:\n", FILE_TYPES);
     let files = named_files(&document)
         .into_iter()
         .map(|name| (name.clone(), std::fs::read_to_string(format!("{root}/{name}")).unwrap()))
@@ -206,8 +220,22 @@ fn wide_routes() -> String {
     (0..WIDE).map(route).collect()
 }
 
+const FILE_TYPES: &str = "
+file_types:
+  writ: {}
+  atlas: {}
+  deed: {}
+  lease: {}
+  bond: {}
+  echo: {}
+  receipt: {}
+  proof: {}
+  sheet: {content: {format: csv, attempts: 3, schedule: [50ms], within: 5s}}
+";
+
 const ROUTES: &str = "
 routes:
+  - {to: counted, when: \"file.type == 'sheet'\", payload: counted}
   - {to: nagging, when: \"file.type == 'writ'\", payload: announcement}
   - {to: silent, when: \"file.type == 'deed'\", payload: announcement}
   - {to: hasty, when: \"file.type == 'lease'\", payload: announcement}
@@ -238,6 +266,7 @@ fn targets(address: &str) -> String {
         + &echo("echo-basic", &format!("http: {{url: \"URL\", {basic}}}, {response}"))
         + &echo("echo-bearer", &format!("http: {{url: \"URL\", auth: {{bearer: echo-bearer}}}}, {response}"))
         + &echo("echo-webhook", "webhook: {url: \"URL\", sign_with: echo-key}, confirmed_by: {callback: 1h}")
+        + &echo("counted", &format!("http: {{url: \"URL\"}}, {response}"))
         + &plain("receipted", ", receipt: digest, on_unknown: retry, retry: {schedule: [10ms]}")
         + &plain("receipted-hold", ", receipt: digest")
         + &echo("receipted-acks", "http: {url: \"URL\"}, receipt: digest, confirmed_by: {acks: 1h}")

@@ -3,6 +3,7 @@
 mod bad_input;
 mod clocks;
 mod deadlines;
+mod fetching;
 mod forgetting;
 mod log_trouble;
 mod pauses;

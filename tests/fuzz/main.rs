@@ -1,4 +1,5 @@
-//! Mutated manifests, records, documents, payloads and tables: each is taken or refused with a code, twice the same, within its bounds,
+//! Mutated manifests, records, documents, payloads, tables and contents of files: each is taken or refused with a code, twice the
+//! same, within its bounds,
 //! and none ends the process.
 //!
 //! `make test` runs a fixed number from a fixed seed. `make fuzz` runs new ones for a minute (`FUZZ_SECONDS`, `FUZZ_SEED`). What
@@ -107,6 +108,13 @@ fn documents() {
 fn payloads() {
     let payloads = targets::Payloads::new();
     run("payload", Vec::new(), 2_000, |bytes| payloads.check(bytes));
+}
+
+#[test]
+fn contents() {
+    let more = ["payload", "csv"].map(corpus).concat();
+    let contents = targets::Contents::new();
+    run("content", more, 2_000, |bytes| contents.check(bytes));
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use consign::plan::{Inputs, Limits, check_manifest, consider, plan, verify};
+use consign::plan::{Fetched, Inputs, Limits, check_manifest, consider, plan, verify};
 use consign::record::registry::LocalRegistry;
 use consign::record::{Codec, FileManifest};
-use consign::routing::{Document, Sources, diff, document_json, json_schema, load, named_files};
+use consign::routing::{Document, Sources, diff, document_json, json_schema, load, named_files, sha256_digest};
 use jsonschema::Validator;
 
 use super::arrival::{arrival, cause};
@@ -29,17 +29,30 @@ fn shipped(folder: &str) -> Document {
     load(&sources(&folder, document)).unwrap().document
 }
 
-/// Plans a file: the same twice, within its bounds, provable, or a failure with a code and a short text.
 fn planned(manifest: FileManifest, routing: &Document) -> bool {
+    planned_with(manifest, None, routing)
+}
+
+/// Plans a file: the same twice, within its bounds, provable, or a failure with a code and a short text.
+fn planned_with(manifest: FileManifest, content: Option<&[u8]>, routing: &Document) -> bool {
     let arrival = arrival(manifest);
+    let digest = content.map(sha256_digest);
+    let fetched = digest.as_deref().map(|digest| Fetched { digest, bytes: content });
     let (cause, limits) = (cause(), Limits::default());
-    let inputs =
-        Inputs { arrival: &arrival, routing, version: 2, cause: &cause, planned_at: arrival.received_at, limits };
+    let inputs = Inputs {
+        arrival: &arrival,
+        fetched,
+        routing,
+        version: 2,
+        cause: &cause,
+        planned_at: arrival.received_at,
+        limits,
+    };
     let (first, second) = (plan(inputs), plan(inputs));
     assert_eq!(first, second);
     match first {
         Ok(plan) => {
-            assert!(!plan.is_empty() && consider(&arrival, routing).is_ok());
+            assert!(!plan.is_empty() && consider(&arrival, routing, fetched).is_ok());
             let bodies: Vec<usize> =
                 plan.iter().filter_map(|d| d.request.body.as_ref()).map(|body| body.as_ref().len()).collect();
             assert!(bodies.iter().all(|bytes| *bytes <= limits.body_bytes));
@@ -48,7 +61,7 @@ fn planned(manifest: FileManifest, routing: &Document) -> bool {
                 let headers = dispatch.request.headers.values();
                 assert!(headers.chain([&dispatch.request.destination]).all(|text| !text.contains(['\r', '\n', '\0'])));
             }
-            assert_eq!(verify(&arrival, Some(routing), &plan), consign::plan::Verdict::Equal);
+            assert_eq!(verify(&arrival, Some(routing), content, &plan), consign::plan::Verdict::Equal);
             true
         }
         Err(failure) => {
@@ -172,6 +185,39 @@ impl Payloads {
     pub fn check(&self, bytes: &[u8]) -> bool {
         let data = String::from_utf8_lossy(bytes).into_owned();
         planned(FileManifest { data: Some(data), ..self.manifest.clone() }, &self.document)
+    }
+}
+
+/// The bytes of a file, under types of every format.
+pub struct Contents {
+    document: Document,
+    manifest: FileManifest,
+}
+
+const OF_CONTENT: &str = r#"
+file_types: {json: {content: {format: json}}, ndjson: {content: {format: ndjson}}, csv: {content: {format: csv}}}
+payloads:
+  whole: {body: "=content"}
+  rows: {body: {n: "=size(content)", ids: "=type(content) == list ? content.map(row, type(row) == map && has(row.id), row.id) : []"}}
+targets:
+  whole: {owner: o, http: {url: "http://a.invalid"}, confirmed_by: {response: status == 200}}
+  rows: {owner: o, http: {url: "http://a.invalid"}, confirmed_by: {response: status == 200}}
+routes:
+  - {to: whole, payload: whole}
+  - {to: rows, when: "type(content) == list", payload: rows}
+"#;
+
+impl Contents {
+    pub fn new() -> Self {
+        let sources = Sources { name: "r".to_owned(), document: OF_CONTENT.to_owned(), files: BTreeMap::new() };
+        let manifest = fs::read(repository().join("config/examples/payloads/a-1.json")).unwrap();
+        Self { document: load(&sources).unwrap().document, manifest: serde_json::from_slice(&manifest).unwrap() }
+    }
+
+    pub fn check(&self, bytes: &[u8]) -> bool {
+        let as_type = |name: &str| FileManifest { file_type: name.to_owned(), ..self.manifest.clone() };
+        let taken = ["json", "ndjson", "csv"].map(|name| planned_with(as_type(name), Some(bytes), &self.document));
+        taken.contains(&true)
     }
 }
 

@@ -155,6 +155,7 @@ async fn the_history_is_in_the_order_of_versions() {
         reference: None,
         received_digest: None,
         received_size: None,
+        content: None,
         timer: None,
         origin: None,
     });

@@ -381,6 +381,7 @@ pub fn accept(world: &World, manifest: &FileManifest, state: State) -> FileState
         received_at: now(),
         supersedes: None,
         only_targets: None,
+        fetch: None,
     };
     world.put(Topic::Arrivals, manifest.file_id.as_str(), &arrival);
     let mut file = file(manifest.file_id.as_str(), state, 1);

@@ -27,7 +27,7 @@ routes:
 
 fn why(document: &Document, data: &str, attributes: &[(&str, &str)]) -> Vec<(String, Why)> {
     let arrival = support::arrival(support::manifest("invoice", data, attributes));
-    consider(&arrival, document).unwrap().into_iter().map(|c| (c.target.to_string(), c.why)).collect()
+    consider(&arrival, document, None).unwrap().into_iter().map(|c| (c.target.to_string(), c.why)).collect()
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn every_target_has_a_reason_or_the_first_condition_that_does_not_hold() {
 fn a_successor_goes_only_where_its_predecessor_left_something_open() {
     let document = document("data.amount", "");
     let arrival = support::successor(support::manifest("invoice", r#"{"amount": 70, "missing": 0}"#, &[]), &["b"]);
-    let considered = consider(&arrival, &document).unwrap();
+    let considered = consider(&arrival, &document, None).unwrap();
     assert_eq!(considered[0].why, Why::NotResubmitted);
     assert!(matches!(considered[1].why, Why::Chosen { .. }));
 }
@@ -66,7 +66,7 @@ fn the_chosen_targets_are_those_of_the_plan() {
     for example in support::examples() {
         let arrival = support::arrival(example.manifest);
         let Ok(plan) = support::plan_of(&arrival, &document) else { continue };
-        let considered = consider(&arrival, &document).unwrap();
+        let considered = consider(&arrival, &document, None).unwrap();
         let chosen: Vec<_> =
             considered.iter().filter(|c| matches!(c.why, Why::Chosen { .. })).map(|c| &c.target).collect();
         assert!(plan.iter().map(|dispatch| &dispatch.target).eq(chosen), "{}", example.name);
@@ -79,36 +79,38 @@ fn a_recorded_plan_is_equal_different_or_not_provable() {
     let document = document("data.amount", "");
     let arrival = support::arrival(support::manifest("invoice", r#"{"amount": 70, "missing": 0}"#, &[]));
     let recorded = support::plan_of(&arrival, &document).unwrap();
-    assert_eq!(verify(&arrival, Some(&document), &recorded), Verdict::Equal);
+    assert_eq!(verify(&arrival, Some(&document), None, &recorded), Verdict::Equal);
     let mut forged = recorded.clone();
     forged[1].request.destination = "http://elsewhere.invalid/".to_owned();
     let text = "the dispatch to b is another one".to_owned();
-    assert_eq!(verify(&arrival, Some(&document), &forged), Verdict::Different(text));
+    assert_eq!(verify(&arrival, Some(&document), None, &forged), Verdict::Different(text));
     let short = &recorded[..1];
-    assert!(matches!(verify(&arrival, Some(&document), short), Verdict::Different(_)));
+    assert!(matches!(verify(&arrival, Some(&document), None, short), Verdict::Different(_)));
     let other = support::arrival(support::manifest("memo", "{}", &[]));
-    assert!(matches!(verify(&other, Some(&document), &recorded), Verdict::Different(why) if why.contains("CG121")));
-    assert!(matches!(verify(&arrival, None, &recorded), Verdict::NotProvable(_)));
+    assert!(
+        matches!(verify(&other, Some(&document), None, &recorded), Verdict::Different(why) if why.contains("CG121"))
+    );
+    assert!(matches!(verify(&arrival, None, None, &recorded), Verdict::NotProvable(_)));
     let another = self::document("data.amount * 2", "");
-    assert!(matches!(verify(&arrival, Some(&another), &recorded), Verdict::NotProvable(_)));
+    assert!(matches!(verify(&arrival, Some(&another), None, &recorded), Verdict::NotProvable(_)));
     // A plan of the version before is made again as that version made it.
     let mut older = recorded.clone();
     older.iter_mut().for_each(|dispatch| dispatch.planner_version = 1);
     let digest = consign::plan::plan_digest(&older);
     older.iter_mut().for_each(|dispatch| dispatch.plan_digest.clone_from(&digest));
-    assert_eq!(verify(&arrival, Some(&document), &older), Verdict::Equal);
+    assert_eq!(verify(&arrival, Some(&document), None, &older), Verdict::Equal);
     let twice = support::arrival(support::manifest("invoice", r#"{"amount": 1, "amount": 70, "missing": 0}"#, &[]));
     assert!(support::plan_of(&twice, &document).is_err());
     let mut of_twice = older.clone();
     of_twice.iter_mut().for_each(|dispatch| dispatch.arrival_digest.clone_from(&twice.manifest_digest));
     let digest = consign::plan::plan_digest(&of_twice);
     of_twice.iter_mut().for_each(|dispatch| dispatch.plan_digest.clone_from(&digest));
-    assert_eq!(verify(&twice, Some(&document), &of_twice), Verdict::Equal);
+    assert_eq!(verify(&twice, Some(&document), None, &of_twice), Verdict::Equal);
     let mut later = recorded.clone();
     later.iter_mut().for_each(|dispatch| dispatch.planner_version += 1);
-    assert!(matches!(verify(&arrival, Some(&document), &later), Verdict::NotProvable(_)));
+    assert!(matches!(verify(&arrival, Some(&document), None, &later), Verdict::NotProvable(_)));
     assert!(matches!(
-        verify::<consign::record::PlannedDispatch>(&arrival, Some(&document), &[]),
+        verify::<consign::record::PlannedDispatch>(&arrival, Some(&document), None, &[]),
         Verdict::NotProvable(_)
     ));
 }

@@ -124,6 +124,7 @@ fn a_plan_made_later_has_the_same_digest() {
     let plan = support::plan_of(&arrival, &routing).unwrap();
     let again = consign::plan::plan(consign::plan::Inputs {
         arrival: &arrival,
+        fetched: None,
         routing: &routing,
         version: 99,
         cause: &consign::record::Cause { offset: 99, ..support::cause() },

@@ -102,7 +102,7 @@ pub fn plan_of(arrival: &Arrival, routing: &Document) -> Result<Vec<PlannedDispa
 }
 
 pub fn plan_within(arrival: &Arrival, routing: &Document, limits: Limits) -> Result<Vec<PlannedDispatch>, Failure> {
-    plan(Inputs { arrival, routing, version: 2, cause: &cause(), planned_at: RECEIVED_AT, limits })
+    plan(Inputs { arrival, fetched: None, routing, version: 2, cause: &cause(), planned_at: RECEIVED_AT, limits })
 }
 
 pub fn body_text(dispatch: &PlannedDispatch) -> String {

@@ -36,6 +36,7 @@ fn arrival(example: &str) -> Arc<Arrival> {
         received_at: AT,
         supersedes: None,
         only_targets: None,
+        fetch: None,
     })
 }
 
@@ -44,10 +45,11 @@ fn printed(routing: &Document, example: &str, script: &str) -> String {
     let arrival = arrival(example);
     if script != "-" {
         let script = if script == "best" { Script::best() } else { Script::parse(script).unwrap() };
-        return format!("{}\n", course(&arrival, routing, &script));
+        return format!("{}\n", course(&arrival, None, routing, &script));
     }
     let inputs = Inputs {
         arrival: &arrival,
+        fetched: None,
         routing,
         version: 2,
         cause: &arrival.cause,

@@ -134,7 +134,7 @@ fn check_seed(seed: u64, counts: &mut Counts) {
     let mut stage = Stage::new(&case.document, &case.data, &case.script);
     let script = Script::parse(&case.script).unwrap();
     let arrival = std::sync::Arc::new(stage.arrival());
-    let course = course(&arrival, &stage.document, &script);
+    let course = course(&arrival, None, &stage.document, &script);
     let bounds = bounds_at_the_beginning(&course, &arrival, &stage);
     while stage.moves() {
         let before = stage.file();

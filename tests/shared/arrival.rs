@@ -23,5 +23,6 @@ pub fn arrival(manifest: FileManifest) -> Arrival {
         received_at: RECEIVED_AT,
         supersedes: None,
         only_targets: None,
+        fetch: None,
     }
 }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use super::sources::{DocumentArgs, manifests, recorded};
+use super::sources::{Content, ContentArgs, DocumentArgs, manifests, recorded};
 use crate::cli::client::Globals;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure as Refusal;
@@ -27,7 +27,8 @@ Shows the plan as it would be recorded: every target with its request and why, a
 with the first condition that doesn't hold. Nothing is sent and nothing written. Ends with 0 if there is a plan, with 1 if
 the file would fail validation.
 
---verify makes a recorded plan again: equal (0), different (1), or not provable (4).")]
+--verify makes a recorded plan again: equal (0), different (1), or not provable (4). Where the type reads `content`, that takes the
+file's bytes: --content.")]
 pub struct PlanArgs {
     /// The manifest, as `consign submit` takes it; `-` is standard input.
     #[arg(value_name = "MANIFEST", required_unless_present = "verify")]
@@ -38,6 +39,9 @@ pub struct PlanArgs {
     /// When it would be accepted, in milliseconds since 1970; now where it isn't said.
     #[arg(long, value_name = "MILLIS")]
     pub at: Option<i64>,
+    /// Its bytes.
+    #[command(flatten)]
+    pub content: ContentArgs,
     /// Which document.
     #[command(flatten)]
     pub document: DocumentArgs,
@@ -62,7 +66,9 @@ pub fn run(args: &PlanArgs, globals: &Globals) -> Exit {
 fn show(path: &std::path::Path, args: &PlanArgs, globals: &Globals) -> Result<Exit, Refusal> {
     let arrivals = manifests(path, Some(time_of(args.at)))?;
     let routing = args.document.load()?;
-    let foreseen: Vec<Foreseen> = arrivals.iter().map(|arrival| Foreseen::of(arrival, &routing)).collect();
+    let content = args.content.read()?;
+    let foreseen = arrivals.iter().map(|arrival| Foreseen::of(arrival, content.as_ref(), &routing));
+    let foreseen: Vec<Foreseen> = foreseen.collect();
     for one in &foreseen {
         print(globals.output, &one.as_json(), || one.as_text());
     }
@@ -77,10 +83,11 @@ struct Foreseen {
 }
 
 impl Foreseen {
-    fn of(arrival: &Arrival, routing: &Document) -> Self {
-        let planned = plan::plan(Inputs::at_acceptance(arrival, routing));
+    fn of(arrival: &Arrival, content: Option<&Content>, routing: &Document) -> Self {
+        let fetched = content.map(Content::fetched);
+        let planned = plan::plan(Inputs { fetched, ..Inputs::at_acceptance(arrival, routing) });
         // Where validation fails, no route is asked.
-        let considered = plan::consider(arrival, routing).unwrap_or_default();
+        let considered = plan::consider(arrival, routing, fetched).unwrap_or_default();
         Self { file_id: arrival.file_id.clone(), plan: planned, considered }
     }
 
@@ -190,7 +197,11 @@ fn verify(file_id: &str, args: &PlanArgs, globals: &Globals) -> Result<Exit, Ref
     };
     let bundle = recorded.first().and_then(|first| controls.routing(&first.routing_digest));
     let document = bundle.and_then(|bundle| routing::load(&Sources::from(bundle)).ok());
-    let verdict = plan::verify(&arrival, document.as_ref().map(|loaded| &loaded.document), &recorded);
+    let verdict = {
+        let content = args.content.read()?;
+        let document = document.as_ref().map(|loaded| &loaded.document);
+        plan::verify(&arrival, document, content.as_ref().map(Content::bytes), &recorded)
+    };
     let (exit, word, why) = match verdict {
         Verdict::Equal => (Exit::Ok, "equal", None),
         Verdict::Different(why) => (Exit::No, "different", Some(why)),

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::plan::time_of;
-use super::sources::{DocumentArgs, manifests};
+use super::sources::{Content, ContentArgs, DocumentArgs, manifests};
 use crate::cli::client::Globals;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure as Refusal;
@@ -50,6 +50,9 @@ pub struct SimulateArgs {
     /// When the file is accepted, in milliseconds since 1970; now where it isn't said.
     #[arg(long, value_name = "MILLIS")]
     pub at: Option<i64>,
+    /// Its bytes. What is foretold begins when they are there.
+    #[command(flatten)]
+    pub content: ContentArgs,
     /// Which document.
     #[command(flatten)]
     pub document: DocumentArgs,
@@ -66,16 +69,18 @@ fn simulated(args: &SimulateArgs, globals: &Globals) -> Result<Exit, Refusal> {
         .map_err(|e| Refusal::usage(format!("--script: {e}")).hint("consign simulate --help says what a script is"))?;
     let arrivals = manifests(&args.manifest, Some(time_of(args.at)))?;
     let routing = args.document.load()?;
+    let content = args.content.read()?;
+    let fetched = content.as_ref().map(Content::fetched);
     let mut exit = Exit::Ok;
     for arrival in arrivals {
         let arrival = Arc::new(arrival);
         let (json, text, ended) = match &script {
             Some(script) => {
-                let course = course(&arrival, &routing, script);
+                let course = course(&arrival, fetched, &routing, script);
                 check_targets(script, &course)?;
                 (as_json(&course), format!("{course}\n"), exit_of(&course.end))
             }
-            None => worst_and_best(&arrival, &routing),
+            None => worst_and_best(&arrival, fetched, &routing),
         };
         exit = exit.worse(ended);
         print(globals.output, &json, || text);
@@ -103,10 +108,14 @@ fn exit_of(end: &End) -> Exit {
     }
 }
 
-fn worst_and_best(arrival: &Arc<Arrival>, routing: &Document) -> (Json, String, Exit) {
+fn worst_and_best(
+    arrival: &Arc<Arrival>,
+    fetched: Option<plan::Fetched<'_>>,
+    routing: &Document,
+) -> (Json, String, Exit) {
     let now = arrival.received_at;
     let id = &arrival.file_id;
-    let planned = plan::plan(Inputs::at_acceptance(arrival, routing));
+    let planned = plan::plan(Inputs { fetched, ..Inputs::at_acceptance(arrival, routing) });
     match planned {
         Ok(plan) => {
             let mut file = File::arrived(Arc::clone(arrival), now);

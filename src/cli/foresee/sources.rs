@@ -111,8 +111,52 @@ pub fn arrival_of(text: &str, at: Option<Timestamp>) -> Result<Arrival, String> 
         received_at: at.unwrap_or(manifest.produced_at),
         supersedes: None,
         only_targets: None,
+        fetch: None,
         manifest,
     })
+}
+
+/// The bytes of a file, for document types that fetch them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ContentArgs {
+    /// The file's bytes, for a type with `content`: what would be fetched from its location.
+    #[arg(long, value_name = "FILE")]
+    pub content: Option<PathBuf>,
+}
+
+/// The bytes of a file and their digest.
+pub struct Content {
+    bytes: Vec<u8>,
+    digest: String,
+}
+
+impl Content {
+    /// What a fetch would have found.
+    pub fn fetched(&self) -> crate::plan::Fetched<'_> {
+        crate::plan::Fetched { digest: &self.digest, bytes: Some(&self.bytes) }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl ContentArgs {
+    /// Reads the bytes, if they are named.
+    pub fn read(&self) -> Result<Option<Content>, Failure> {
+        let Some(path) = &self.content else { return Ok(None) };
+        let limit = u64::try_from(crate::routing::MAX_READ_CONTENT).unwrap_or(u64::MAX);
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+        let refused = |why: String| Failure::usage(format!("--content {}: {why}", path.display()));
+        let length = read.map_err(|e| refused(e.to_string()))?;
+        if length as u64 > limit {
+            return Err(refused(format!("it is longer than {limit} bytes")));
+        }
+        let digest = crate::routing::sha256_digest(&bytes);
+        Ok(Some(Content { bytes, digest }))
+    }
 }
 
 /// What the log has of files: their arrivals, or one file's with its plan.

@@ -3,6 +3,7 @@
 mod budgets;
 mod deadlines;
 mod escalation;
+mod fetches;
 mod folding;
 mod interventions;
 mod reports;

@@ -1,7 +1,7 @@
 //! What a FAILED file's successor is limited to.
 
 use super::*;
-use crate::record::{Judgement, OnExhausted, OnOverdue, OnUnknown};
+use crate::record::{Arrival, Judgement, OnExhausted, OnOverdue, OnUnknown};
 
 /// What a resubmit sends, without and with `resend_unknown`.
 fn resends(file: &File) -> (bool, bool) {
@@ -114,4 +114,13 @@ fn a_file_that_never_had_a_plan_is_sent_to_every_target_again() {
     let Judged::Recorded(recorded) = file.ask(None, Action::Resubmit) else { panic!("recorded") };
     let successor = FileId::trusted("f~1");
     assert_eq!(recorded.effects, [Effect::StartSuccessor { successor, only_targets: Vec::new() }]);
+}
+
+#[test]
+fn a_successor_that_never_had_a_plan_leaves_its_limits_to_its_own_successor() {
+    let only = vec![TargetName::trusted("b")];
+    let limited = Arrival { only_targets: Some(only.clone()), ..Arrival::clone(&arrival("f~1")) };
+    let mut file = File::arrived(std::sync::Arc::new(limited), after_ms(1_000_000));
+    file.invalid(crate::record::Failure { code: "schema".into(), text: "no amount".into() }, START, &cause(1));
+    assert_eq!(file.targets_to_resend(true), Some(only));
 }

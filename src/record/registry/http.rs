@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use apache_avro::Schema;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, StatusCode};
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
 use schema_registry_converter::error::SRCError;
@@ -156,6 +157,32 @@ impl HttpRegistry {
             self.check_one(&self.names.subject(topic), schema, &mut differences)?;
         }
         Ok(differences)
+    }
+
+    /// How a registration differs from what somebody says of it: that this version of a subject has this id and this schema. `None`
+    /// where it is so.
+    ///
+    /// `Away` where the registry gives no usable answer, `Refused` where it refuses the question.
+    pub fn contradiction(
+        &self,
+        subject: &str,
+        version: i32,
+        id: u32,
+        schema: &str,
+    ) -> Result<Option<String>, RegistryError> {
+        let escaped = utf8_percent_encode(subject, NON_ALPHANUMERIC);
+        let Some(found) = self.ask(Method::GET, &format!("subjects/{escaped}/versions/{version}"), None)? else {
+            return Ok(Some(format!("the registry has no version {version} of {subject}")));
+        };
+        let is = id_in(&found)?;
+        let text = found["schema"].as_str().ok_or_else(|| away("no schema in the reply"))?;
+        Ok(if is != id {
+            Some(format!("version {version} of {subject} has the id {is}, not {id}"))
+        } else if same_schema(text, schema) {
+            None
+        } else {
+            Some(format!("version {version} of {subject} is another schema than the file says"))
+        })
     }
 
     fn register_one(&self, topic: Topic, schema: &str) -> Result<Registered, RegistryError> {

@@ -200,6 +200,10 @@ fn file_types(changes: &mut Changes, old: &BTreeMap<String, FileType>, new: &BTr
                 }
                 let deadline = |file_type: &FileType| file_type.deadline_ms.unwrap_or(DEFAULT_DEADLINE_MS);
                 let deadlines = (&deadline(old), &deadline(new));
+                if old.content != new.content {
+                    let questions = [Question::Routing, Question::StateMachine, Question::Retry];
+                    changes.add(&place, &questions, "its bytes are fetched otherwise");
+                }
                 changes.value(&place, &[Question::StateMachine], "deadline", deadlines, |millis| duration(*millis));
             }
         }

@@ -54,7 +54,7 @@ const MACROS: &[&str] = &["has", "all", "exists", "exists_one", "map", "filter"]
 impl Scope {
     const fn variables(self) -> &'static [&'static str] {
         match self {
-            Self::Condition | Self::Leaf => &["file", "attributes", "data"],
+            Self::Condition | Self::Leaf => &["file", "attributes", "data", "content"],
             Self::Response => &["status", "headers", "body", "text"],
         }
     }
@@ -68,12 +68,18 @@ impl Scope {
     }
 }
 
-/// Refuses what isn't declared and what wouldn't be bounded. Gives the names of the tables that it reads, sorted.
-pub(super) fn check(tree: &IdedExpr, scope: Scope, tables: &BTreeMap<String, Table>) -> Result<Vec<String>, String> {
+/// Refuses what isn't declared and what wouldn't be bounded. Gives the names of the tables that it reads, sorted, and whether it
+/// reads `content`.
+pub(super) fn check(
+    tree: &IdedExpr,
+    scope: Scope,
+    tables: &BTreeMap<String, Table>,
+) -> Result<(Vec<String>, bool), String> {
     let read = BTreeSet::new();
-    let mut checker = Checker { scope, tables, bound: Vec::new(), in_comprehension: false, depth: 0, read };
+    let mut checker =
+        Checker { scope, tables, bound: Vec::new(), in_comprehension: false, depth: 0, read, reads_content: false };
     checker.expression(tree, true)?;
-    Ok(checker.read.into_iter().collect())
+    Ok((checker.read.into_iter().collect(), checker.reads_content))
 }
 
 struct Checker<'a> {
@@ -85,6 +91,7 @@ struct Checker<'a> {
     depth: usize,
     /// The tables that are read.
     read: BTreeSet<String>,
+    reads_content: bool,
 }
 
 impl<'a> Checker<'a> {
@@ -114,7 +121,8 @@ impl<'a> Checker<'a> {
         result
     }
 
-    fn name(&self, name: &str) -> Result<(), String> {
+    fn name(&mut self, name: &str) -> Result<(), String> {
+        self.reads_content |= name == "content" && self.scope != Scope::Response;
         let is_known = name.starts_with('@')
             || self.bound.contains(&name)
             || self.scope.variables().contains(&name)

@@ -51,6 +51,7 @@ pub(crate) struct Expression {
     tree: Arc<IdedExpr>,
     /// The tables that it reads.
     tables: Arc<[String]>,
+    reads_content: bool,
 }
 
 impl PartialEq for Expression {
@@ -78,9 +79,9 @@ impl Expression {
         with_room(|| {
             let program = ENV.compile(source).map_err(|errors| parse_error(&errors))?;
             let mut tree = program.expression().clone();
-            let tables = check::check(&tree, scope, tables)?.into();
+            let (tables, reads_content) = check::check(&tree, scope, tables)?;
             cost::count_costs(&mut tree);
-            Ok(Self { source: source.into(), tree: Arc::new(tree), tables })
+            Ok(Self { source: source.into(), tree: Arc::new(tree), tables: tables.into(), reads_content })
         })
     }
 
@@ -104,13 +105,18 @@ impl Expression {
             cost::count_costs(&mut tree);
             Ok(tree)
         });
-        let tables = Arc::clone(&self.tables);
-        compiled.ok().map(|tree| Self { source: source.into(), tree: Arc::new(tree), tables })
+        let (tables, reads_content) = (Arc::clone(&self.tables), self.reads_content);
+        compiled.ok().map(|tree| Self { source: source.into(), tree: Arc::new(tree), tables, reads_content })
     }
 
     /// The names that `file.type` must be one of for it to hold; `None` where its form doesn't tell.
     pub(super) fn file_types(&self) -> Option<BTreeSet<String>> {
         types::file_types(&self.tree)
+    }
+
+    /// Whether it reads the file's `content`.
+    pub(super) fn reads_content(&self) -> bool {
+        self.reads_content
     }
 
     /// The tables that it reads, by name.

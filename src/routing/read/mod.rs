@@ -1,6 +1,7 @@
 //! From a YAML tree to a [`Document`]: one file per section. Everything that is wrong is reported; reading goes on.
 
 mod confirmed_by;
+mod content;
 mod fields;
 mod parts;
 mod payloads;
@@ -85,6 +86,7 @@ impl Loader<'_> {
         let payloads = self.payloads(sections);
         let targets = self.targets(sections);
         let routes = self.routes(sections, &payloads, &targets);
+        self.check_content(sections, &file_types, &payloads, &targets, &routes);
         self.check_whole(sections, &file_types, &payloads, &targets, &routes);
         Some(Document {
             digest: self.digest(&root),
@@ -130,12 +132,13 @@ impl Loader<'_> {
     fn file_types(&mut self, sections: Fields<'_>) -> BTreeMap<String, FileType> {
         let mut file_types = BTreeMap::new();
         for entry in self.named(sections, "file_types") {
-            let legal = ["schema", "deadline", "description"];
+            let legal = ["schema", "deadline", "content", "description"];
             let Some(fields) = Fields::read(&entry.value, &legal, &[], &mut self.report) else { continue };
             fields.text("description", &mut self.report);
             let schema = self.schema(fields);
             let deadline_ms = fields.get("deadline").and_then(|node| fields::duration_ms(node, 1, &mut self.report));
-            file_types.insert(entry.key.clone(), FileType { schema, deadline_ms });
+            let content = self.content_rule(fields);
+            file_types.insert(entry.key.clone(), FileType { schema, deadline_ms, content });
         }
         file_types
     }

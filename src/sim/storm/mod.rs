@@ -17,8 +17,8 @@ use super::world::World;
 use crate::log::TopicPartition;
 use crate::record::{Outcome, Topic};
 
-pub(super) const FILE_TYPES: [&str; 9] =
-    ["plain", "careful", "acked", "narrow", "wide", "guarded", "brief", "chained", "nowhere"];
+pub(super) const FILE_TYPES: [&str; 11] =
+    ["plain", "careful", "acked", "narrow", "wide", "guarded", "brief", "chained", "nowhere", "fetched", "checked"];
 pub(super) const TARGETS: [&str; 8] = ["fast", "strict", "ledger", "lagging", "slim", "locked", "brittle", "last"];
 const IDENTITIES: [&str; 5] = ["w0", "w1", "w2", "w3", "w4"];
 

@@ -3,6 +3,7 @@
 use super::{FILE_TYPES, Storm};
 use crate::log::{Cluster as _, Headers, TopicPartition};
 use crate::record::{FileManifest, OutcomeKind, Topic};
+use crate::sim::wire::announced;
 use crate::sim::world::manifest;
 
 /// Bytes of data that a body holds five times, and is too large by that.
@@ -35,8 +36,10 @@ impl Storm {
             (10, "brief"),
             (7, "chained"),
             (4, "nowhere"),
+            (8, "fetched"),
+            (6, "checked"),
         ]);
-        manifest(id, file_type)
+        announced(manifest(id, file_type))
     }
 
     /// Input that must change nothing, or die, or begin a file of its own.

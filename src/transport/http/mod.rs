@@ -31,6 +31,7 @@ use crate::record::{
 mod auth;
 mod clients;
 mod exchange;
+mod fetch;
 mod file_body;
 mod gate;
 mod late;
@@ -211,10 +212,18 @@ impl Transport for HttpTransport {
         let shared = Arc::clone(&self.shared);
         let worker = Arc::clone(&self.worker);
         self.shared.handle.spawn(async move {
-            let Dispatch { plan, attempt, home, mut permit } = dispatch;
-            let exchange = shared.perform(&plan, &attempt, &mut permit).await;
-            let outcome = shared.outcome(&plan, &attempt, &exchange);
-            permit.ended(heard(&outcome), outcome.reported_at);
+            let Dispatch { plan, attempt, home, fetch, mut permit } = dispatch;
+            let outcome = if let Some(arrival) = fetch {
+                let outcome = shared.fetch(&arrival, &attempt).await;
+                // One place that is away says nothing of the others.
+                permit.ended(Heard::Nothing, outcome.reported_at);
+                outcome
+            } else {
+                let exchange = shared.perform(&plan, &attempt, &mut permit).await;
+                let outcome = shared.outcome(&plan, &attempt, &exchange);
+                permit.ended(heard(&outcome), outcome.reported_at);
+                outcome
+            };
             tracing::info!(
                 file_id = %outcome.file_id,
                 target = %outcome.target,
@@ -355,6 +364,7 @@ impl Shared {
             reference: None,
             received_digest: verdict.received_digest,
             received_size: None,
+            content: None,
             timer: None,
             origin: None,
         }

@@ -14,6 +14,7 @@ use crate::transport::{Answer, Capacity};
 
 mod bounds;
 mod credentials;
+mod fetching;
 mod files;
 mod guard;
 mod hostile;
@@ -204,6 +205,7 @@ impl Rig {
             plan: Arc::new(plan.clone()),
             attempt: Arc::new(attempt),
             home: 7,
+            fetch: None,
             permit: self.capacity.acquire_over(&plan.target),
         });
     }

@@ -206,7 +206,7 @@ async fn a_stop_reports_what_has_not_left_as_retryable_at_once() {
     let second = plan(&peer.url());
     let permit = rig.capacity.acquire(&second.target, Timestamp(0)).expect("capacity");
     let attempt = Arc::new(attempt(&second, 2));
-    transport.send(Dispatch { plan: Arc::new(second), attempt, home: 0, permit });
+    transport.send(Dispatch { plan: Arc::new(second), attempt, home: 0, fetch: None, permit });
     let outcome = rig.log.outcomes(2).await.remove(1);
     assert_eq!((judged(&outcome), outcome.attempt), ((OutcomeKind::Retryable, "stopped"), Some(2)));
     assert_eq!(peer.connections(), 0);
