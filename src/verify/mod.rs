@@ -13,6 +13,7 @@
 //! - `requests`: what the targets received (I5, I7, I8, I9).
 //! - `replay`: the fold of a file's records (I11, I13).
 //! - `deadlines`: times against reports (I14).
+//! - `successors`: what a successor is for (R6).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod attempts;
@@ -23,6 +24,7 @@ mod plans;
 mod replay;
 mod requests;
 mod states;
+mod successors;
 #[cfg(test)]
 mod tests;
 
@@ -100,7 +102,8 @@ pub struct Request {
 /// Something that the contract says never happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// `I1` to `I15`, or `K2`: the committed offsets are those of the inputs whose effects are there.
+    /// `I1` to `I15`; `K2`: the committed offsets are those of the inputs whose effects are there; `R6`: no successor is for a
+    /// target that a predecessor has reached.
     pub invariant: &'static str,
     /// The file.
     pub file_id: Option<FileId>,
@@ -228,6 +231,7 @@ impl Checker {
             let id = FileId::trusted(id);
             self.check_file(&id, file);
         }
+        self.check_successors(&files);
         self.check_requests(&files);
         self.report
     }

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use consign::record::Topic;
 use serde_json::Value;
 
 use crate::answer::check;
@@ -105,6 +106,7 @@ fn an_installation_is_set_up_with_what_is_typed() {
     assert_eq!(length(&place.json("topics-apply", 0, &["topics", "apply"])["mended"]), 0);
     assert_eq!(length(&place.json("topics-check", 0, &["topics", "check"])["differences"]), 0);
 
+    what_readers_look_up_must_be_registered(&place, &again);
     says(&place.run(&["run"]), 2, &["CG402", "no routing document is in force", "consign routing apply FILE"]);
     place.write("note.json", NOTE);
     for command in ["plan", "simulate"] {
@@ -119,6 +121,25 @@ fn an_installation_is_set_up_with_what_is_typed() {
     what_is_foretold_is_by_the_document_in_force(&place);
     offsets_are_repaired(&place);
     it_runs_and_ends_when_told(&place);
+}
+
+/// A document whose records would name a schema that isn't there, or another one, doesn't come into force.
+fn what_readers_look_up_must_be_registered(place: &Place, registered: &Value) {
+    let subject = format!("{}attempts-value", place.prefix);
+    let found = registered["subjects"].as_array().unwrap().iter().find(|s| s["subject"] == subject);
+    let id = found.unwrap_or_else(|| panic!("{subject} is not in {registered:#}"))["id"].as_u64().unwrap();
+    place.write("attempts.avsc", Topic::Attempts.schema().unwrap());
+    place.write("other.avsc", r#"{"type": "record", "name": "Other", "fields": [{"name": "id", "type": "string"}]}"#);
+    for (schema, subject, version, says_id, word) in [
+        ("attempts.avsc", subject.clone(), 1, id + 1, format!("has the id {id}, not {}", id + 1)),
+        ("attempts.avsc", subject.clone(), 9, id, format!("has no version 9 of {subject}")),
+        ("attempts.avsc", format!("{subject}/none"), 1, id, format!("has no version 1 of {subject}/none")),
+        ("other.avsc", subject.clone(), 1, id, "is another schema than the file says".to_owned()),
+    ] {
+        let avro = format!("avro: {{schema: {schema}, subject: '{subject}', version: {version}, id: {says_id}}}");
+        place.write("avro.yaml", &ROUTING.replace("all: {body", &format!("all: {{format: avro, {avro}, body")));
+        says(&place.run(&["routing", "apply", "avro.yaml"]), 2, &["CG411", "payload `all`", &word]);
+    }
 }
 
 fn nothing_is_there_yet(place: &Place) {

@@ -54,6 +54,17 @@ fn registering_makes_what_check_misses_and_then_nothing() {
 }
 
 #[test]
+fn what_is_registered_contradicts_nothing_that_says_so() {
+    let client = client(&url(), &unique_prefix("schemas-said"));
+    let registry = &client.registry;
+    for registered in registry.register().unwrap() {
+        let schema = registered.topic.schema().unwrap();
+        let found = registry.contradiction(&registered.subject, 1, registered.id, schema).unwrap();
+        assert_eq!(found, None, "{}", registered.subject);
+    }
+}
+
+#[test]
 fn eight_who_register_at_once_agree() {
     let prefix = unique_prefix("schemas-race");
     let ids: Vec<Vec<u32>> = std::thread::scope(|scope| {
