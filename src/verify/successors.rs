@@ -15,7 +15,6 @@ impl Checker {
     pub(super) fn check_successors(&mut self, files: &BTreeMap<String, FileRecords>) {
         for (id, file) in files {
             for predecessor in predecessors(file, files) {
-                self.report.add("predecessors");
                 let state = predecessor.states.last().into_iter();
                 let dispatches = state.flat_map(|state| &state.value.dispatches);
                 for dispatch in dispatches.filter(|d| d.status == Status::Succeeded) {

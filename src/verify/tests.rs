@@ -174,7 +174,7 @@ fn a_clean_run_passes_and_shows_what_it_saw() {
         "acks.rehomed",
         "requests",
         "unreadable",
-        "predecessors",
+        "successors",
     ] {
         assert!(report.count(seen) > 0, "{seen} in {:?}", report.counts);
     }
