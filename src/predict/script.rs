@@ -354,7 +354,7 @@ mod tests {
         let confirmed_by = ConfirmedBy {
             succeeded: Some("status == 200".to_owned()),
             receipt: Some("sha256:right".to_owned()),
-            ..crate::transport::testing::confirmed_by(Confirmation::Response)
+            ..ConfirmedBy::by(Confirmation::Response)
         };
         let verdict = |text: &str| {
             let script = Script::parse(text).unwrap();

@@ -3,8 +3,8 @@ use reqwest::Client;
 use serde_json::json;
 
 use super::*;
-use crate::record::{OutcomeKind, Reporter, Timestamp, TokenCheck, Topic};
-use crate::transport::testing::{RecordingAppender, attempt, codec, confirmed_by, plan, soon};
+use crate::record::{Confirmation, ConfirmedBy, OutcomeKind, Reporter, Timestamp, TokenCheck, Topic};
+use crate::transport::testing::{RecordingAppender, attempt, codec, plan, soon};
 use crate::transport::{
     AckTokens, Answer, Capacity, Dispatch, Egress, HttpParts, HttpTransport, KafkaTargets, Secret, Transport, sign,
 };
@@ -127,7 +127,7 @@ async fn the_transport_and_a_late_confirmation_fit_together() {
     };
     let mut transport = HttpTransport::new(Handle::current(), parts, "w");
     let mut plan = plan(&rig.receivers.url("a"));
-    plan.confirmed_by = confirmed_by(crate::record::Confirmation::Acks);
+    plan.confirmed_by = ConfirmedBy::by(Confirmation::Acks);
     let plan = Arc::new(plan);
     for (number, kind) in [(1, OutcomeKind::Unknown), (2, OutcomeKind::Accepted)] {
         transport.send(Dispatch {

@@ -172,6 +172,26 @@ pub struct ConfirmedBy {
     pub receipt: Option<String>,
 }
 
+impl ConfirmedBy {
+    /// Confirmed in this way, and nothing else said: no rule, no list, no time, no token, signature or receipt asked for.
+    pub const fn by(by: Confirmation) -> Self {
+        Self {
+            by,
+            within_ms: None,
+            limit_ms: None,
+            succeeded: None,
+            duplicate: None,
+            rejected: None,
+            retryable: None,
+            rejected_status: Vec::new(),
+            not_processed: Vec::new(),
+            token: false,
+            verify_with: None,
+            receipt: None,
+        }
+    }
+}
+
 text_enum! {
     /// What follows when the fate of a request is unknown: a person decides, or the same request is sent again.
     OnUnknown, "snake_case" {

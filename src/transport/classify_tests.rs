@@ -7,23 +7,6 @@ use super::*;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
-fn confirmed_by(by: Confirmation) -> ConfirmedBy {
-    ConfirmedBy {
-        by,
-        within_ms: None,
-        limit_ms: None,
-        succeeded: None,
-        duplicate: None,
-        rejected: None,
-        retryable: None,
-        rejected_status: Vec::new(),
-        not_processed: Vec::new(),
-        token: false,
-        verify_with: None,
-        receipt: None,
-    }
-}
-
 fn answer(status: u16) -> Answer {
     Answer { status, ..Answer::default() }
 }
@@ -58,7 +41,7 @@ fn every_row_of_the_table_of_statuses() {
             };
             for (by, kind) in [Response, Acks, Callback, Transport].into_iter().zip(expected) {
                 let answer = retry_after.map_or(answer(status), |value| with_header(status, "retry-after", value));
-                let verdict = judge(&confirmed_by(by), answer);
+                let verdict = judge(&ConfirmedBy::by(by), answer);
                 assert_eq!(verdict.kind, kind, "{status} {by} {retry_after:?}");
                 assert_eq!(verdict.refusal, refused.contains(&status), "{status}");
                 assert_eq!(verdict.code, format!("http_{status}"));
@@ -102,7 +85,7 @@ fn every_row_of_the_table_of_exchanges_without_an_answer() {
                 received_digest: None,
                 evidence: None,
             };
-            assert_eq!(classify(&confirmed_by(by), &exchange, NOW, &rule), expected);
+            assert_eq!(classify(&ConfirmedBy::by(by), &exchange, NOW, &rule), expected);
         }
     }
 }
@@ -112,7 +95,7 @@ type Edit = fn(&mut ConfirmedBy);
 #[test]
 fn the_targets_own_word_comes_first_and_in_order() {
     let set = |edit: Edit| {
-        let mut by = confirmed_by(Response);
+        let mut by = ConfirmedBy::by(Response);
         edit(&mut by);
         by
     };
@@ -145,26 +128,29 @@ fn the_targets_own_word_comes_first_and_in_order() {
 
 #[test]
 fn a_403_that_is_listed_as_rejected_is_no_refusal_and_one_that_is_retryable_is() {
-    let listed = ConfirmedBy { rejected_status: vec![403], ..confirmed_by(Response) };
+    let listed = ConfirmedBy { rejected_status: vec![403], ..ConfirmedBy::by(Response) };
     assert!(!judge(&listed, answer(403)).refusal);
-    let retried = ConfirmedBy { retryable: Some("403".into()), ..confirmed_by(Response) };
+    let retried = ConfirmedBy { retryable: Some("403".into()), ..ConfirmedBy::by(Response) };
     assert!(judge(&retried, answer(403)).refusal);
 }
 
 #[test]
 fn no_response_tells_the_success_of_a_target_that_is_confirmed_otherwise() {
     for by in [Acks, Callback] {
-        let by = ConfirmedBy { succeeded: Some("200".into()), duplicate: Some("200".into()), ..confirmed_by(by) };
+        let by = ConfirmedBy { succeeded: Some("200".into()), duplicate: Some("200".into()), ..ConfirmedBy::by(by) };
         assert_eq!(judge(&by, answer(200)).kind, Accepted);
     }
-    let by = ConfirmedBy { rejected: Some("200".into()), ..confirmed_by(Acks) };
+    let by = ConfirmedBy { rejected: Some("200".into()), ..ConfirmedBy::by(Acks) };
     assert_eq!(judge(&by, answer(200)).kind, Rejected);
 }
 
 #[test]
 fn a_rule_without_a_value_is_false_and_mentioned() {
-    let by =
-        ConfirmedBy { succeeded: Some("body.result".into()), retryable: Some("429".into()), ..confirmed_by(Response) };
+    let by = ConfirmedBy {
+        succeeded: Some("body.result".into()),
+        retryable: Some("429".into()),
+        ..ConfirmedBy::by(Response)
+    };
     let verdict = judge(&by, answer(200));
     assert_eq!(verdict.kind, Unknown);
     let detail = verdict.detail.expect("there is something to say");
@@ -192,7 +178,7 @@ fn retry_after_is_seconds_or_a_date() {
     ];
     for (value, expected) in rows {
         assert_eq!(retry_after_ms(value, NOW), expected, "`{value}`");
-        let verdict = judge(&confirmed_by(Response), with_header(503, "retry-after", value));
+        let verdict = judge(&ConfirmedBy::by(Response), with_header(503, "retry-after", value));
         assert_eq!(verdict.kind, if expected.is_some() { Retryable } else { Unknown }, "`{value}`");
         assert_eq!(verdict.retry_after_ms, expected);
     }
@@ -210,7 +196,7 @@ fn evidence_keeps_what_matters_and_at_most_16_kib() {
         took: Duration::from_millis(12),
         token_was_kept: false,
     };
-    let evidence = judge(&confirmed_by(Response), answer).evidence.expect("the target answered");
+    let evidence = judge(&ConfirmedBy::by(Response), answer).evidence.expect("the target answered");
     assert_eq!(evidence.headers.keys().collect::<Vec<_>>(), ["content-type", "server"]);
     assert_eq!(evidence.headers["server"].len(), EVIDENCE_HEADER_BYTES);
     let size: usize = evidence.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
@@ -224,7 +210,7 @@ fn evidence_keeps_what_matters_and_at_most_16_kib() {
 #[test]
 fn evidence_replaces_invalid_utf8_and_says_that_the_transport_cut() {
     let answer = Answer { status: 500, body: b"a\xffb".to_vec(), truncated: true, ..Answer::default() };
-    let evidence = judge(&confirmed_by(Response), answer).evidence.expect("the target answered");
+    let evidence = judge(&ConfirmedBy::by(Response), answer).evidence.expect("the target answered");
     assert_eq!(evidence.body.as_deref(), Some("a\u{fffd}b"));
     assert!(evidence.truncated);
 }
@@ -240,7 +226,7 @@ fn a_success_without_the_right_receipt_is_unknown_and_a_receipt_is_kept_in_any_c
         duplicate: Some("208".into()),
         rejected: Some("418".into()),
         receipt: receipt.cloned(),
-        ..confirmed_by(Response)
+        ..ConfirmedBy::by(Response)
     };
     for (demanded, status, body, kind, code, received) in [
         (true, 200, named(&right), Succeeded, "http_200", Some(&right)),
@@ -262,6 +248,6 @@ fn a_success_without_the_right_receipt_is_unknown_and_a_receipt_is_kept_in_any_c
         assert_eq!(found, (kind, code, received), "{status} {body}");
     }
     // What a later report says counts there.
-    let accepted = ConfirmedBy { receipt: Some(right), ..confirmed_by(Callback) };
+    let accepted = ConfirmedBy { receipt: Some(right), ..ConfirmedBy::by(Callback) };
     assert_eq!(judge(&accepted, answer(202)).kind, Accepted);
 }

@@ -82,23 +82,6 @@ impl Appender for RecordingAppender {
     }
 }
 
-pub(crate) fn confirmed_by(by: Confirmation) -> ConfirmedBy {
-    ConfirmedBy {
-        by,
-        within_ms: None,
-        limit_ms: None,
-        succeeded: None,
-        duplicate: None,
-        rejected: None,
-        retryable: None,
-        rejected_status: Vec::new(),
-        not_processed: Vec::new(),
-        token: false,
-        verify_with: None,
-        receipt: None,
-    }
-}
-
 /// A plan for `f-1/a`, confirmed by its response where that is exactly `ok`.
 pub(crate) fn plan(url: &str) -> PlannedDispatch {
     let (file_id, target) = (FileId::trusted("f-1"), TargetName::trusted("a"));
@@ -131,7 +114,7 @@ pub(crate) fn plan(url: &str) -> PlannedDispatch {
             cluster: None,
         },
         after: Vec::new(),
-        confirmed_by: ConfirmedBy { succeeded: Some("ok".into()), ..confirmed_by(Confirmation::Response) },
+        confirmed_by: ConfirmedBy { succeeded: Some("ok".into()), ..ConfirmedBy::by(Confirmation::Response) },
         on_unknown: OnUnknown::Hold,
         on_overdue: OnOverdue::Hold,
         on_exhausted: OnExhausted::Hold,

@@ -20,7 +20,7 @@ impl Loader<'_> {
             return None;
         };
         let confirmed_by = match &node.kind {
-            Kind::Text(word) if word == "transport" => Some(by(Confirmation::Transport)),
+            Kind::Text(word) if word == "transport" => Some(ConfirmedBy::by(Confirmation::Transport)),
             Kind::Text(word) => {
                 let text = format!("`{word}` confirms nothing");
                 let hint = "a mapping with `response`, `callback` or `acks`, or the word `transport`";
@@ -65,7 +65,7 @@ impl Loader<'_> {
                 if fields::boolean(value, &mut self.report) == Some(false) {
                     self.report.error(code::CONFIRMED_BY, value.at, "`transport: false` confirms nothing");
                 }
-                by(Confirmation::Transport)
+                ConfirmedBy::by(Confirmation::Transport)
             }
         };
         for (key, place) in [("rejected", 0), ("retryable", 1)] {
@@ -85,20 +85,24 @@ impl Loader<'_> {
 
     fn by_response(&mut self, node: &Node) -> Option<ConfirmedBy> {
         if node.as_text().is_some() {
-            return Some(ConfirmedBy { succeeded: self.rule(node), ..by(Confirmation::Response) });
+            return Some(ConfirmedBy { succeeded: self.rule(node), ..ConfirmedBy::by(Confirmation::Response) });
         }
         let legal = ["succeeded", "duplicate", "rejected", "retryable"];
         let fields = Fields::read(node, &legal, &[], &mut self.report)?;
         let mut rule = |key| fields.get(key).and_then(|node| self.rule(node));
         let [succeeded, duplicate, rejected, retryable] = legal.map(&mut rule);
         fields.required("succeeded", &mut self.report)?;
-        Some(ConfirmedBy { succeeded, duplicate, rejected, retryable, ..by(Confirmation::Response) })
+        Some(ConfirmedBy { succeeded, duplicate, rejected, retryable, ..ConfirmedBy::by(Confirmation::Response) })
     }
 
     /// A confirmation that follows the response: how long it may take.
     fn later(&mut self, node: &Node, way: Confirmation) -> Option<ConfirmedBy> {
-        let later =
-            |within, limit, token| ConfirmedBy { within_ms: Some(within), limit_ms: Some(limit), token, ..by(way) };
+        let later = |within, limit, token| ConfirmedBy {
+            within_ms: Some(within),
+            limit_ms: Some(limit),
+            token,
+            ..ConfirmedBy::by(way)
+        };
         if node.as_text().is_some() {
             let within = fields::duration_ms(node, 1, &mut self.report)?;
             return Some(later(within, within, false));
@@ -151,22 +155,5 @@ impl Loader<'_> {
 
     fn twice(&mut self, at: At, status: i32) {
         self.report.error(code::ILLEGAL_VALUE, at, format!("{status} is there twice"));
-    }
-}
-
-const fn by(confirmation: Confirmation) -> ConfirmedBy {
-    ConfirmedBy {
-        by: confirmation,
-        within_ms: None,
-        limit_ms: None,
-        succeeded: None,
-        duplicate: None,
-        rejected: None,
-        retryable: None,
-        rejected_status: Vec::new(),
-        not_processed: Vec::new(),
-        token: false,
-        verify_with: None,
-        receipt: None,
     }
 }

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::record::{Bytes, Confirmation, FileBody, OutcomeKind, TokenCheck, TransportKind};
-use crate::transport::testing::{RecordingAppender, attempt, codec, confirmed_by, plan, soon};
+use crate::record::{Bytes, Confirmation, ConfirmedBy, FileBody, OutcomeKind, TokenCheck, TransportKind};
+use crate::transport::testing::{RecordingAppender, attempt, codec, plan, soon};
 use crate::transport::{Answer, Capacity};
 
 mod bounds;

@@ -42,7 +42,7 @@ async fn write_to(bootstrap: &str, edit: impl FnOnce(&mut Written<'_>)) -> Excha
 }
 
 fn judged(exchange: &Exchange) -> (OutcomeKind, String, bool) {
-    let confirmed_by = crate::transport::testing::confirmed_by(crate::record::Confirmation::Transport);
+    let confirmed_by = crate::record::ConfirmedBy::by(crate::record::Confirmation::Transport);
     let verdict = classify(&confirmed_by, exchange, crate::record::Timestamp(0), &|_, _| Ok(false));
     (verdict.kind, verdict.code, verdict.refusal)
 }

@@ -200,7 +200,7 @@ async fn an_ack_token_that_a_target_repeats_is_in_no_report() {
     let token = tokens().issue("f-1/a");
     let peer = Peer::start([Act::Answer(response("202 Accepted", "", &format!("got {token}")))]).await;
     let mut plan = plan(&peer.url());
-    plan.confirmed_by = confirmed_by(Confirmation::Callback);
+    plan.confirmed_by = ConfirmedBy::by(Confirmation::Callback);
     let outcome = Rig::new().exchange(&plan).await;
     assert_eq!(outcome.kind, OutcomeKind::Accepted);
     assert_eq!(outcome.evidence.expect("an answer").body.as_deref(), Some("got [redacted]"));

@@ -117,7 +117,7 @@ async fn only_a_target_that_confirms_later_gets_an_ack_token() {
     for by in [Confirmation::Response, Confirmation::Acks, Confirmation::Callback, Confirmation::Transport] {
         let peer = Peer::start([Act::Answer(response("202 Accepted", "", ""))]).await;
         let mut plan = plan(&peer.url());
-        plan.confirmed_by = confirmed_by(by);
+        plan.confirmed_by = ConfirmedBy::by(by);
         let outcome = Rig::new().exchange(&plan).await;
         let token = header(&peer.requests(1).await[0], "consign-ack-token");
         let check = tokens().check("f-1/a", token.as_deref());
