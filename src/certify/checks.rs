@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
+use futures_util::future::join_all;
 
 use super::hearing::{Hearing, is_success, settles};
 use super::report::{Check, Report, Verdict};
 use super::sender::{Case, Sender, Signed, fresh_file};
 use super::{CertifyError, Subject, effects};
 use crate::record::{Bytes, Confirmation, Evidence, Outcome, OutcomeKind, PlannedDispatch};
-use crate::transport::hex;
+use crate::routing::sha256_digest;
 
 /// Most keys that a text names.
 const MAX_NAMED: usize = 3;
@@ -86,7 +86,7 @@ impl Run<'_> {
             (Some(file), _) => (file.digest.clone(), usize::try_from(file.size).unwrap_or(0)),
             (None, body) => {
                 let body = body.as_ref().map(|body| &body.0[..]).unwrap_or_default();
-                (format!("sha256:{}", hex(&Sha256::digest(body))), body.len())
+                (sha256_digest(body), body.len())
             }
         };
         self.keys.insert(case.key().to_owned(), received);
@@ -145,11 +145,8 @@ impl Run<'_> {
     async fn concurrent(&mut self) -> Result<(), CertifyError> {
         let case = self.case()?;
         let count = self.subject.concurrency;
-        let mut sending = Vec::new();
-        for attempt in 1..=i32::try_from(count).unwrap_or(i32::MAX) {
-            sending.push(self.sender.send(&case, attempt));
-        }
-        let outcomes = all_of(sending).await;
+        let last = i32::try_from(count).unwrap_or(i32::MAX);
+        let outcomes = join_all((1..=last).map(|attempt| self.sender.send(&case, attempt))).await;
         let taken = outcomes.iter().filter(|outcome| self.is_taken(outcome)).count();
         // "I am at it, come back" is right too.
         let wrong: Vec<&Outcome> =
@@ -161,7 +158,7 @@ impl Run<'_> {
         self.check("concurrent", wrong.is_empty() && taken > 0, &text);
         let all: Vec<&Outcome> = outcomes.iter().collect();
         self.same_answers("concurrent_answer", &all);
-        let next = self.sender.send(&case, i32::try_from(count).unwrap_or(i32::MAX).saturating_add(1)).await;
+        let next = self.sender.send(&case, last.saturating_add(1)).await;
         let is_taken = self.is_taken(&next);
         if taken > 0 || is_taken {
             self.took(&case);
@@ -237,7 +234,7 @@ impl Run<'_> {
         padded.resize(size, b' ');
         let mut plan = PlannedDispatch::clone(&case.plan);
         if plan.confirmed_by.receipt.is_some() {
-            plan.confirmed_by.receipt = Some(format!("sha256:{}", hex(&Sha256::digest(&padded))));
+            plan.confirmed_by.receipt = Some(sha256_digest(&padded));
         }
         plan.request.body = Some(Bytes::from(padded));
         case.plan = Arc::new(plan);
@@ -366,22 +363,4 @@ fn list(answers: &BTreeSet<Option<(Option<i32>, String)>>) -> String {
 fn said(outcome: &Outcome) -> String {
     let detail = outcome.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
     format!("{}: {}{detail}", outcome.code, outcome.kind)
-}
-
-/// Waits for all, which run at once.
-async fn all_of<F: Future<Output = Outcome>>(futures: Vec<F>) -> Vec<Outcome> {
-    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    let mut done: Vec<Option<Outcome>> = running.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (place, future) in done.iter_mut().zip(&mut running) {
-            if place.is_none()
-                && let std::task::Poll::Ready(outcome) = future.as_mut().poll(context)
-            {
-                *place = Some(outcome);
-            }
-        }
-        if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }
