@@ -81,9 +81,10 @@ impl Chaos<'_> {
             }
             "broker killed" => self.server_killed("broker").await,
             "registry killed" => self.server_killed("registry").await,
-            "connections cut" => struck = self.proxy.cut() > 0,
+            // Right after another fault nobody may be connected: clients wait before they try again.
+            "connections cut" => struck = until(|| self.proxy.cut() > 0).await,
             "connections half-open for 4 s" => {
-                struck = self.proxy.half_open() > 0;
+                struck = until(|| self.proxy.half_open() > 0).await;
                 seconds(4).await;
                 self.proxy.close_half_open();
             }
