@@ -55,6 +55,7 @@ mod json_schema;
 mod node;
 mod rate;
 mod read;
+mod room;
 mod schema;
 mod sources;
 mod table;

@@ -3,3 +3,7 @@
 mod crash_points;
 mod sabotage;
 mod seeds;
+
+/// The one of the binary: these runs allocate, above all.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -25,6 +25,7 @@ pub use cost::{
 };
 pub use response::{Response, Rule, response_rule};
 
+use super::room::with_room;
 use super::table::Table;
 use cost::Spent;
 
@@ -76,7 +77,7 @@ impl Expression {
         if source.trim().is_empty() {
             return Err("the expression is empty".to_owned());
         }
-        with_room(|| {
+        read(|| {
             let program = ENV.compile(source).map_err(|errors| parse_error(&errors))?;
             let mut tree = program.expression().clone();
             let (tables, reads_content) = check::check(&tree, scope, tables)?;
@@ -100,7 +101,7 @@ impl Expression {
     /// A part of this expression, which has been checked as a whole.
     fn part(&self, source: &str) -> Option<Self> {
         let source = source.trim();
-        let compiled = with_room(|| {
+        let compiled = read(|| {
             let mut tree = ENV.compile(source).map_err(|errors| parse_error(&errors))?.expression().clone();
             cost::count_costs(&mut tree);
             Ok(tree)
@@ -125,20 +126,8 @@ impl Expression {
     }
 }
 
-/// Stack of the thread that reads an expression, in bytes: room for the longest legal source, however it nests.
-const READING_STACK: usize = 64 * 1024 * 1024;
-
-/// Reads an expression where nesting can't overflow the stack: the parser goes one level down for each bracket before
-/// anything can count them. Only what is used of the stack is ever backed by memory.
-fn with_room<T: Send>(read: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(READING_STACK).spawn_scoped(scope, read);
-        match thread.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(e) => Err(format!("the expression can't be read: {e}")),
-        }
-    })
+fn read<T: Send>(read: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    with_room(read).unwrap_or_else(|e| Err(format!("the expression can't be read: {e}")))
 }
 
 /// Longest part of an expression that a message shows, in characters.

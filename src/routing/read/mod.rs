@@ -23,6 +23,7 @@ use super::diagnostic::Report;
 use super::document::{Document, FileType};
 use super::expression::{Expression, Scope, shown};
 use super::node::{At, Entry, Node, parse};
+use super::room::with_room;
 use super::schema::Schema;
 use super::sources::{Sources, is_file_name};
 use super::table::Table;
@@ -38,6 +39,11 @@ const SECTIONS: &[&str] = &["file_types", "tables", "payloads", "target_defaults
 /// Reads and checks a routing document with the files it names: everything that is wrong with it, or the document and
 /// what is risky about it.
 pub fn load(sources: &Sources) -> Result<Loaded, Vec<Diagnostic>> {
+    // Without the room, each expression asks for it, and says that there is none.
+    with_room(|| read(sources)).unwrap_or_else(|_| read(sources))
+}
+
+fn read(sources: &Sources) -> Result<Loaded, Vec<Diagnostic>> {
     let mut loader = Loader {
         sources,
         report: Report::new(&sources.name),
