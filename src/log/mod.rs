@@ -142,6 +142,9 @@ pub enum LogError {
     /// Another producer has this transactional id: rebuild, once.
     #[error("another producer took over the transactional id: {0}")]
     ProducerFenced(String),
+    /// An outage made the group take this worker's own repeated join for another process: rebuild. Said once for each outage.
+    #[error("the group took this worker for another after an outage: {0}")]
+    Displaced(String),
     /// Another process has this identity: this one must end.
     #[error("another process runs under this identity: {0}")]
     InstanceFenced(String),
@@ -168,7 +171,7 @@ impl LogError {
         match self {
             Self::Aborted(aborted) => Some(aborted.cause),
             Self::Undecided(_) => Some(AbortCause::Undecided),
-            Self::ProducerFenced(_) => Some(AbortCause::Fenced),
+            Self::ProducerFenced(_) | Self::Displaced(_) => Some(AbortCause::Fenced),
             Self::Away(_) | Self::InstanceFenced(_) | Self::OutOfRange(_) | Self::TooLong(_) | Self::Fatal(_) => None,
         }
     }

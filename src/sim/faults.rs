@@ -60,6 +60,7 @@ fn name_of(fault: Fault) -> &'static str {
         Fault::Away => "away",
         Fault::Abort { late_markers: false } => "aborted",
         Fault::Abort { late_markers: true } => "aborted_late",
+        Fault::Displaced => "displaced",
         Fault::LeftOpen => "undecided_open",
         Fault::Commit { reply_lost: true, .. } => "undecided_committed",
         Fault::Commit { late_markers: true, .. } => "committed_late",

@@ -52,6 +52,20 @@ fn a_transaction_that_does_not_happen_is_counted_once_by_its_cause() {
 }
 
 #[test]
+fn each_outage_may_displace_a_worker_and_none_ends_it() {
+    let mut world = world();
+    for n in 0..5 {
+        world.submit(&manifest(&format!("f{n}"), "plain"));
+        world.aimed.transaction("w", Fault::Displaced);
+        world.run_for(2_000);
+    }
+    assert_eq!(causes(&world), [AbortCause::Fenced; 5]);
+    for n in 0..5 {
+        assert_eq!(world.state(&format!("f{n}")).state, State::Distributing);
+    }
+}
+
+#[test]
 fn a_partition_waits_for_the_registry_and_goes_on() {
     let mut world = world();
     let [zero, one] = ids_of_both_homes(&world);

@@ -1,6 +1,7 @@
 //! Whether the brokers still answer. librdkafka finds its way back by itself and says nothing of it to who polls: so a
 //! client that has heard nothing for a while asks for something small.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -14,30 +15,57 @@ const OUTAGE: Duration = Duration::from_secs(3);
 /// For how long what happens may be the outage's doing.
 const AFTERMATH: Duration = Duration::from_mins(1);
 
-/// When a client last had an answer.
+/// When a client last had an answer, and the last time that it had none for long.
 pub(super) struct Contact {
     last: Instant,
-    outage_ended: Option<Instant>,
+    outage: Option<Outage>,
+    /// When the outage began that has explained something.
+    excused: Cell<Option<Instant>>,
+}
+
+/// A silence that was long enough.
+struct Outage {
+    /// The last answer before it.
+    began: Instant,
+    ended: Instant,
 }
 
 impl Contact {
     /// Begins with an answer: a client is made once its cluster was found.
     pub(super) fn new() -> Self {
-        Self { last: Instant::now(), outage_ended: None }
+        Self::since(Instant::now())
+    }
+
+    fn since(now: Instant) -> Self {
+        Self { last: now, outage: None, excused: Cell::new(None) }
     }
 
     /// Something was answered just now.
     pub(super) fn heard(&mut self) {
-        let now = Instant::now();
-        if self.silence() > OUTAGE {
-            self.outage_ended = Some(now);
+        self.heard_at(Instant::now());
+    }
+
+    fn heard_at(&mut self, now: Instant) {
+        if now - self.last > OUTAGE {
+            self.outage = Some(Outage { began: self.last, ended: now });
         }
         self.last = now;
     }
 
-    /// Whether an outage is on, or ended not long ago.
-    pub(super) fn was_out_lately(&self) -> bool {
-        self.silence() > OUTAGE || self.outage_ended.is_some_and(|at| at.elapsed() < AFTERMATH)
+    /// Whether an outage explains that something is lost which a client had before: one is on, or ended not long ago, and
+    /// has explained nothing yet.
+    pub(super) fn excuses(&self) -> bool {
+        self.excuses_at(Instant::now())
+    }
+
+    fn excuses_at(&self, now: Instant) -> bool {
+        let lately = self.outage.as_ref().filter(|outage| now - outage.ended < AFTERMATH).map(|outage| outage.began);
+        let began = if now - self.last > OUTAGE { Some(self.last) } else { lately };
+        let excuses = began.is_some() && began != self.excused.get();
+        if excuses {
+            self.excused.set(began);
+        }
+        excuses
     }
 
     /// How long nothing was.
@@ -54,5 +82,56 @@ impl Contact {
             Ok(_) => self.heard(),
             Err(e) => tracing::debug!("no answer from the brokers: {e}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{AFTERMATH, Contact, OUTAGE};
+
+    const MOMENT: Duration = Duration::from_millis(100);
+    /// Longer than [`OUTAGE`].
+    const LONG: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn each_outage_excuses_once_however_closely_they_follow_each_other() {
+        let mut now = Instant::now();
+        let mut contact = Contact::since(now);
+        for _ in 0..3 {
+            now += MOMENT;
+            contact.heard_at(now);
+            now += LONG;
+            contact.heard_at(now);
+            assert!(contact.excuses_at(now + MOMENT));
+            assert!(!contact.excuses_at(now + MOMENT * 2), "a rival fences again");
+        }
+    }
+
+    #[test]
+    fn one_that_has_excused_while_it_lasted_is_the_same_once_it_is_over() {
+        let begun = Instant::now();
+        let mut contact = Contact::since(begun);
+        assert!(contact.excuses_at(begun + LONG));
+        assert!(!contact.excuses_at(begun + LONG + MOMENT));
+        contact.heard_at(begun + LONG * 2);
+        assert!(!contact.excuses_at(begun + LONG * 2 + MOMENT));
+    }
+
+    #[test]
+    fn without_an_outage_or_long_after_it_nothing_is_excused() {
+        let begun = Instant::now();
+        let mut contact = Contact::since(begun);
+        assert!(!contact.excuses_at(begun + OUTAGE));
+        contact.heard_at(begun + OUTAGE);
+        assert!(!contact.excuses_at(begun + OUTAGE + MOMENT), "that was short");
+        let mut now = begun + OUTAGE + LONG;
+        contact.heard_at(now);
+        for _ in 0..100 {
+            now += AFTERMATH / 100;
+            contact.heard_at(now);
+        }
+        assert!(!contact.excuses_at(now));
     }
 }

@@ -149,12 +149,10 @@ impl KafkaLog {
     }
 
     /// A join whose answer an outage swallowed is repeated, and the broker takes the repetition for another process under
-    /// this identity. One rebuild shows which it was: a real rival fences again.
+    /// this identity. One rebuild for each outage shows which it was: a real rival fences again.
     fn excuse(&self, error: LogError) -> LogError {
         match error {
-            LogError::InstanceFenced(text) if self.contact.was_out_lately() => {
-                LogError::ProducerFenced(format!("after an outage: {text}"))
-            }
+            LogError::InstanceFenced(text) if self.contact.excuses() => LogError::Displaced(text),
             other => other,
         }
     }

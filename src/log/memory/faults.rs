@@ -40,6 +40,9 @@ pub enum Fault {
     /// transactional id begins ([`crate::log::Log::rebuild`], [`crate::log::Cluster::worker`]) or by
     /// [`super::MemoryCluster::expire_transactions`]. An append doesn't happen and is undecided; a read goes well.
     LeftOpen,
+    /// The transaction is written and aborted, and the group takes the worker for another: [`crate::log::LogError::Displaced`].
+    /// An append doesn't happen and fails as away; a read goes well.
+    Displaced,
     /// The transaction commits, the append happens, the read goes well.
     Commit {
         /// The caller learns nothing of it: undecided.

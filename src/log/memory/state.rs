@@ -131,7 +131,9 @@ impl State {
         let reply_lost = match self.fault(FaultPoint::Append { append: &append }) {
             Fault::Commit { reply_lost, .. } => reply_lost,
             Fault::LeftOpen => return Err(LogError::Undecided(format!("an append to {at}"))),
-            Fault::Away | Fault::Abort { .. } => return Err(LogError::Away(format!("an append to {at} failed"))),
+            Fault::Away | Fault::Abort { .. } | Fault::Displaced => {
+                return Err(LogError::Away(format!("an append to {at} failed")));
+            }
         };
         let content = self.content(append);
         let offset = self.partition_mut(at)?.append(content, None);

@@ -143,6 +143,10 @@ impl State {
                 self.end_transaction(number, false, late_markers);
                 Err(LogError::aborted(AbortCause::Log, "as its fault says"))
             }
+            Fault::Displaced => {
+                self.end_transaction(number, false, false);
+                Err(LogError::Displaced(transactional_id.to_owned()))
+            }
             Fault::LeftOpen => Err(LogError::Undecided(format!("transaction {number} of {transactional_id}"))),
             Fault::Commit { reply_lost, late_markers } => {
                 self.end_transaction(number, true, late_markers);

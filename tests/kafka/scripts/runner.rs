@@ -307,7 +307,7 @@ fn kind(error: &LogError) -> &'static str {
         LogError::Away(_) => "away",
         LogError::Aborted(_) => "aborted",
         LogError::Undecided(_) => "undecided",
-        LogError::ProducerFenced(_) | LogError::InstanceFenced(_) => "fenced",
+        LogError::ProducerFenced(_) | LogError::Displaced(_) | LogError::InstanceFenced(_) => "fenced",
         LogError::OutOfRange(_) => "out of range",
         LogError::TooLong(_) => "too long",
         LogError::Fatal(_) => "refused",
