@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::script::{Confirming, Reply, Script, verdict_of};
-use crate::lifecycle::{Effect, File, Judged};
+use crate::lifecycle::{Effect, File, Judged, provisional_deadline};
 use crate::plan::{Fetched, Inputs, plan};
 use crate::record::{
     Arrival, Cause, Confirmation, DispatchAttempt, Failure, HeldBecause, Judgement, Outcome, OutcomeKind, Reporter,
     State, Status, TargetName, TimerKind, Timestamp, TokenCheck,
 };
-use crate::routing::Document;
+use crate::routing::{DEFAULT_DEADLINE_MS, Document};
 
 /// Most steps of one course; it ends unfinished beyond.
 pub const MAX_STEPS: usize = 200_000;
@@ -96,7 +96,7 @@ pub struct Course {
 /// The course of a file from its arrival on. Capacity is always there, and no target is paused at the beginning.
 pub fn course(arrival: &Arc<Arrival>, fetched: Option<Fetched<'_>>, routing: &Document, script: &Script) -> Course {
     let now = arrival.received_at;
-    let mut file = File::arrived(Arc::clone(arrival), now);
+    let mut file = File::arrived(Arc::clone(arrival), provisional_deadline(arrival, DEFAULT_DEADLINE_MS));
     // What is foretold begins when the bytes are there.
     let planned = plan(Inputs { fetched, ..Inputs::at_acceptance(arrival, routing) });
     match planned {
