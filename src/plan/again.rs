@@ -3,9 +3,9 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use super::{Fetched, Inputs, Limits, OLDEST_PROVABLE, PLANNER_VERSION, plan, plan_as};
+use super::{Fetched, Inputs, Limits, OLDEST_PROVABLE, PLANNER_VERSION, failure, fetch_of, plan, plan_as};
 use crate::record::{Arrival, Failure, FileId, PlannedDispatch, TargetName};
-use crate::routing::{Document, sha256_digest};
+use crate::routing::{Document, code, sha256_digest};
 
 /// What making a recorded plan again shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,10 +80,23 @@ pub struct Replanned {
     pub changed: Vec<TargetName>,
 }
 
-/// Plans an arrival under both documents; `None` if it gets the same requests under either.
-pub fn replan(arrival: &Arrival, old: &Document, new: &Document) -> Option<Replanned> {
-    let of = |routing| plan(Inputs::at_acceptance(arrival, routing));
-    let (before, after) = (of(old), of(new));
+/// What planning a file under another document shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replan {
+    /// It gets the same requests.
+    Same,
+    /// It doesn't.
+    Changed(Replanned),
+    /// Nobody can tell; in words, why.
+    NotProvable(String),
+}
+
+/// Plans an arrival under both documents. `fetched` is what was found of the file's bytes, where that is recorded.
+pub fn replan(arrival: &Arrival, fetched: Option<Fetched<'_>>, old: &Document, new: &Document) -> Replan {
+    let planned = (planned_under(arrival, fetched, old), planned_under(arrival, fetched, new));
+    let (Some(before), Some(after)) = planned else {
+        return Replan::NotProvable("the file's bytes aren't recorded, or not any more".to_owned());
+    };
     let validation = match (&before, &after) {
         (Ok(_), Err(failure)) => Some(format!("fails validation: {}", words(failure))),
         (Err(failure), Ok(_)) => Some(format!("fails validation no more: {}", words(failure))),
@@ -109,7 +122,30 @@ pub fn replan(arrival: &Arrival, old: &Document, new: &Document) -> Option<Repla
     };
     let is_same = replanned.validation.is_none()
         && [&replanned.gained, &replanned.lost, &replanned.changed].iter().all(|targets| targets.is_empty());
-    (!is_same).then_some(replanned)
+    if is_same { Replan::Same } else { Replan::Changed(replanned) }
+}
+
+/// The plan of an arrival under a document, with the fetch that comes before it; `None` where that takes bytes that aren't there.
+fn planned_under(
+    arrival: &Arrival,
+    fetched: Option<Fetched<'_>>,
+    routing: &Document,
+) -> Option<Result<Vec<PlannedDispatch>, Failure>> {
+    let Some(rule) = routing.content_rule(&arrival.manifest.file_type) else {
+        return Some(plan(Inputs::at_acceptance(arrival, routing)));
+    };
+    if let Err(failure) = fetch_of(arrival, routing) {
+        return Some(Err(failure));
+    }
+    let bytes = fetched.and_then(|fetched| fetched.bytes);
+    let size = bytes.and_then(|bytes| i64::try_from(bytes.len()).ok()).or(arrival.manifest.size);
+    if size.is_some_and(|size| size > rule.max_size) {
+        return Some(Err(failure(code::CONTENT_MISSING, format!("it has more than {} bytes", rule.max_size))));
+    }
+    if rule.format.is_some() && bytes.is_none() {
+        return None;
+    }
+    Some(plan(Inputs { fetched, ..Inputs::at_acceptance(arrival, routing) }))
 }
 
 fn words(failure: &Failure) -> String {

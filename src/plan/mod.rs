@@ -22,7 +22,7 @@ use crate::record::{
 };
 use crate::routing::{Document, Receipt, Target, canonical_json, code, sha256_digest};
 
-pub use again::{Replanned, Verdict, replan, verify};
+pub use again::{Replan, Replanned, Verdict, replan, verify};
 pub use consider::{Considered, Why, consider};
 pub use content::{Fetched, MAX_COLUMNS, MAX_DEPTH, MAX_ROWS, MAX_SWOLLEN, fetch_of, fetched};
 pub use data::MAX_VALUES;

@@ -62,6 +62,18 @@ pub fn bounds(file: &File, now: Timestamp, paused: &BTreeSet<TargetName>) -> Bou
     Bounds { earliest_completion, latest, most_requests, person }
 }
 
+/// The bounds of a file that is still `fetching`, from `now` on, if what it finds leads to the plan of `planned`: the same file
+/// planned at once.
+pub fn bounds_with_fetch(fetching: &File, planned: &File, now: Timestamp) -> Bounds {
+    let nobody = BTreeSet::new();
+    let fetch = bounds(fetching, now, &nobody);
+    // A file that is overdue before it is planned fails then.
+    let planned_by = fetch.latest.min(planned.deadline);
+    let (first, last) = (bounds(planned, now, &nobody), bounds(planned, planned_by, &nobody));
+    let most_requests = fetch.most_requests.into_iter().chain(first.most_requests).collect();
+    Bounds { latest: last.latest.max(fetch.latest), most_requests, ..first }
+}
+
 /// The dispatches, each after those that it waits for.
 fn in_order(file: &File) -> Vec<&Dispatch> {
     let mut placed: BTreeSet<&TargetName> = BTreeSet::new();

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::fetch;
 use super::script::{Confirming, Reply, Script, verdict_of};
-use crate::lifecycle::{Effect, File, Judged};
-use crate::plan::{Fetched, Inputs, plan};
+use crate::lifecycle::{Effect, File, Judged, provisional_deadline};
+use crate::plan::{Fetched, Inputs, Limits, fetch_of, plan};
 use crate::record::{
-    Arrival, Cause, Confirmation, DispatchAttempt, Failure, HeldBecause, Judgement, Outcome, OutcomeKind, Reporter,
-    State, Status, TargetName, TimerKind, Timestamp, TokenCheck,
+    Arrival, Cause, Confirmation, DispatchAttempt, Failure, Fetch, HeldBecause, Judgement, Outcome, OutcomeKind,
+    PlannedDispatch, Reporter, State, Status, TargetName, TimerKind, Timestamp, TokenCheck,
 };
-use crate::routing::Document;
+use crate::routing::{DEFAULT_DEADLINE_MS, Document};
 
 /// Most steps of one course; it ends unfinished beyond.
 pub const MAX_STEPS: usize = 200_000;
@@ -93,20 +94,35 @@ pub struct Course {
     pub file: File,
 }
 
+/// The arrival as the engine would accept it under a document: with how its bytes are fetched, where they are. The error is why the
+/// file would fail validation at once.
+pub fn accepted(arrival: &Arc<Arrival>, routing: &Document) -> Result<Arc<Arrival>, Failure> {
+    if arrival.fetch.is_some() {
+        return Ok(Arc::clone(arrival));
+    }
+    let fetch = fetch_of(arrival, routing)?;
+    Ok(Arc::new(Arrival { fetch, ..arrival.as_ref().clone() }))
+}
+
 /// The course of a file from its arrival on. Capacity is always there, and no target is paused at the beginning.
+///
+/// Where its bytes are fetched, the attempts at them are steps like all others, at the target `~file`; `fetched` is what they find,
+/// where that is known.
 pub fn course(arrival: &Arc<Arrival>, fetched: Option<Fetched<'_>>, routing: &Document, script: &Script) -> Course {
     let now = arrival.received_at;
-    let mut file = File::arrived(Arc::clone(arrival), now);
-    // What is foretold begins when the bytes are there.
-    let planned = plan(Inputs { fetched, ..Inputs::at_acceptance(arrival, routing) });
-    match planned {
-        Ok(plan) => file.planned(plan.into_iter().map(Arc::new).collect()),
-        Err(failure) => file.invalid(failure, now, &arrival.cause),
-    }
-    let changes = file.dispatches.iter().map(|d| (d.target().clone(), d.status, None)).collect();
-    let first = Step { at: now, target: None, what: Happening::Planned, changes, state: Some(file.state) };
+    let accepted = accepted(arrival, routing);
+    let arrival = accepted.as_ref().unwrap_or(arrival);
+    let file = File::arrived(Arc::clone(arrival), provisional_deadline(arrival, DEFAULT_DEADLINE_MS));
     let mut run = Run::new(file, now, script);
-    run.course.steps.push(first);
+    run.awaited = Some(Awaited { fetched, routing });
+    match &accepted {
+        Err(failure) => run.planned(Err(failure.clone()), &arrival.cause),
+        Ok(arrival) if arrival.fetch.is_none() => {
+            run.planned(plan(Inputs::at_acceptance(arrival, routing)), &arrival.cause);
+        }
+        // It is planned when its bytes are there.
+        Ok(_) => {}
+    }
     run.finish()
 }
 
@@ -132,8 +148,15 @@ struct Report {
     outcome: Outcome,
 }
 
+/// What a file that is fetched is planned by.
+struct Awaited<'s> {
+    fetched: Option<Fetched<'s>>,
+    routing: &'s Document,
+}
+
 struct Run<'s> {
     course: Course,
+    awaited: Option<Awaited<'s>>,
     script: &'s Script,
     now: Timestamp,
     /// By time; what comes by way of the acks topic takes one step more than an answer; then in the order of their making.
@@ -152,7 +175,39 @@ impl<'s> Run<'s> {
             end: End::Unfinished(now),
             file,
         };
-        Self { course, script, now, reports: BTreeMap::new(), made: 0 }
+        Self { course, awaited: None, script, now, reports: BTreeMap::new(), made: 0 }
+    }
+
+    /// The plan is made, or there is none.
+    fn planned(&mut self, planned: Result<Vec<PlannedDispatch>, Failure>, cause: &Cause) {
+        let (file, at) = (&mut self.course.file, self.now);
+        match planned {
+            Ok(plan) => file.planned(plan.into_iter().map(Arc::new).collect()),
+            Err(failure) => file.invalid(failure, at, cause),
+        }
+        let changes = file.dispatches.iter().map(|d| (d.target().clone(), d.status, None)).collect();
+        let state = Some(file.state);
+        self.course.steps.push(Step { at, target: None, what: Happening::Planned, changes, state });
+    }
+
+    /// The bytes are there: the plan follows at once.
+    fn plan_fetched(&mut self) {
+        let Some(Awaited { fetched, routing }) = &self.awaited else { return };
+        let file = &self.course.file;
+        let digest = file.arrival.manifest.checksum.as_deref();
+        let fetched = fetched.or_else(|| digest.map(|digest| Fetched { digest, bytes: None }));
+        let (arrival, cause) = (Arc::clone(&file.arrival), self.cause());
+        let inputs = Inputs {
+            arrival: &arrival,
+            fetched,
+            routing,
+            version: file.version + 1,
+            cause: &cause,
+            planned_at: self.now,
+            limits: Limits::default(),
+        };
+        let planned = plan(inputs);
+        self.planned(planned, &cause);
     }
 
     fn finish(mut self) -> Course {
@@ -222,6 +277,10 @@ impl<'s> Run<'s> {
             let now = self.now;
             for due in self.course.file.timers().into_iter().filter(|due| due.timer.due <= now) {
                 let index = due.target.as_ref().and_then(|target| self.course.file.index_of(target));
+                if due.target.is_some() && index.is_none() {
+                    // What came before it has ended the fetch that it is about.
+                    continue;
+                }
                 let cause = self.cause();
                 self.step(due.target, Happening::Timer(due.timer.what), |file| {
                     file.timer(index, &due.timer, now, &cause)
@@ -265,6 +324,9 @@ impl<'s> Run<'s> {
     fn answered(&mut self, index: usize, attempt: i32) {
         let plan = Arc::clone(&self.course.file.dispatches[index].plan);
         let step = self.script.step(plan.target.as_str(), attempt);
+        if let Some(fetch) = self.course.file.is_fetching().then(|| self.course.file.arrival.fetch.clone()).flatten() {
+            return self.fetch_answered(index, attempt, &fetch);
+        }
         if !matches!(step.reply, Reply::Unreachable | Reply::Certificate) {
             *self.course.requests.entry(plan.target.clone()).or_default() += 1;
         }
@@ -285,6 +347,23 @@ impl<'s> Run<'s> {
         self.made += 1;
         if accepted {
             self.confirmed(index, attempt, at);
+        }
+    }
+
+    /// What an attempt at the file's bytes meets, from now on.
+    fn fetch_answered(&mut self, index: usize, attempt: i32, fetch: &Fetch) {
+        let dispatch = &self.course.file.dispatches[index];
+        let step = self.script.step(dispatch.target().as_str(), attempt);
+        if !matches!(step.reply, Reply::Unreachable | Reply::Certificate) {
+            *self.course.requests.entry(dispatch.target().clone()).or_default() += 1;
+        }
+        let blank = self.blank(index, OutcomeKind::Retryable, Reporter::Transport, self.now);
+        let blank = Outcome { attempt: Some(attempt), ..blank };
+        let fetched = self.awaited.as_ref().and_then(|awaited| awaited.fetched);
+        let arrival = &self.course.file.arrival;
+        if let Some((outcome, took_ms)) = fetch::reported(step, arrival, fetch, fetched, blank) {
+            self.reports.insert((self.now.plus_millis(took_ms), false, self.made), Report { index, outcome });
+            self.made += 1;
         }
     }
 
@@ -327,7 +406,14 @@ impl<'s> Run<'s> {
             attempt: outcome.attempt.unwrap_or_default(),
             judgement: Judgement::Applied,
         };
+        if self.course.file.index_of(&outcome.target).is_none() {
+            // The fetch that it is about is over.
+            return;
+        }
         self.step(Some(outcome.target.clone()), what, |file| file.report(*index, outcome, now, &cause));
+        if self.course.file.is_fetched() {
+            self.plan_fetched();
+        }
     }
 
     /// Lets something happen, and takes down what it changes.

@@ -9,13 +9,15 @@
 mod bounds;
 mod course;
 mod explain;
+mod fetch;
 mod kinds;
 mod script;
 mod words;
 
-pub use bounds::{Bounds, MostRequests, PersonNeeded, bounds};
-pub use course::{Course, End, Happening, MAX_STEPS, Step, course, follow};
+pub use bounds::{Bounds, MostRequests, PersonNeeded, bounds, bounds_with_fetch};
+pub use course::{Course, End, Happening, MAX_STEPS, Step, accepted, course, follow};
 pub use explain::{Deadline, DispatchExplained, Explanation, LeadsTo, MAX_TRIED, Would, explain};
+pub use fetch::needs_bytes;
 pub use kinds::tables;
 pub use script::{Confirming, Reply, Script, ScriptError, ScriptedStep, verdict_of};
 pub use words::length;

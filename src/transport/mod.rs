@@ -28,7 +28,7 @@ pub use callback::CALLBACKS;
 use callback::callback_url;
 pub use capacity::{Capacity, Permit};
 pub use classify::{Answer, Exchange, Rule, Verdict, classify};
-pub use content::{Announced, Contents, Fault, Found, Kind as FaultKind, Opened, Places};
+pub use content::{Announced, Contents, Fault, Found, Kind as FaultKind, Opened, Places, fault_of_status};
 pub use egress::{Allowance, Egress, Lookup, Refused};
 pub(crate) use hex::hex;
 pub use http::{Clock, HttpParts, HttpTransport, MAX_ANSWER_BYTES, wall_clock};

@@ -5,6 +5,7 @@ mod answer;
 mod commands;
 mod left_alone;
 mod outage;
+mod predicted;
 mod python;
 #[path = "../servers/python.rs"]
 mod python_env;

@@ -24,6 +24,8 @@ pub struct Setup {
     pub targets: Vec<&'static str>,
     /// How fast requests leave for each.
     pub rate: Option<&'static str>,
+    /// The shipped document in place of these targets, and what its receivers do.
+    pub shipped: Option<BTreeMap<TargetName, Behaviour>>,
 }
 
 /// Five targets: at once, after a pause, after a retry, by an ack later, and one that isn't trusted to honour the key.
@@ -41,6 +43,7 @@ impl Setup {
             transaction_seconds: 60,
             targets: ALL_TARGETS.to_vec(),
             rate: None,
+            shipped: None,
         }
     }
 
@@ -64,11 +67,18 @@ impl Setup {
 
     /// What each target does with a request.
     pub fn behaviours(&self) -> BTreeMap<TargetName, Behaviour> {
+        if let Some(shipped) = &self.shipped {
+            return shipped.clone();
+        }
         self.targets.iter().map(|name| (TargetName::trusted(name), behaviour(name))).collect()
     }
 
     /// The routing document.
     pub fn routing(&self, receivers: &Receivers) -> String {
+        if self.shipped.is_some() {
+            let shipped = std::fs::read_to_string(config().join("routing.yaml")).unwrap();
+            return shipped.replace("http://receivers.invalid", &format!("http://{}", receivers.addr()));
+        }
         let mut text = String::from(
             "file_types: {batch: {}}\npayloads: {all: {body: {n: \"=data.n\"}}}\n\
              target_defaults:\n  retry: {schedule: [200ms], attempts: 30}\n  \
@@ -91,6 +101,11 @@ impl Setup {
         }
         text
     }
+}
+
+/// The shipped configuration.
+pub fn config() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config")
 }
 
 fn behaviour(target: &str) -> Behaviour {

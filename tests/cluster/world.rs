@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::servers::OwnBed;
-use crate::setup::Setup;
+use crate::setup::{Setup, config};
 use consign::log::kafka::{KafkaCluster, KafkaOptions};
 use consign::log::{Append, Appender, Cluster as _, Headers, LogError, Record, TopicPartition};
 use consign::receiver::{AckLog, Journal, Receivers};
@@ -199,6 +199,11 @@ impl World {
         let store = format!("[store]\ndir = \"{}\"\n", folder.path().join("state").display());
         std::fs::write(folder.path().join("consign.toml"), setup.configuration(&names) + &store).unwrap();
         std::fs::write(folder.path().join("routing.yaml"), setup.routing(&receivers)).unwrap();
+        if setup.shipped.is_some() {
+            // What the document names stands beside it.
+            let linked = std::os::unix::fs::symlink(config().join("examples"), folder.path().join("examples"));
+            linked.unwrap();
+        }
         let config = folder.path().join("consign.toml");
         for arguments in [["schemas", "register"], ["topics", "apply"], ["topics", "check"], ["schemas", "check"]] {
             run(consign().args(arguments).arg("--config").arg(&config));

@@ -1,6 +1,6 @@
 //! The bytes of a file as `content`: what a document may ask of them, and what planning makes of them.
 
-use consign::plan::{Fetched, Inputs, Limits, Verdict, consider, fetch_of, plan, verify};
+use consign::plan::{Fetched, Inputs, Limits, Replan, Verdict, consider, fetch_of, plan, replan, verify};
 use consign::record::{Failure, FileManifest, PlannedDispatch};
 use consign::routing::{Document, Sources, code, load, sha256_digest};
 
@@ -97,6 +97,40 @@ fn a_plan_made_again_takes_the_same_bytes_or_proves_nothing() {
     let scanned = planned("scan", Some("x")).unwrap();
     let arrival = super::support::arrival(manifest("scan", "{}", &[]));
     assert_eq!(verify(&arrival, Some(&routing), None, &scanned), Verdict::Equal, "only the digest is in it");
+}
+
+#[test]
+fn another_document_is_tried_on_the_recorded_bytes_or_proves_nothing() {
+    let old = routing();
+    let located = |file_type: &str| FileManifest {
+        location: Some("https://x.invalid/a".into()),
+        ..manifest(file_type, "{}", &[])
+    };
+    let under = |new: &str, file_type: &str, bytes: Option<&[u8]>| {
+        let digest = bytes.map(sha256_digest);
+        let fetched = digest.as_deref().map(|digest| Fetched { digest, bytes });
+        replan(&arrival(located(file_type)), fetched, &old, &document(&text(new)))
+    };
+    let rows: Option<&[u8]> = Some(b"id\n7\n");
+    let others = DOCUMENT.replace("'=size(content)'", "'=size(content) * 2'");
+    assert_eq!(under(DOCUMENT, "rows", rows), Replan::Same);
+    let Replan::Changed(changed) = under(&others, "rows", rows) else { panic!("its bytes are others") };
+    assert_eq!((changed.changed.len(), changed.validation), (1, None));
+    assert!(matches!(under(&others, "rows", None), Replan::NotProvable(why) if why.contains("bytes")));
+    assert_eq!(under(&others, "scan", None), Replan::Same, "nobody reads these");
+    // What wasn't read before isn't recorded.
+    let reads = DOCUMENT.replace("scan: {content: {}}", "scan: {content: {format: json}}");
+    assert!(matches!(under(&reads, "scan", None), Replan::NotProvable(_)));
+    let unread = DOCUMENT.replace("tree: {content: {format: json}}", "tree: {content: {format: ndjson}}");
+    let Replan::Changed(changed) = under(&unread, "tree", Some(b"{\"a\": 1}")) else { panic!("it is a list") };
+    assert_eq!((changed.lost.len(), changed.validation.unwrap().contains("CG125")), (1, true));
+    let smaller = DOCUMENT.replace("max_size: 100", "max_size: 3");
+    let Replan::Changed(changed) = under(&smaller, "rows", rows) else { panic!("it is too large") };
+    assert!(changed.validation.unwrap().contains("more than 3 bytes"));
+    let fetched = DOCUMENT.replace("bare: {}", "bare: {content: {}}");
+    let nowhere = arrival(manifest("bare", "{}", &[]));
+    let Replan::Changed(changed) = replan(&nowhere, None, &old, &document(&text(&fetched))) else { panic!("no place") };
+    assert!(changed.validation.unwrap().contains(code::CONTENT_MISSING));
 }
 
 #[test]

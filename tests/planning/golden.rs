@@ -1,13 +1,13 @@
 //! The plan bytes of many manifests: `golden/manifests.jsonl` under a document of their own is `golden/plans.txt`; and every way
-//! to put a request together: `golden/ways`, with whole requests.
+//! to put a request together: `golden/ways`, with whole requests; and files whose bytes are read: `golden/content`.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use consign::plan::check_manifest;
-use consign::record::{FileManifest, PlannedDispatch};
-use consign::routing::{Document, Sources, load, named_files};
+use consign::plan::{Fetched, Inputs, check_manifest, fetch_of, plan};
+use consign::record::{Arrival, Failure, Fetch, FileManifest, PlannedDispatch};
+use consign::routing::{Document, Sources, load, named_files, sha256_digest};
 
 use super::support;
 
@@ -21,6 +21,15 @@ fn document(folder: &Path) -> Document {
 
 /// The plans of all manifests of a folder as text, and how many manifests there are and can be planned.
 fn plans(folder: &Path, show: impl Fn(&PlannedDispatch) -> String) -> (String, usize, usize) {
+    plans_by(folder, show, |arrival, routing| (String::new(), support::plan_of(arrival, routing)))
+}
+
+/// The same with a way to plan an arrival, which may say something before the plan.
+fn plans_by(
+    folder: &Path,
+    show: impl Fn(&PlannedDispatch) -> String,
+    plan_of: impl Fn(&Arrival, &Document) -> (String, Result<Vec<PlannedDispatch>, Failure>),
+) -> (String, usize, usize) {
     let manifests = fs::read_to_string(folder.join("manifests.jsonl")).unwrap();
     let routing = document(folder);
     let mut text = format!("routing {}\n", routing.digest());
@@ -32,7 +41,9 @@ fn plans(folder: &Path, show: impl Fn(&PlannedDispatch) -> String) -> (String, u
             writeln!(text, "  {} {}", failure.code, failure.text).unwrap();
             continue;
         }
-        match support::plan_of(&support::arrival(manifest), &routing) {
+        let (said, planned_so) = plan_of(&support::arrival(manifest), &routing);
+        text += &said;
+        match planned_so {
             Ok(plan) => {
                 // The digest is over every byte of every dispatch.
                 writeln!(text, "  plan {}", plan[0].plan_digest).unwrap();
@@ -65,33 +76,70 @@ fn every_manifest_has_the_plan_bytes_that_are_written_down() {
     compare(&folder, &text);
 }
 
+/// A whole request.
+fn whole(dispatch: &PlannedDispatch) -> String {
+    let request = &dispatch.request;
+    let mut text = format!("{} {}", request.method.as_deref().unwrap_or("PRODUCE"), request.destination);
+    if let Some(key) = &request.key {
+        write!(text, " key {}", key.escape_debug()).unwrap();
+    }
+    for (name, value) in &request.headers {
+        write!(text, "\n    {name}: {value}").unwrap();
+    }
+    if !request.content_type.is_empty() {
+        write!(text, "\n    content-type: {}", request.content_type).unwrap();
+    }
+    if let Some(body) = &request.body {
+        let bytes: &[u8] = body.as_ref();
+        match std::str::from_utf8(bytes) {
+            Ok(body) if !bytes.starts_with(&[0]) => write!(text, "\n    {}", body.escape_debug()).unwrap(),
+            _ => write!(text, "\n    {}", bytes.escape_ascii()).unwrap(),
+        }
+    }
+    if let Some(file) = &request.body_of_file {
+        write!(text, "\n    the file {}, {} bytes, {}", file.location, file.size, file.digest).unwrap();
+    }
+    text
+}
+
 #[test]
 fn every_way_to_put_a_request_together_has_the_request_that_is_written_down() {
     let folder = support::repository().join("tests/planning/golden/ways");
-    let (text, count, planned) = plans(&folder, |dispatch| {
-        let request = &dispatch.request;
-        let mut text = format!("{} {}", request.method.as_deref().unwrap_or("PRODUCE"), request.destination);
-        if let Some(key) = &request.key {
-            write!(text, " key {}", key.escape_debug()).unwrap();
-        }
-        for (name, value) in &request.headers {
-            write!(text, "\n    {name}: {value}").unwrap();
-        }
-        if !request.content_type.is_empty() {
-            write!(text, "\n    content-type: {}", request.content_type).unwrap();
-        }
-        if let Some(body) = &request.body {
-            let bytes: &[u8] = body.as_ref();
-            match std::str::from_utf8(bytes) {
-                Ok(body) if !bytes.starts_with(&[0]) => write!(text, "\n    {}", body.escape_debug()).unwrap(),
-                _ => write!(text, "\n    {}", bytes.escape_ascii()).unwrap(),
-            }
-        }
-        if let Some(file) = &request.body_of_file {
-            write!(text, "\n    the file {}, {} bytes, {}", file.location, file.size, file.digest).unwrap();
-        }
-        text
-    });
+    let (text, count, planned) = plans(&folder, whole);
     assert!(count >= 12 && planned >= 8, "{planned} of {count}");
+    compare(&folder, &text);
+}
+
+/// How the bytes are fetched, and the plan that they lead to, with the digest of what was read.
+#[test]
+fn every_file_that_is_read_has_the_fetch_and_the_plan_that_are_written_down() {
+    let folder = support::repository().join("tests/planning/golden/content");
+    let bytes = |arrival: &Arrival| {
+        let name = arrival.manifest.location.as_ref()?.rsplit('/').next()?;
+        fs::read(folder.join("bytes").join(name)).ok()
+    };
+    let (text, count, planned) = plans_by(&folder, whole, |arrival, routing| {
+        let fetch = match fetch_of(arrival, routing) {
+            Ok(None) => return ("  not fetched\n".to_owned(), plan(Inputs::at_acceptance(arrival, routing))),
+            Ok(Some(fetch)) => fetch,
+            Err(failure) => return (String::new(), Err(failure)),
+        };
+        let Fetch { max_size, keep, attempts, schedule_ms, request_ms, .. } = &fetch;
+        let (what, until) = (if *keep { "read" } else { "checked" }, fetch.file_deadline);
+        let found = bytes(arrival);
+        let digest = found.as_ref().map(|found| sha256_digest(found));
+        let said = format!(
+            "  {what}, {max_size} bytes at most, {attempts} attempts of {request_ms} ms, back-offs {schedule_ms:?}, until {until}: {}\n",
+            digest.as_deref().unwrap_or("not there")
+        );
+        let content = found.as_deref().filter(|_| *keep);
+        let fetched = digest.as_ref().map(|digest| Fetched { digest, bytes: content });
+        (said, plan(Inputs { fetched, ..Inputs::at_acceptance(arrival, routing) }))
+    });
+    assert!(count >= 18 && planned >= 9, "{planned} of {count}");
+    for format in ["csv", "json", "ndjson"] {
+        let reads = |document: &str| document.contains(&format!("format: {format}"));
+        assert!(reads(&fs::read_to_string(folder.join("routing.yaml")).unwrap()), "{format}");
+    }
     compare(&folder, &text);
 }

@@ -113,3 +113,67 @@ fn diff_ends_with_no_where_the_change_is_breaking() {
     let faulty = write("faulty.yaml", "targets: {}");
     assert_eq!(exit(&consign(&["routing", "diff", "config/routing.yaml", &faulty])), 2);
 }
+
+/// A document that reads the bytes of its files, an order that announces some, and the bytes; gives their paths.
+fn with_content(folder: &std::path::Path) -> [String; 3] {
+    let write = |name: &str, text: &str| {
+        fs::write(folder.join(name), text).unwrap();
+        folder.join(name).to_str().unwrap().to_owned()
+    };
+    let document = "file_types: {order: {content: {format: csv, attempts: 3, schedule: [1s]}}}\n\
+        payloads: {p: {body: {lines: '=size(content)'}}}\n\
+        targets: {a: {owner: o, http: {url: 'http://a.invalid'}, confirmed_by: {response: status == 200}}}\n\
+        routes: [{to: a, payload: p}]\n";
+    let order = "{\"file_id\": \"o-1\", \"schema_version\": 1, \"file_type\": \"order\", \"name\": \"o-1\", \
+        \"location\": \"https://files.invalid/o-1\", \"size\": 5}\n";
+    [write("content.yaml", document), write("order.json", order), write("order.csv", "id\n7\n")]
+}
+
+#[test]
+fn simulate_shows_the_fetch_with_its_attempts() {
+    let folder = tempfile::tempdir().unwrap();
+    let [routing, order, bytes] = with_content(folder.path());
+    let simulate =
+        |more: &[&str]| consign(&[&["simulate", &order, "--routing", &routing, "--output", "json"], more].concat());
+    let output = simulate(&["--content", &bytes, "--script", "~file: 503 retry-after 7s, ok; a: ok"]);
+    let json = answer("simulate", &output);
+    assert_eq!((exit(&output), json["end"]["what"].as_str()), (0, Some("COMPLETED")));
+    assert_eq!((json["requests"]["~file"].as_i64(), json["requests"]["a"].as_i64()), (Some(2), Some(1)));
+    assert_eq!(json["end"]["at"].as_i64().unwrap() - json["began"].as_i64().unwrap(), 7_000);
+    assert_eq!(json["steps"][0]["target"].as_str(), Some("~file"));
+    assert!(json["file"]["content_digest"].as_str().is_some());
+    let output = simulate(&["--content", &bytes]);
+    let json = answer("simulate", &output);
+    assert_eq!((exit(&output), json["most_requests"]["~file"]["by_itself"].as_i64()), (0, Some(3)));
+    // Without the bytes nobody knows the plan; a fetch that fails needs none.
+    let output = simulate(&["--script", "a: ok"]);
+    assert_eq!(exit(&output), 2);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--content FILE"), "{output:?}");
+    assert_eq!(exit(&simulate(&[])), 2);
+    let output = simulate(&["--script", "~file: 404"]);
+    let json = answer("simulate", &output);
+    assert_eq!((exit(&output), json["end"]["failure"]["code"].as_str()), (1, Some("CG150")));
+    let others = folder.path().join("others.csv");
+    fs::write(&others, "id\n70\n").unwrap();
+    let output = simulate(&["--content", others.to_str().unwrap()]);
+    assert_eq!((exit(&output), answer("simulate", &output)["failure"]["code"].as_str()), (1, Some("CG150")));
+    assert_eq!(exit(&simulate(&["--content", &bytes, "--script", "~file: 200 then rejected"])), 2);
+}
+
+#[test]
+fn a_history_whose_bytes_are_not_there_is_not_provable() {
+    let folder = tempfile::tempdir().unwrap();
+    let [routing, order, _] = with_content(folder.path());
+    let other = folder.path().join("other.yaml");
+    fs::write(&other, fs::read_to_string(&routing).unwrap().replace("size(content)", "size(content) + 1")).unwrap();
+    let diff = |new: &str, more: &[&str]| {
+        let paths = [&["routing", "diff", &routing, new, "--history", &order], more].concat();
+        consign(&paths)
+    };
+    let output = diff(other.to_str().unwrap(), &["--output", "json"]);
+    let json = answer("routing-diff", &output);
+    assert_eq!(json["history"]["changed"].as_array().map(Vec::len), Some(0));
+    assert_eq!(json["history"]["not_provable"][0]["file_id"].as_str(), Some("o-1"));
+    let shown = text(&diff(other.to_str().unwrap(), &[]));
+    assert!(shown.contains("o-1: not provable: the file's bytes aren't recorded"), "{shown}");
+}

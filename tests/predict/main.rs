@@ -5,5 +5,6 @@ mod answer;
 mod commands;
 mod courses;
 mod explained;
+mod fetching;
 mod generate;
 mod stage;

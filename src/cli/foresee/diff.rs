@@ -12,8 +12,8 @@ use crate::cli::failure::Failure;
 use crate::cli::kafka::{Connection, ConnectionArgs};
 use crate::cli::output::print;
 use crate::cli::routing::read;
-use crate::plan::{Replanned, replan};
-use crate::record::TargetName;
+use crate::plan::{self, Replan, Replanned, replan};
+use crate::record::{FileId, TargetName};
 use crate::routing::diff::{Diff, Question, diff};
 
 /// Arguments of `routing diff`.
@@ -25,7 +25,8 @@ use crate::routing::diff::{Diff, Question, diff};
 
 Ends with 0 if all five answers are no, with 1 if one is yes: the change is BREAKING, and `routing apply` takes it only with
 --accept-breaking. The history lists what becomes of files that have arrived: targets gained and lost, and requests that
-would be others. A line of it is a manifest or an arrival, as JSON.")]
+would be others. A line of it is a manifest or an arrival, as JSON. Files whose bytes either document reads are planned from the bytes
+that the log has of them; of one whose bytes it hasn't it says so.")]
 pub struct DiffArgs {
     /// The document as it is.
     #[arg(value_name = "OLD")]
@@ -58,14 +59,23 @@ pub fn run(args: &DiffArgs, globals: &Globals) -> Result<Exit, Failure> {
 fn compared(args: &DiffArgs) -> Result<(Diff, Option<History>), Failure> {
     let old = load(&read(&args.old)?)?;
     let new = load(&read(&args.new)?)?;
-    let arrivals = match (&args.history, args.history_topic) {
-        (Some(path), _) => Some(manifests(path, None)?),
-        (None, true) => Some(recorded::arrivals(&Connection::open(&args.connection)?)?),
+    let recorded = match (&args.history, args.history_topic) {
+        (Some(path), _) => Some((manifests(path, None)?, recorded::Contents::new())),
+        (None, true) => Some(recorded::history(&Connection::open(&args.connection)?)?),
         (None, false) => None,
     };
-    let history = arrivals.map(|arrivals| History {
-        files: arrivals.len(),
-        changed: arrivals.iter().filter_map(|arrival| replan(arrival, &old, &new)).collect(),
+    let history = recorded.map(|(arrivals, contents)| {
+        let mut history = History { files: arrivals.len(), changed: Vec::new(), not_provable: Vec::new() };
+        for arrival in &arrivals {
+            let reported = contents.get(&arrival.file_id);
+            let fetched = reported.and_then(|outcome| plan::fetched(arrival, outcome).ok());
+            match replan(arrival, fetched, &old, &new) {
+                Replan::Same => {}
+                Replan::Changed(file) => history.changed.push(file),
+                Replan::NotProvable(why) => history.not_provable.push((arrival.file_id.clone(), why)),
+            }
+        }
+        history
     });
     Ok((diff(&old, &new), history))
 }
@@ -95,6 +105,7 @@ fn as_json(diff: &Diff) -> Json {
 struct History {
     files: usize,
     changed: Vec<Replanned>,
+    not_provable: Vec<(FileId, String)>,
 }
 
 impl History {
@@ -112,7 +123,8 @@ impl History {
                 })
             })
             .collect();
-        json!({"files": self.files, "changed": changed})
+        let not_provable = self.not_provable.iter().map(|(file_id, why)| json!({"file_id": file_id, "why": why}));
+        json!({"files": self.files, "changed": changed, "not_provable": not_provable.collect::<Vec<_>>()})
     }
 
     fn as_text(&self) -> String {
@@ -130,6 +142,12 @@ impl History {
             ];
             let parts: Vec<String> = parts.into_iter().flatten().collect();
             text += &format!("  {}: {}\n", file.file_id, parts.join("; "));
+        }
+        if !self.not_provable.is_empty() {
+            text += &format!("of {} files that can't be told\n", self.not_provable.len());
+        }
+        for (file_id, why) in &self.not_provable {
+            text += &format!("  {file_id}: not provable: {why}\n");
         }
         text
     }

@@ -13,11 +13,13 @@ use crate::cli::client::Globals;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure as Refusal;
 use crate::cli::output::print;
-use crate::lifecycle::File;
-use crate::plan::{self, Inputs};
-use crate::predict::{Bounds, Course, End, Happening, Script, Step, bounds, course};
-use crate::record::{Arrival, Failure};
-use crate::routing::Document;
+use crate::lifecycle::{File, provisional_deadline};
+use crate::plan::{self, Fetched, Inputs};
+use crate::predict::{
+    Bounds, Course, End, Happening, Script, Step, accepted, bounds, bounds_with_fetch, course, needs_bytes,
+};
+use crate::record::{Arrival, FILE_TARGET};
+use crate::routing::{DEFAULT_DEADLINE_MS, Document};
 
 /// Arguments of `simulate`.
 #[derive(Debug, Clone, Args)]
@@ -36,7 +38,8 @@ can go at best and at worst. A script says what each target answers, attempt by 
   ... then rejected after 2h, then accepted, then succeeded, then duplicate, then retryable
                          what the target reports later by acks or callback
   503 x8                 eight times
-Once its list is at its end a target answers ok.
+Once its list is at its end a target answers ok. What an attempt at the file's own bytes meets stands under ~file, for a type with
+`content`: '~file: 503, ok'. Where the document reads the bytes, --content says what they are.
 
 Ends with 0 if the file is COMPLETED, 1 if it FAILED, 5 if a person must decide; without a script with 0 if it can be
 COMPLETED.")]
@@ -50,7 +53,7 @@ pub struct SimulateArgs {
     /// When the file is accepted, in milliseconds since 1970; now where it isn't said.
     #[arg(long, value_name = "MILLIS")]
     pub at: Option<i64>,
-    /// Its bytes. What is foretold begins when they are there.
+    /// Its bytes.
     #[command(flatten)]
     pub content: ContentArgs,
     /// Which document.
@@ -78,9 +81,10 @@ fn simulated(args: &SimulateArgs, globals: &Globals) -> Result<Exit, Refusal> {
             Some(script) => {
                 let course = course(&arrival, fetched, &routing, script);
                 check_targets(script, &course)?;
+                check_bytes(&course, fetched, &routing)?;
                 (as_json(&course), format!("{course}\n"), exit_of(&course.end))
             }
-            None => worst_and_best(&arrival, fetched, &routing),
+            None => worst_and_best(&arrival, fetched, &routing)?,
         };
         exit = exit.worse(ended);
         print(globals.output, &json, || text);
@@ -91,10 +95,31 @@ fn simulated(args: &SimulateArgs, globals: &Globals) -> Result<Exit, Refusal> {
 /// A script that names a target which the file doesn't go to is a slip of the pen.
 fn check_targets(script: &Script, course: &Course) -> Result<(), Refusal> {
     let targets: Vec<&str> = course.file.dispatches.iter().map(|d| d.target().as_str()).collect();
-    match script.targets().find(|target| !targets.is_empty() && !targets.contains(target)) {
+    let is_fetched = course.file.arrival.fetch.is_some();
+    if script.steps(FILE_TARGET).iter().any(|step| !step.then.is_empty()) {
+        return Err(Refusal::usage(format!(
+            "--script: nobody reports on `{FILE_TARGET}` later: `then` is for targets"
+        )));
+    }
+    let is_there = |target: &&str| targets.contains(target) || (is_fetched && *target == FILE_TARGET);
+    match script.targets().find(|target| !targets.is_empty() && !is_there(target)) {
         Some(target) => {
             let text = format!("--script: the file doesn't go to `{target}`, but to {}", targets.join(", "));
             Err(Refusal::usage(text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Without the bytes that a plan is made of there is nothing to say of it.
+fn check_bytes(course: &Course, fetched: Option<Fetched<'_>>, routing: &Document) -> Result<(), Refusal> {
+    let arrival = &course.file.arrival;
+    let is_planned = course.steps.iter().any(|step| step.what == Happening::Planned);
+    let rule = routing.content_rule(&arrival.manifest.file_type).filter(|_| arrival.fetch.is_some() && is_planned);
+    match rule.filter(|rule| fetched.is_none() && needs_bytes(arrival, rule)) {
+        Some(_) => {
+            let text = format!("{}: its plan depends on its bytes, which aren't here", arrival.file_id);
+            Err(Refusal::usage(text).hint("--content FILE says what a fetch would find"))
         }
         None => Ok(()),
     }
@@ -110,26 +135,42 @@ fn exit_of(end: &End) -> Exit {
 
 fn worst_and_best(
     arrival: &Arc<Arrival>,
-    fetched: Option<plan::Fetched<'_>>,
+    fetched: Option<Fetched<'_>>,
     routing: &Document,
-) -> (Json, String, Exit) {
+) -> Result<(Json, String, Exit), Refusal> {
     let now = arrival.received_at;
     let id = &arrival.file_id;
-    let planned = plan::plan(Inputs { fetched, ..Inputs::at_acceptance(arrival, routing) });
-    match planned {
-        Ok(plan) => {
-            let mut file = File::arrived(Arc::clone(arrival), now);
-            file.planned(plan.into_iter().map(Arc::new).collect());
-            let bounds = bounds(&file, now, &BTreeSet::new());
+    let best = course(arrival, fetched, routing, &Script::best());
+    check_bytes(&best, fetched, routing)?;
+    let planned = accepted(arrival, routing).and_then(|accepted| {
+        if let End::Failed(_, why) = best.end {
+            return Err(why);
+        }
+        let at_once = Arc::new(Arrival { fetch: None, ..accepted.as_ref().clone() });
+        let fetched = accepted.fetch.as_ref().and(fetched);
+        let plan = plan::plan(Inputs { fetched, ..Inputs::at_acceptance(&at_once, routing) })?;
+        let mut file = File::arrived(at_once, now);
+        file.planned(plan.into_iter().map(Arc::new).collect());
+        Ok(match &accepted.fetch {
+            None => bounds(&file, now, &BTreeSet::new()),
+            Some(_) => {
+                let deadline = provisional_deadline(&accepted, DEFAULT_DEADLINE_MS);
+                bounds_with_fetch(&File::arrived(Arc::clone(&accepted), deadline), &file, now)
+            }
+        })
+    });
+    Ok(match planned {
+        Ok(bounds) => {
             let exit = if bounds.earliest_completion.is_some() { Exit::Ok } else { Exit::Unfinished };
             let text = format!("{id}: begins at {now}\n{}", bounds.in_words(now));
             (bounds_json(arrival, &bounds), text, exit)
         }
-        Err(Failure { code, text }) => {
+        Err(failure) => {
+            let (code, text) = (failure.code, failure.text);
             let json = json!({"file_id": id, "failure": {"code": code, "text": text}});
             (json, format!("{id}: fails validation: {code} {text}\n"), Exit::No)
         }
-    }
+    })
 }
 
 fn bounds_json(arrival: &Arrival, bounds: &Bounds) -> Json {

@@ -165,10 +165,18 @@ pub mod recorded {
         Arrival, Cluster, Connection, Duration, Exit, Failure, FileId, PlannedDispatch, Topic, TopicPartition,
         file_id_of_key, home_partition, read_controls,
     };
+    use std::collections::BTreeMap;
     use std::ops::ControlFlow;
 
     use crate::log::{LogError, Record, scan as scan_log};
-    use crate::record::{Controls, Wire};
+    use crate::plan;
+    use crate::record::{Controls, FILE_TARGET, Outcome, Wire};
+
+    /// Most bytes of files that are held at once.
+    const MAX_CONTENTS: usize = 256 * 1024 * 1024;
+
+    /// The reports that brought the bytes of files.
+    pub type Contents = BTreeMap<FileId, Outcome>;
 
     /// How long nothing may come before the log counts as out of reach.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -178,8 +186,22 @@ pub mod recorded {
         at: &[TopicPartition],
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<T>, Failure> {
+        let mut by_key = BTreeMap::new();
+        each(connection, at, wanted, |key, value| match value {
+            Some(value) => drop(by_key.insert(key.to_owned(), value)),
+            None => drop(by_key.remove(key)),
+        })?;
+        Ok(by_key.into_values().collect())
+    }
+
+    /// Reads partitions to their ends; `take` is given each wanted key with its value.
+    fn each<T: Wire>(
+        connection: &Connection,
+        at: &[TopicPartition],
+        wanted: impl Fn(&str) -> bool,
+        mut take_one: impl FnMut(&str, Option<T>),
+    ) -> Result<(), Failure> {
         let mut reader = connection.cluster.reader(at).map_err(|e| connection.log_failure(&e))?;
-        let mut by_key = std::collections::BTreeMap::new();
         let mut failure = None;
         let take = |records: Vec<Record>, _| {
             for record in records {
@@ -188,23 +210,23 @@ pub mod recorded {
                     continue;
                 }
                 let Some(value) = &record.value else {
-                    by_key.remove(key);
+                    take_one(key, None);
                     continue;
                 };
                 match connection.codec.decode::<T>(value) {
-                    Ok(value) => by_key.insert(key.to_owned(), value),
+                    Ok(value) => take_one(key, Some(value)),
                     Err(e) => {
                         failure = Some(format!("{} of {key} can't be read: {e}", record.at));
                         return Ok(ControlFlow::Break(()));
                     }
-                };
+                }
             }
             Ok::<_, LogError>(ControlFlow::Continue(()))
         };
         scan_log(reader.as_mut(), PATIENCE, take).map_err(|e| connection.log_failure(&e))?;
         match failure {
             Some(text) => Err(Failure::coded(Exit::Unreachable, "CG404", text)),
-            None => Ok(by_key.into_values().collect()),
+            None => Ok(()),
         }
     }
 
@@ -222,13 +244,35 @@ pub mod recorded {
         })
     }
 
-    /// Every arrival that the log has.
-    pub fn arrivals(connection: &Connection) -> Result<Vec<Arrival>, Failure> {
+    /// Every arrival that the log has, and the reports that brought bytes which expressions read, as far as the log has them still
+    /// and 256 MiB hold them.
+    pub fn history(connection: &Connection) -> Result<(Vec<Arrival>, Contents), Failure> {
         tokio::task::block_in_place(|| {
             let homes = homes(&controls(connection)?)?;
-            let at: Vec<TopicPartition> =
-                (0..homes).map(|partition| TopicPartition { topic: Topic::Arrivals, partition }).collect();
-            scan(connection, &at, |_| true)
+            let all = |topic: Topic| -> Vec<TopicPartition> {
+                (0..homes).map(|partition| TopicPartition { topic, partition }).collect()
+            };
+            let arrivals: Vec<Arrival> = scan(connection, &all(Topic::Arrivals), |_| true)?;
+            let read: BTreeMap<&FileId, &Arrival> = arrivals
+                .iter()
+                .filter(|arrival| arrival.fetch.as_ref().is_some_and(|fetch| fetch.keep))
+                .map(|arrival| (&arrival.file_id, arrival))
+                .collect();
+            let (mut contents, mut bytes) = (Contents::new(), 0);
+            if read.is_empty() {
+                return Ok((arrivals, contents));
+            }
+            let of_fetch = |key: &str| key.ends_with(&format!("/{FILE_TARGET}"));
+            each(connection, &all(Topic::Outcomes), of_fetch, |_, outcome: Option<Outcome>| {
+                let Some(outcome) = outcome.filter(|outcome| !contents.contains_key(&outcome.file_id)) else { return };
+                let (Some(arrival), Some(content)) = (read.get(&outcome.file_id), &outcome.content) else { return };
+                let size = content.0.len();
+                if plan::fetched(arrival, &outcome).is_ok() && bytes + size <= MAX_CONTENTS {
+                    bytes += size;
+                    contents.insert(outcome.file_id.clone(), outcome);
+                }
+            })?;
+            Ok((arrivals, contents))
         })
     }
 

@@ -1,7 +1,8 @@
-//! Killed at every call that it makes outside, before it takes effect, after, and with half a line in its journal.
+//! Killed at every call that it makes outside, before it takes effect, after, and half-way through those that change more than
+//! one thing: the journal, and a move.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use super::desk::Desk;
 use super::event::{Event, What};
+use super::journal::Entry;
 use super::rounds::{Policy, Rounds};
 use super::shelf::{Directory, Mark, Shelf, neighbour};
 use super::*;
@@ -20,18 +22,24 @@ use crate::record::{Failure as Reason, FileState, State};
 const LONG: u64 = 40;
 
 /// When a process is killed: at which of its calls, and how much of that takes effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cut {
     Before,
+    Half,
     After,
-    HalfALine,
 }
+
+/// The calls that can be cut half-way.
+const IN_STEPS: [&str; 3] = ["note", "begin_journal", "move_to"];
 
 /// The gateway, the engine behind it, and the life of the process that calls.
 #[derive(Default)]
 struct World {
-    calls: usize,
+    /// The calls so far, by their names.
+    calls: Vec<&'static str>,
     kill_at: Option<(usize, Cut)>,
+    /// Where it was killed: at which call, about which file.
+    killed: Option<(&'static str, String, Cut)>,
     dead: bool,
     /// What was accepted, with the bytes' digest and how often the file was asked for.
     accepted: BTreeMap<String, (Submission, usize)>,
@@ -47,18 +55,20 @@ type Shared = Rc<RefCell<World>>;
 
 impl World {
     /// Whether a call takes effect, and whether its caller learns of it.
-    fn call(&mut self) -> (bool, bool) {
+    fn call(&mut self, what: &'static str, about: &str) -> (bool, bool) {
         if self.dead {
             return (false, false);
         }
-        self.calls += 1;
-        let cut = self.kill_at.filter(|(at, _)| *at == self.calls).map(|(_, cut)| cut);
+        self.calls.push(what);
+        let cut = self.kill_at.filter(|(at, _)| *at == self.calls.len()).map(|(_, cut)| cut);
         self.dead = cut.is_some();
+        self.killed = cut.map(|cut| (what, about.to_owned(), cut)).or(self.killed.take());
         (cut != Some(Cut::Before), cut.is_none())
     }
 
-    fn half_a_line(&self) -> bool {
-        self.kill_at == Some((self.calls, Cut::HalfALine))
+    /// Whether the call under way is cut half-way.
+    fn half(&self) -> bool {
+        self.kill_at == Some((self.calls.len(), Cut::Half))
     }
 
     fn state(&mut self, file_id: &str) -> Option<FileState> {
@@ -76,6 +86,10 @@ impl World {
     }
 
     fn is_settled(&self, name: &str) -> bool {
+        if name.starts_with("wrong") {
+            // No manifest may have such a name: its end was known when it was found.
+            return true;
+        }
         let of_name = self.accepted.values().filter(|(submission, _)| submission.name == name);
         of_name.into_iter().any(|(submission, asked)| *asked > 2 || submission.name.starts_with("bad"))
     }
@@ -90,7 +104,7 @@ struct Clerk(Shared);
 impl Desk for Clerk {
     fn submit(&mut self, submission: &Submission) -> impl Future<Output = Result<Option<FileState>, Failure>> + Send {
         let mut world = self.0.borrow_mut();
-        let (takes_effect, is_told) = world.call();
+        let (takes_effect, is_told) = world.call("submit", &submission.name);
         if takes_effect {
             world.submitted += 1;
             let id = submission.file_id.clone();
@@ -105,7 +119,8 @@ impl Desk for Clerk {
 
     fn state(&mut self, file_id: &str) -> impl Future<Output = Result<Option<FileState>, Failure>> + Send {
         let mut world = self.0.borrow_mut();
-        let (takes_effect, is_told) = world.call();
+        // Behind the name stands a digest.
+        let (takes_effect, is_told) = world.call("state", &file_id[..file_id.len() - 33]);
         let state = if takes_effect { world.state(file_id) } else { None };
         world.names_asked.push(file_id.to_owned());
         std::future::ready(if is_told { Ok(state) } else { Err(killed()) })
@@ -119,8 +134,13 @@ struct Mortal {
 }
 
 impl Mortal {
-    fn call<R>(&mut self, effect: impl FnOnce(&mut Directory) -> io::Result<R>) -> io::Result<R> {
-        let (takes_effect, is_told) = self.world.borrow_mut().call();
+    fn call<R>(
+        &mut self,
+        what: &'static str,
+        about: &str,
+        effect: impl FnOnce(&mut Directory) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let (takes_effect, is_told) = self.world.borrow_mut().call(what, about);
         let done = if takes_effect { effect(&mut self.inner) } else { Err(io::Error::other("killed")) };
         if is_told { done } else { Err(io::Error::other("killed")) }
     }
@@ -135,30 +155,39 @@ impl Mortal {
 
 impl Shelf for Mortal {
     fn list(&mut self) -> io::Result<Vec<(String, Mark)>> {
-        self.call(Shelf::list)
+        self.call("list", "", Shelf::list)
     }
 
     fn look(&mut self, name: &str) -> io::Result<Option<Mark>> {
-        self.call(|inner| inner.look(name))
+        self.call("look", name, |inner| inner.look(name))
     }
 
     fn digest(&mut self, name: &str, mark: Mark) -> io::Result<Option<String>> {
-        self.call(|inner| inner.digest(name, mark))
+        self.call("digest", name, |inner| inner.digest(name, mark))
     }
 
     fn journal(&mut self) -> io::Result<String> {
-        self.call(Shelf::journal)
+        self.call("journal", "", Shelf::journal)
     }
 
     fn begin_journal(&mut self, lines: &str) -> io::Result<()> {
-        self.call(|inner| inner.begin_journal(lines))
+        let world = Rc::clone(&self.world);
+        self.call("begin_journal", "", |inner| {
+            if world.borrow().half() {
+                let new = inner.path().join(format!("{}.new", super::shelf::JOURNAL));
+                return fs::write(new, &lines[..lines.len() / 2]);
+            }
+            inner.begin_journal(lines)
+        })
     }
 
     fn note(&mut self, line: &str) -> io::Result<()> {
         let world = Rc::clone(&self.world);
-        self.call(|inner| {
+        let entry: Entry = serde_json::from_str(line).unwrap();
+        let about = format!("{} {:?}", entry.name, entry.stage);
+        self.call("note", &about, |inner| {
             // What a crash leaves of a line has no end.
-            if world.borrow().half_a_line() {
+            if world.borrow().half() {
                 let half = &line[..line.len() / 2];
                 let path = inner.path().join(super::shelf::JOURNAL);
                 let whole = fs::read_to_string(&path)? + half;
@@ -170,12 +199,21 @@ impl Shelf for Mortal {
 
     fn move_to(&mut self, name: &str, to: &Path, reason: Option<&str>) -> io::Result<PathBuf> {
         self.put_away(name);
-        self.call(|inner| inner.move_to(name, to, reason))
+        let world = Rc::clone(&self.world);
+        self.call("move_to", name, |inner| {
+            if world.borrow().half() {
+                fs::hard_link(inner.path().join(name), to.join(name))?;
+                return reason
+                    .map_or(Ok(()), |_| fs::write(to.join(format!(".{name}.reason.new")), ""))
+                    .map(|()| to.into());
+            }
+            inner.move_to(name, to, reason)
+        })
     }
 
     fn delete(&mut self, name: &str) -> io::Result<()> {
         self.put_away(name);
-        self.call(|inner| inner.delete(name))
+        self.call("delete", name, |inner| inner.delete(name))
     }
 }
 
@@ -193,6 +231,9 @@ fn policy(directory: &Path) -> Policy {
     }
 }
 
+/// A name that no manifest may have.
+const WRONG: &str = "wrong\u{1}.csv";
+
 /// What arrives, by the second.
 fn arrivals(directory: &Path, second: u64) {
     let write = |name: &str, text: &str| fs::write(directory.join(name), text).unwrap();
@@ -206,7 +247,12 @@ fn arrivals(directory: &Path, second: u64) {
         }
         1 => write("b.csv", "half and half"),
         2 => fs::rename(directory.join(".hidden.csv"), directory.join("c.csv")).unwrap(),
-        3 => write("bad.csv", "e"),
+        3 => {
+            write("bad.csv", "e");
+            write(WRONG, "f");
+            // The bytes of another.
+            write("twin.csv", "a");
+        }
         4 => fs::rename(directory.join("d.csv.part"), directory.join("d.csv")).unwrap(),
         _ => {}
     }
@@ -259,7 +305,7 @@ impl Run {
             self.process(&edit);
             self.world.borrow_mut().dead = false;
         }
-        self.world.borrow().calls
+        self.world.borrow().calls.len()
     }
 
     fn names(&self, below: &str) -> Vec<String> {
@@ -270,26 +316,40 @@ impl Run {
         names
     }
 
+    /// Each is announced once, under one manifest, and is where the policy wants it, whole.
     #[track_caller]
-    fn check(&self, about: &str) {
+    fn check(&self, about: &str, completed: &Action, failed: &Action) {
         let world = self.world.borrow();
-        let mut accepted: Vec<(&str, &str)> = world
-            .accepted
-            .values()
-            .map(|(s, _)| (s.name.as_str(), s.checksum.as_deref().unwrap_or_default()))
-            .collect();
+        let mut accepted: Vec<&str> = world.accepted.values().map(|(s, _)| s.name.as_str()).collect();
         accepted.sort_unstable();
-        let names: Vec<&str> = accepted.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["a.csv", "b.csv", "bad.csv", "c.csv", "d.csv"], "{about}: each once");
+        let good = ["a.csv", "b.csv", "c.csv", "d.csv", "twin.csv"];
+        assert_eq!(accepted, ["a.csv", "b.csv", "bad.csv", "c.csv", "d.csv", "twin.csv"], "{about}: each once");
         assert_eq!(world.conflicts, Vec::<String>::new(), "{about}: a manifest is always the same");
         assert_eq!(world.early, Vec::<String>::new(), "{about}: nothing is put away early");
-        assert_eq!(self.names("in"), ["below"], "{about}");
-        assert_eq!(self.names("done"), ["a.csv", "b.csv", "c.csv", "d.csv"], "{about}: nothing is lost");
-        assert_eq!(self.names("failed"), ["bad.csv", "bad.csv.reason.json"], "{about}");
-        let reason = fs::read_to_string(self.folder.path().join("failed/bad.csv.reason.json")).unwrap();
-        assert!(reason.contains("CG122 it doesn't fit"), "{about}: {reason}");
-        let whole = fs::read_to_string(self.folder.path().join("done/b.csv")).unwrap();
-        assert_eq!(whole, "half and half", "{about}");
+        let (mut stays, mut done, mut set_aside) = (vec!["below"], Vec::new(), Vec::new());
+        match completed {
+            Action::Leave => stays.extend(good),
+            Action::Delete => {}
+            Action::Move(_) => done.extend(good),
+        }
+        match failed {
+            Action::Move(_) => set_aside = vec!["bad.csv", "bad.csv.reason.json", WRONG, "wrong\u{1}.csv.reason.json"],
+            _ => stays.extend(["bad.csv", WRONG]),
+        }
+        stays.sort_unstable();
+        assert_eq!(self.names("in"), stays, "{about}: nothing is lost");
+        assert_eq!(self.names("done"), done, "{about}: nothing is lost");
+        assert_eq!(self.names("failed"), set_aside, "{about}");
+        if let Action::Move(_) = failed {
+            let read = |name: &str| fs::read_to_string(self.folder.path().join("failed").join(name)).unwrap();
+            let (bad, wrong) = (read("bad.csv.reason.json"), read("wrong\u{1}.csv.reason.json"));
+            assert!(bad.contains("CG122 it doesn't fit") && wrong.contains("CG120"), "{about}: {bad}{wrong}");
+        }
+        let below = if *completed == Action::Leave { "in" } else { "done" };
+        if *completed != Action::Delete {
+            let whole = fs::read_to_string(self.folder.path().join(below).join("b.csv")).unwrap();
+            assert_eq!(whole, "half and half", "{about}");
+        }
     }
 }
 
@@ -297,28 +357,66 @@ impl Run {
 fn what_arrives_is_announced_once_and_put_away_when_it_has_settled() {
     let mut run = Run::new(None);
     run.run_to_the_end(|_| {});
-    run.check("undisturbed");
-    assert_eq!(run.world.borrow().submitted, 5);
+    let moved = Action::Move(PathBuf::new());
+    run.check("undisturbed", &moved, &moved);
+    assert_eq!(run.world.borrow().submitted, 6);
     let of = |what: What| run.events.iter().filter(|event| event.event == what).count();
-    assert_eq!((of(What::Announced), of(What::Completed), of(What::Failed), of(What::Trouble)), (5, 4, 1, 0));
+    assert_eq!((of(What::Announced), of(What::Completed), of(What::Failed), of(What::Trouble)), (6, 5, 2, 0));
+}
+
+/// Kills it once at every call of a whole run; gives where, and how often a manifest was sent again.
+fn kill_everywhere(completed: &Action, failed: &Action) -> (BTreeSet<(&'static str, String, Cut)>, usize) {
+    let edit = |policy: &mut Policy| {
+        // A move goes where the policy of all these tests says.
+        if !matches!(completed, Action::Move(_)) {
+            policy.on_completed = completed.clone();
+        }
+        if !matches!(failed, Action::Move(_)) {
+            policy.on_failed = failed.clone();
+        }
+    };
+    let mut undisturbed = Run::new(None);
+    undisturbed.run_to_the_end(edit);
+    undisturbed.check("undisturbed", completed, failed);
+    let calls = undisturbed.world.borrow().calls.clone();
+    let (mut points, mut again) = (BTreeSet::new(), 0);
+    for (at, what) in (1..).zip(&calls) {
+        for cut in [Cut::Before, Cut::Half, Cut::After] {
+            if cut == Cut::Half && !IN_STEPS.contains(what) {
+                continue;
+            }
+            let mut run = Run::new(Some((at, cut)));
+            run.run_to_the_end(edit);
+            let point = run.world.borrow_mut().killed.take().expect("it was killed");
+            run.check(&format!("killed at call {at}, {point:?}, {completed:?}, {failed:?}"), completed, failed);
+            again += usize::from(run.world.borrow().submitted > 6);
+            points.insert(point);
+        }
+    }
+    (points, again)
 }
 
 #[test]
 fn killed_at_any_call_nothing_is_announced_twice_lost_or_put_away_early() {
-    let calls = Run::new(None).run_to_the_end(|_| {});
-    assert!(calls > 60, "{calls}");
-    let (mut kills, mut again) = (0, 0);
-    for at in 1..=calls {
-        for cut in [Cut::Before, Cut::After, Cut::HalfALine] {
-            let mut run = Run::new(Some((at, cut)));
-            run.run_to_the_end(|_| {});
-            run.check(&format!("killed at call {at}, {cut:?}"));
-            kills += 1;
-            again += usize::from(run.world.borrow().submitted > 5);
-        }
+    let moved = || Action::Move(PathBuf::new());
+    let (mut points, mut calls) = (BTreeSet::new(), BTreeSet::new());
+    for (completed, failed) in
+        [(moved(), moved()), (Action::Delete, moved()), (Action::Leave, Action::Leave), (moved(), Action::Leave)]
+    {
+        let (killed_at, again) = kill_everywhere(&completed, &failed);
+        // Whoever begins anew asks before it sends a manifest again.
+        assert_eq!(again, 0, "manifests were sent again");
+        calls.extend(killed_at.iter().map(|(what, _, cut)| (*what, *cut)));
+        points.extend(killed_at);
     }
-    // A manifest whose answer was lost before anybody knew it is sent again, the same to the byte; and no other one.
-    assert!(kills > 180 && again < kills / 10, "{again} of {kills}");
+    // Ten calls, before and after; three of them half-way too.
+    assert_eq!(calls.len(), 23, "{calls:?}");
+    // The same calls about files that are new, still growing, renamed in, the same as another, bad, and not to be announced.
+    assert!(points.len() >= 100, "{} points", points.len());
+    let about = |name: &str| points.iter().filter(|(_, of, _)| of.starts_with(name)).count();
+    for name in ["a.csv", "b.csv", "c.csv", "d.csv", "twin.csv", "bad.csv", "wrong"] {
+        assert!(about(name) >= 6, "{name}: {} points", about(name));
+    }
 }
 
 #[test]
@@ -329,7 +427,7 @@ fn what_stays_is_known_by_the_journal_for_ever() {
         policy.on_failed = Action::Leave;
     };
     run.run_to_the_end(leave);
-    assert_eq!(run.names("in").len(), 6);
+    assert_eq!(run.names("in").len(), 8);
     let submitted = run.world.borrow().submitted;
     // The gateway has forgotten all of it.
     run.world.borrow_mut().accepted.clear();
@@ -344,7 +442,7 @@ fn what_stays_is_known_by_the_journal_for_ever() {
         policy.on_completed = Action::Delete;
     });
     assert_eq!(run.names("in"), ["below"]);
-    assert_eq!(run.names("failed"), ["bad.csv", "bad.csv.reason.json"]);
+    assert_eq!(run.names("failed"), ["bad.csv", "bad.csv.reason.json", WRONG, "wrong\u{1}.csv.reason.json"]);
 }
 
 #[test]

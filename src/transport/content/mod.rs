@@ -15,7 +15,7 @@ use reqwest::Url;
 use super::egress::Egress;
 use super::http::Clients;
 use super::secrets::Secrets;
-use crate::record::TargetName;
+use crate::record::{Fetch, FileManifest, OutcomeKind, TargetName};
 
 mod local;
 mod stores;
@@ -25,6 +25,7 @@ mod verified;
 mod web;
 
 pub use verified::{Found, Opened};
+pub use web::fault_of_status;
 
 /// What a manifest says of the file that it announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,27 @@ pub struct Announced {
     pub digest: Option<String>,
     /// Most bytes that are read.
     pub max_size: u64,
+}
+
+impl Announced {
+    /// What an arrival announces of a file that is fetched.
+    pub fn of(manifest: &FileManifest, fetch: &Fetch) -> Self {
+        Self {
+            location: manifest.location.clone().unwrap_or_default(),
+            size: manifest.size.and_then(|size| u64::try_from(size).ok()),
+            digest: manifest.checksum.clone(),
+            max_size: u64::try_from(fetch.max_size).unwrap_or(0),
+        }
+    }
+
+    /// Whether it says of itself that it is too large.
+    fn check_itself(&self) -> Result<(), Fault> {
+        if self.size.is_some_and(|size| size > self.max_size) {
+            let detail = format!("{} bytes are announced, more than {}", shown(self.size), self.max_size);
+            return Err(Fault::last("too_large", detail));
+        }
+        Ok(())
+    }
 }
 
 /// What to do about a file whose bytes can't be had.
@@ -61,6 +83,14 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// As what it is reported, with the time to wait that the place asked for, in milliseconds.
+    pub const fn outcome(&self) -> (OutcomeKind, Option<i64>) {
+        match self.kind {
+            Kind::Final => (OutcomeKind::Rejected, None),
+            Kind::Transient(after) => (OutcomeKind::Retryable, after),
+        }
+    }
+
     pub(super) fn last(code: &'static str, detail: impl Into<String>) -> Self {
         Self { kind: Kind::Final, code, detail: detail.into() }
     }
@@ -125,10 +155,7 @@ impl Contents {
     ///
     /// Takes as long as the place does: the caller bounds it, and the reading too. Nothing is read ahead but one part.
     pub async fn open(&self, announced: Announced) -> Result<Opened, Fault> {
-        if announced.size.is_some_and(|size| size > announced.max_size) {
-            let detail = format!("{} bytes are announced, more than {}", shown(announced.size), announced.max_size);
-            return Err(Fault::last("too_large", detail));
-        }
+        announced.check_itself()?;
         let refused = |detail: String| Err(Fault::last("location_refused", detail));
         let Ok(url) = Url::parse(&announced.location) else {
             return refused(format!("`{}` is no absolute URI", announced.location));

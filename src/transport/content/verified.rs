@@ -94,13 +94,21 @@ impl Opened {
     fn ended(&mut self) -> Result<Found, Fault> {
         let digest = std::mem::take(&mut self.digest).finalize();
         let found = Found { size: self.read, digest: format!("sha256:{}", hex(&digest)) };
-        check_size(&self.announced, found.size)?;
-        match self.announced.digest.as_ref().filter(|expected| **expected != found.digest) {
+        self.announced.check(&found).map(|()| found)
+    }
+}
+
+impl Announced {
+    /// Whether what was found is what was announced. The error says expected and found.
+    pub fn check(&self, found: &Found) -> Result<(), Fault> {
+        self.check_itself()?;
+        check_size(self, found.size)?;
+        check_limit(self, found.size)?;
+        match self.digest.as_ref().filter(|expected| **expected != found.digest) {
             Some(expected) => {
-                let detail = format!("expected {expected}, found {}", found.digest);
-                Err(Fault::last("digest_differs", detail))
+                Err(Fault::last("digest_differs", format!("expected {expected}, found {}", found.digest)))
             }
-            None => Ok(found),
+            None => Ok(()),
         }
     }
 }

@@ -28,7 +28,10 @@ impl Shared {
                 let size = response.content_length();
                 Ok((Source::Web(Box::new(response)), size))
             }
-            status => Err(unanswered(status, &response)),
+            status => {
+                let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                Err(fault_of_status(status.as_u16(), asked))
+            }
         }
     }
 }
@@ -47,15 +50,14 @@ fn unreachable(e: &reqwest::Error) -> Fault {
     Fault::transient("unreachable", if detail.is_empty() { "no answer".to_owned() } else { detail })
 }
 
-/// What another status than 200 means.
-fn unanswered(status: StatusCode, response: &Response) -> Fault {
-    let detail = format!("status {}", status.as_u16());
-    match status.as_u16() {
+/// What another status than 200 means, with what `Retry-After` said.
+pub fn fault_of_status(status: u16, retry_after: Option<&str>) -> Fault {
+    let detail = format!("status {status}");
+    match status {
         404 | 410 => Fault::last("missing", detail),
         401 | 403 | 407 => Fault::last("forbidden", detail),
         408 | 425 | 429 | 500.. => {
-            let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let seconds = asked.and_then(|text| text.trim().parse::<i64>().ok()).filter(|seconds| *seconds >= 0);
+            let seconds = retry_after.and_then(|text| text.trim().parse::<i64>().ok()).filter(|seconds| *seconds >= 0);
             let kind = Kind::Transient(seconds.map(|seconds| seconds.saturating_mul(1_000)));
             Fault { kind, code: "unavailable", detail }
         }

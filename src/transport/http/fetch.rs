@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Phase, Shared, reached};
 use crate::record::{Arrival, Bytes, DispatchAttempt, Outcome, OutcomeKind, Reporter};
-use crate::transport::content::{Announced, Fault, Found, Kind};
+use crate::transport::content::{Announced, Fault, Found};
 
 /// What an attempt found, and the bytes where they are to be recorded.
 type Read = Result<(Found, Option<Vec<u8>>), Fault>;
@@ -30,16 +30,10 @@ impl Shared {
     }
 
     async fn read(&self, arrival: &Arrival) -> Read {
-        let manifest = &arrival.manifest;
         let Some(fetch) = &arrival.fetch else {
             return Err(Fault::last("location_refused", "nothing says how it is fetched"));
         };
-        let announced = Announced {
-            location: manifest.location.clone().unwrap_or_default(),
-            size: manifest.size.and_then(|size| u64::try_from(size).ok()),
-            digest: manifest.checksum.clone(),
-            max_size: u64::try_from(fetch.max_size).unwrap_or(0),
-        };
+        let announced = Announced::of(&arrival.manifest, fetch);
         let reading = async {
             let opened = self.contents.open(announced).await?;
             if fetch.keep {
@@ -70,10 +64,7 @@ impl Shared {
                 ..of(OutcomeKind::Succeeded)
             },
             Err(fault) => {
-                let (kind, retry_after_ms) = match fault.kind {
-                    Kind::Final => (OutcomeKind::Rejected, None),
-                    Kind::Transient(after) => (OutcomeKind::Retryable, after),
-                };
+                let (kind, retry_after_ms) = fault.outcome();
                 Outcome { code: fault.code.into(), detail: Some(fault.detail), retry_after_ms, ..of(kind) }
             }
         }

@@ -35,7 +35,8 @@ fn define_diff(definitions: &mut Definitions, text: &Value, integer: &Value, boo
         ("lost", list(text)),
         ("changed", list(text)),
     ]);
-    let history = object(&[("files", integer.clone()), ("changed", list(&file))]);
+    let unproven = object(&[("file_id", text.clone()), ("why", text.clone())]);
+    let history = object(&[("files", integer.clone()), ("changed", list(&file)), ("not_provable", list(&unproven))]);
     let diff = object(&[
         ("old", text.clone()),
         ("new", text.clone()),
