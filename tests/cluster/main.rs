@@ -10,6 +10,7 @@ mod python;
 mod python_env;
 mod rate;
 mod readme;
+mod records;
 mod refusals;
 mod registry_away;
 mod roles;

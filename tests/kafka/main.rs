@@ -11,6 +11,7 @@ mod python;
 #[path = "../servers/python.rs"]
 mod python_env;
 mod reading;
+mod records;
 mod rebalance;
 mod schemas;
 mod scripts;

@@ -15,7 +15,7 @@ use crate::cli::failure::Failure as Refusal;
 use crate::cli::output::print;
 use crate::lifecycle::File;
 use crate::plan::{self, Inputs};
-use crate::predict::{Bounds, Course, End, Happening, Script, Step, bounds, course};
+use crate::predict::{Bounds, Course, End, Happening, Reply, Script, Step, bounds, course};
 use crate::record::{Arrival, Failure};
 use crate::routing::Document;
 
@@ -91,6 +91,13 @@ fn simulated(args: &SimulateArgs, globals: &Globals) -> Result<Exit, Refusal> {
 /// A script that names a target which the file doesn't go to is a slip of the pen.
 fn check_targets(script: &Script, course: &Course) -> Result<(), Refusal> {
     let targets: Vec<&str> = course.file.dispatches.iter().map(|d| d.target().as_str()).collect();
+    for dispatch in course.file.dispatches.iter().filter(|d| d.plan.request.is_in_transaction()) {
+        let target = dispatch.target().as_str();
+        if script.steps(target).iter().any(|step| step.reply != Reply::Ok || step.took_ms > 0) {
+            let text = format!("--script: the record of `{target}` is there with its attempt: it answers `ok`, at once");
+            return Err(Refusal::usage(text));
+        }
+    }
     match script.targets().find(|target| !targets.is_empty() && !targets.contains(target)) {
         Some(target) => {
             let text = format!("--script: the file doesn't go to `{target}`, but to {}", targets.join(", "));

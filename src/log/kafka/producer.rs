@@ -17,7 +17,7 @@ use super::KafkaOptions;
 use super::client::{
     check_size, is_refusal, log_error, log_line, owned_headers, permission, producer_settings, triage,
 };
-use crate::log::{AbortCause, Append, LogError, Position, TopicPartition};
+use crate::log::{AbortCause, Append, LogError, Position, TargetRecord, TopicPartition};
 use crate::record::TopicNames;
 
 /// How long one attempt at a transactional request may take; it is repeated while the transaction may live.
@@ -31,6 +31,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// A look that doesn't wait: rdkafka spins through the last millisecond of any other.
 const LOOK: Duration = Duration::ZERO;
 
+/// Positions of the group, and its metadata of this moment.
+pub(super) type Offsets<'o> = (&'o TopicPartitionList, &'o dyn Fn() -> Option<ConsumerGroupMetadata>);
+
 /// Keeps, since it was asked, the first delivery that failed, and where each partition goes on.
 #[derive(Default)]
 struct Deliveries {
@@ -42,7 +45,17 @@ struct Delivered {
     first_failure: Option<KafkaError>,
     /// What librdkafka said of a partition that this producer may not write to: its error names none.
     forbidden: Option<String>,
+    /// Topics of which a delivery failed, and whether one did for a cause of its own and not because all were given up.
+    failed_topics: BTreeMap<String, bool>,
     next_by_topic: BTreeMap<String, BTreeMap<i32, i64>>,
+}
+
+impl Delivered {
+    fn failed(&mut self, topic: &str, error: &KafkaError) {
+        let was_given_up = matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight));
+        *self.failed_topics.entry(topic.to_owned()).or_default() |= !was_given_up;
+        self.first_failure.get_or_insert_with(|| error.clone());
+    }
 }
 
 impl Deliveries {
@@ -72,7 +85,7 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let mut since = self.lock();
         match result {
-            Err((error, _)) => drop(since.first_failure.get_or_insert_with(|| error.clone())),
+            Err((error, message)) => since.failed(message.topic(), error),
             Ok(message) if message.offset() < 0 => {}
             Ok(message) => {
                 if !since.next_by_topic.contains_key(message.topic()) {
@@ -137,17 +150,13 @@ impl Transactions {
     pub(super) fn transact(
         &self,
         appends: &[Append],
-        offsets: Option<(&TopicPartitionList, &dyn Fn() -> Option<ConsumerGroupMetadata>)>,
+        records: &[TargetRecord],
+        offsets: Option<Offsets<'_>>,
     ) -> Result<Vec<Position>, LogError> {
         appends.iter().try_for_each(check_size)?;
         let deadline = Instant::now() + self.timeout;
-        self.producer.begin_transaction().map_err(|e| match self.judge(&e) {
-            Verdict::Fenced(text) => LogError::ProducerFenced(text),
-            Verdict::Refused(text) => LogError::Fatal(text),
-            // Nothing was begun, so nothing can be left behind.
-            Verdict::Abort(text) | Verdict::Silent(text) => LogError::aborted(AbortCause::Log, text),
-        })?;
-        self.fill(appends, offsets, deadline).or_else(|error| self.abort(&error))?;
+        self.begin()?;
+        self.fill(appends, records, offsets, deadline).or_else(|error| self.abort(&error))?;
         let committed = self.repeat(deadline, |left| self.producer.commit_transaction(left));
         committed.or_else(|error| match self.judge(&error) {
             Verdict::Silent(text) => Err(LogError::Undecided(text)),
@@ -156,15 +165,45 @@ impl Transactions {
         Ok(self.take_delivered())
     }
 
+    /// Whether a topic of targets takes records of a transaction: one is written and the transaction aborted, so that nobody
+    /// who reads committed sees it. [`LogError::TargetTopic`] where it doesn't.
+    pub(super) fn try_out(&self, record: &TargetRecord) -> Result<(), LogError> {
+        let deadline = Instant::now() + self.timeout;
+        self.begin()?;
+        self.fill(&[], std::slice::from_ref(record), None, deadline).or_else(|error| self.abort(&error))?;
+        // What it would be aborted for is past: the next producer under this id ends it as well.
+        let _ = self.repeat(deadline, |left| self.producer.abort_transaction(left));
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<(), LogError> {
+        self.producer.begin_transaction().map_err(|e| match self.judge(&e) {
+            Verdict::Fenced(text) => LogError::ProducerFenced(text),
+            Verdict::Refused(text) => LogError::Fatal(text),
+            // Nothing was begun, so nothing can be left behind.
+            Verdict::Abort(text) | Verdict::Silent(text) => LogError::aborted(AbortCause::Log, text),
+        })
+    }
+
     fn fill(
         &self,
         appends: &[Append],
-        offsets: Option<(&TopicPartitionList, &dyn Fn() -> Option<ConsumerGroupMetadata>)>,
+        records: &[TargetRecord],
+        offsets: Option<Offsets<'_>>,
         deadline: Instant,
     ) -> Result<(), KafkaError> {
         self.take_failure();
         for append in appends {
-            self.produce(append, deadline)?;
+            let mut record = BaseRecord::<[u8], [u8]>::to(self.names.shared(append.topic)).key(&append.key);
+            record.partition = append.partition;
+            record.payload = append.value.as_deref();
+            record.headers = owned_headers(&append.headers);
+            self.produce(record, deadline)?;
+        }
+        for TargetRecord { topic, key, value, headers } in records {
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).key(key).payload(value);
+            record.headers = owned_headers(headers);
+            self.produce(record, deadline).inspect_err(|error| self.producer.context().lock().failed(topic, error))?;
         }
         self.drain(deadline)?;
         if let Some((list, group)) = offsets {
@@ -175,11 +214,7 @@ impl Transactions {
         Ok(())
     }
 
-    fn produce(&self, append: &Append, deadline: Instant) -> Result<(), KafkaError> {
-        let mut record = BaseRecord::<[u8], [u8]>::to(self.names.shared(append.topic)).key(&append.key);
-        record.partition = append.partition;
-        record.payload = append.value.as_deref();
-        record.headers = owned_headers(&append.headers);
+    fn produce(&self, mut record: BaseRecord<'_, [u8], [u8]>, deadline: Instant) -> Result<(), KafkaError> {
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
@@ -206,6 +241,10 @@ impl Transactions {
     fn drain(&self, deadline: Instant) -> Result<(), KafkaError> {
         while self.producer.in_flight_count() > 0 {
             self.rest();
+            // Whatever else is under way is given up with it.
+            if self.target_topic().is_some() {
+                break;
+            }
             if Instant::now() >= deadline {
                 return Err(KafkaError::MessageProduction(Code::MessageTimedOut));
             }
@@ -227,8 +266,15 @@ impl Transactions {
         while self.producer.in_flight_count() > 0 {
             self.rest();
         }
+        let to_blame = self.target_topic();
         let aborted = self.repeat(Instant::now() + self.timeout, |left| self.producer.abort_transaction(left));
         self.take_failure();
+        if let Some(topic) = to_blame {
+            // It never committed; what is left of it ends with this producer.
+            self.repeated.set(self.repeated.get() || aborted.is_err());
+            let (Verdict::Refused(text) | Verdict::Abort(text) | Verdict::Silent(text) | Verdict::Fenced(text)) = verdict;
+            return Err(LogError::TargetTopic { topic, text });
+        }
         match (aborted.map_err(|e| self.judge(&e)), verdict) {
             (Ok(()), Verdict::Refused(text)) => Err(LogError::Fatal(text)),
             // It wasn't begun on every partition, and so never committed; the broker may know of none of it.
@@ -264,6 +310,20 @@ impl Transactions {
             self.repeated.set(true);
         }
         last
+    }
+
+    /// The topic of targets to which it is due that the transaction under way fails, if it is: no record of another's failed
+    /// for a cause of its own.
+    fn target_topic(&self) -> Option<String> {
+        let since = self.producer.context().lock();
+        let is_foreign = |topic: &&str| self.names.topic(topic).is_none();
+        if let Some(forbidden) = &since.forbidden {
+            return forbidden.split('"').nth(1).filter(is_foreign).map(str::to_owned);
+        }
+        let by_itself = since.failed_topics.values().any(|by_itself| *by_itself);
+        let mut failed = since.failed_topics.iter().filter(|(_, own)| **own == by_itself).map(|(topic, _)| topic.as_str());
+        let first = failed.next()?;
+        (is_foreign(&first) && failed.all(|topic| is_foreign(&topic))).then(|| first.to_owned())
     }
 
     fn take_failure(&self) {
