@@ -187,9 +187,7 @@ impl From<LogError> for Problem {
             LogError::InstanceFenced(_)
             | LogError::OutOfRange(_)
             | LogError::TargetTopic { .. }
-            | LogError::Fatal(_) => {
-                Self::new(Code::CG350, error.to_string())
-            }
+            | LogError::Fatal(_) => Self::new(Code::CG350, error.to_string()),
         }
     }
 }

@@ -67,7 +67,11 @@ pub trait Double: Send {
         records: Vec<TargetRecord>,
         positions: &[Position],
     ) -> Result<Vec<Position>, LogError> {
-        if records.is_empty() { self.transact(appends, positions) } else { self.other().transact_with(appends, records, positions) }
+        if records.is_empty() {
+            self.transact(appends, positions)
+        } else {
+            self.other().transact_with(appends, records, positions)
+        }
     }
 
     fn check_topic(&mut self, topic: &str) -> TopicCheck {

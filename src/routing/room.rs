@@ -39,7 +39,8 @@ mod tests {
     #[test]
     fn who_has_room_starts_no_other_thread() {
         let here = thread::current().id();
-        let (first, second) = with_room(|| (thread::current().id(), with_room(|| thread::current().id()).unwrap())).unwrap();
+        let (first, second) =
+            with_room(|| (thread::current().id(), with_room(|| thread::current().id()).unwrap())).unwrap();
         assert_ne!(here, first);
         assert_eq!(first, second);
         assert_ne!(with_room(|| thread::current().id()).unwrap(), here, "the caller's own thread is what it was");

@@ -68,8 +68,7 @@ fn with_status(world: &World, target: &str, status: Status) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_record_is_there_once_and_a_missing_topic_stops_nobody_else() {
-    let world =
-        World::of(Setup { targets: vec!["quick"], ..Setup::new("in-transaction", Servers::of_environment()) });
+    let world = World::of(Setup { targets: vec!["quick"], ..Setup::new("in-transaction", Servers::of_environment()) });
     let topics = ["books", "ledger"].map(|name| (name, format!("{}in.{name}", world.prefix())));
     let mut document = world.routing();
     for (name, topic) in &topics {
@@ -87,7 +86,8 @@ async fn each_record_is_there_once_and_a_missing_topic_stops_nobody_else() {
 
     let a = world.start_quiet("a");
     world.submit_all((0..BEFORE).map(file_id)).await;
-    let neighbours = || with_status(&world, "books", Status::Succeeded) + with_status(&world, "quick", Status::Succeeded);
+    let neighbours =
+        || with_status(&world, "books", Status::Succeeded) + with_status(&world, "quick", Status::Succeeded);
     assert!(world.view.wait_until(PATIENCE, || neighbours() == 2 * BEFORE).await, "{}", neighbours());
     assert_eq!(with_status(&world, "ledger", Status::Pending), BEFORE, "what waits spends nothing");
     let shown = "consign_open_breakers{target=\"ledger\"} ";

@@ -78,18 +78,17 @@ fn attempt_record_and_report_are_one_transaction() {
     assert_eq!((received(&world, "one"), received(&world, "two")), (vec!["f0/one/1".into()], vec!["f0/two/1".into()]));
     let of_two: Vec<_> =
         world.cluster.target_records().into_iter().map(|(_, r)| r).filter(|r| r.topic == "two.in").collect();
-    assert_eq!((of_two[0].key.as_slice(), of_two[0].value.as_slice()), (
-        b"plain".as_slice(),
-        br#"{"id":"f0","type":"plain"}"#.as_slice()
-    ));
+    assert_eq!(
+        (of_two[0].key.as_slice(), of_two[0].value.as_slice()),
+        (b"plain".as_slice(), br#"{"id":"f0","type":"plain"}"#.as_slice())
+    );
     let names: Vec<&str> = of_two[0].headers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["consign-attempt", "consign-attempts-left", "content-type", "idempotency-key", "traceparent"]);
     let report = reports(&world, "two").remove(0);
-    assert_eq!((report.kind, report.reporter, report.code.as_str()), (
-        OutcomeKind::Succeeded,
-        Reporter::Transport,
-        "delivered"
-    ));
+    assert_eq!(
+        (report.kind, report.reporter, report.code.as_str()),
+        (OutcomeKind::Succeeded, Reporter::Transport, "delivered")
+    );
     assert!(world.answer("f0/fast", Answer::Succeeded));
     world.run();
     assert_eq!(world.state("f0").state, State::Completed);

@@ -11,8 +11,8 @@ mod python;
 #[path = "../servers/python.rs"]
 mod python_env;
 mod reading;
-mod records;
 mod rebalance;
+mod records;
 mod schemas;
 mod scripts;
 #[path = "../servers/mod.rs"]

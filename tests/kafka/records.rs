@@ -66,7 +66,9 @@ fn a_record_of_a_target_commits_with_the_rest_or_not_at_all() {
     let mut worker = lone_worker(&bed, "w");
     assert_eq!(checked(&mut *worker, &there), TopicCheck::Takes);
     assert_eq!(keys(&bed, &there, "read_committed"), Vec::<String>::new(), "nobody sees the trial");
-    worker.transact_with(vec![append(OUT, "k", "1")], vec![record(&there, "a"), record(&there, "b")], &[(IN, 0)]).unwrap();
+    worker
+        .transact_with(vec![append(OUT, "k", "1")], vec![record(&there, "a"), record(&there, "b")], &[(IN, 0)])
+        .unwrap();
     assert_eq!(keys(&bed, &there, "read_committed"), ["a", "b"]);
 
     let TopicCheck::Refuses(why) = checked(&mut *worker, &elsewhere) else { panic!("it isn't there") };

@@ -94,7 +94,8 @@ fn check_targets(script: &Script, course: &Course) -> Result<(), Refusal> {
     for dispatch in course.file.dispatches.iter().filter(|d| d.plan.request.is_in_transaction()) {
         let target = dispatch.target().as_str();
         if script.steps(target).iter().any(|step| step.reply != Reply::Ok || step.took_ms > 0) {
-            let text = format!("--script: the record of `{target}` is there with its attempt: it answers `ok`, at once");
+            let text =
+                format!("--script: the record of `{target}` is there with its attempt: it answers `ok`, at once");
             return Err(Refusal::usage(text));
         }
     }

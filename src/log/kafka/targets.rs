@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::producer::Transactions;
+use super::producer::{Transactions, Written};
 use super::{KafkaOptions, Probe};
 use crate::log::{LogError, TargetRecord, TopicCheck};
 
@@ -81,7 +81,9 @@ fn look(options: &KafkaOptions, probe: &Probe, id: &str, topic: &str) -> Option<
         value: Vec::new(),
         headers: vec![(TRIAL.to_owned(), Vec::new())],
     };
-    let tried = Transactions::begin_under(options, id, PATIENCE).and_then(|producer| producer.try_out(&record));
+    let is_missing = |topic: &str| probe.partition_counts(&[topic]).is_ok_and(|counts| counts.is_empty());
+    let trial = Written { records: &[record], is_missing: &is_missing };
+    let tried = Transactions::begin_under(options, id, PATIENCE).and_then(|producer| producer.try_out(trial));
     match tried {
         Ok(()) => Some(TopicCheck::Takes),
         Err(LogError::TargetTopic { text, .. } | LogError::Fatal(text)) => Some(TopicCheck::Refuses(text)),

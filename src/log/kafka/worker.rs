@@ -12,14 +12,14 @@ use super::client::{
     ASK_AGAIN, FETCH, REQUEST, ends_seen_by, partition_list, plain_consumer, position_list, record, settings, triage,
 };
 use super::contact::Contact;
-use super::producer::Transactions;
+use super::producer::{Transactions, Written};
 use super::reader::KafkaReader;
 use super::rebalance::{Rebalances, settle};
 use super::targets::TopicChecks;
 use super::{KafkaOptions, Probe};
 use crate::log::{
-    Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, Record, TargetRecord, TopicCheck,
-    TopicPartition,
+    Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, Record, TargetRecord,
+    TopicCheck, TopicPartition,
 };
 use crate::record::Topic;
 
@@ -365,7 +365,9 @@ impl Log for KafkaLog {
         self.renew_producer_if_due()?;
         let clients = self.clients()?;
         let group = || clients.consumer().group_metadata();
-        let next = clients.transactions.transact(&appends, &records, Some((&list, &group))).map_err(|error| {
+        let is_missing = |topic: &str| self.probe.partition_counts(&[topic]).is_ok_and(|counts| counts.is_empty());
+        let written = Written { records: &records, is_missing: &is_missing };
+        let next = clients.transactions.transact(&appends, written, Some((&list, &group))).map_err(|error| {
             // The consumer knows better than the producer who it is that has the identity.
             self.excuse(clients.fatal().unwrap_or(error))
         })?;

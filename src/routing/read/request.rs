@@ -94,7 +94,8 @@ impl Loader<'_> {
             self.is_name(name, at);
         }
         let in_transaction = fields.get("in_transaction");
-        let is_in_transaction = in_transaction.and_then(|node| fields::boolean(node, &mut self.report)).unwrap_or(false);
+        let is_in_transaction =
+            in_transaction.and_then(|node| fields::boolean(node, &mut self.report)).unwrap_or(false);
         if let Some((at, name)) = cluster.filter(|_| is_in_transaction) {
             let text = format!("a transaction of consign's cluster can't reach the cluster `{name}`");
             self.report.error_with_hint(code::REQUEST, at, text, "in_transaction: false");

@@ -18,7 +18,8 @@ use crate::log::TopicPartition;
 use crate::record::{Outcome, Topic};
 
 pub(super) const FILE_TYPES: [&str; 12] = [
-    "plain", "careful", "acked", "narrow", "wide", "guarded", "brief", "chained", "nowhere", "fetched", "checked", "booked",
+    "plain", "careful", "acked", "narrow", "wide", "guarded", "brief", "chained", "nowhere", "fetched", "checked",
+    "booked",
 ];
 pub(super) const TARGETS: [&str; 9] =
     ["fast", "strict", "ledger", "lagging", "slim", "locked", "brittle", "last", "booked"];

@@ -15,8 +15,8 @@ use super::redact::redact;
 use super::unsent::Unsent;
 use crate::record::{self, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind};
 use crate::transport::content::{Announced, Opened};
-use crate::transport::secrets::Secret;
 use crate::transport::identity::{self, Named};
+use crate::transport::secrets::Secret;
 use crate::transport::{Answer, Exchange, sign};
 
 /// What goes with a request that only has to leave.
