@@ -7,6 +7,8 @@ TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main
 BROKER_TESTS := kafka cluster
 QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
+# Tests wait more than they compute: two for each processor at a time.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore bench-bulkheads
@@ -30,7 +32,7 @@ test-quick: ## format, lints, the tests that need neither a broker nor Java, and
 	$(PHASE) "tests" cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
 	$(PHASE) "guard" benches/guard
 
-test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS
+test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS; a few minutes
 	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
 	  cargo test $(CARGO_FLAGS) --test simulation no_seed -- --nocapture
 

@@ -15,7 +15,7 @@ use sides::{InProcess, Lane};
 /// Scripts drawn from seeds, where `SCRIPTS` doesn't say how many.
 const DRAWN: u64 = 80;
 /// Scripts that run beside each other on the broker: most of their time they wait.
-const LANES: usize = 4;
+const LANES: usize = 8;
 
 fn on_process(script: &Script) -> Vec<String> {
     let mut side = InProcess::new();
