@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::to_bytes;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Subject;
-use crate::gateway::{Report, Reported};
+use crate::gateway::{Report, Reported, callback_signature, callback_token};
 use crate::record::{PlannedDispatch, TokenCheck};
 use crate::transport::{AckTokens, CALLBACKS, Secrets, sign, wall_clock};
 
@@ -154,24 +154,19 @@ async fn hear(
 }
 
 async fn checked(shared: &Shared, key: &str, headers: &HeaderMap, body: &[u8]) -> Result<Report, (StatusCode, String)> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
-    let token = bearer.or_else(|| text("consign-ack-token"));
     let refused = |status, why: &str| Err((status, why.to_owned()));
-    if shared.tokens.check(key, token) != TokenCheck::Ok {
+    if shared.tokens.check(key, callback_token(headers)) != TokenCheck::Ok {
         return refused(StatusCode::UNAUTHORIZED, "its token is not that of the request");
     }
     if let Some(name) = &shared.verify_with {
         let (secrets, name) = (shared.secrets.clone(), name.clone());
-        let keys = tokio::task::spawn_blocking(move || secrets.read(&name)).await;
-        let parts = (text("webhook-id"), text("webhook-timestamp"), text("webhook-signature"));
-        let is_signed = match (keys, parts) {
-            (Ok(Ok(keys)), (Some(id), Some(seconds), Some(signatures))) => {
-                sign::verify((id, seconds, signatures), body, wall_clock()(), keys.all())
-            }
-            _ => false,
+        let (signed, body) = (callback_signature(headers), body.to_vec());
+        let check = move || {
+            let signed = signed.each_ref().map(Option::as_deref);
+            sign::verify_named((&secrets, &name), signed, &body, wall_clock()())
         };
-        if !is_signed {
+        // The key is read from where it is.
+        if !matches!(tokio::task::spawn_blocking(check).await, Ok(Ok(true))) {
             return refused(StatusCode::UNAUTHORIZED, "it isn't signed by the receiver's key");
         }
     }
@@ -185,5 +180,38 @@ async fn checked(shared: &Shared, key: &str, headers: &HeaderMap, body: &[u8]) -
             refused(StatusCode::UNPROCESSABLE_ENTITY, "it is signed, and doesn't name its idempotency_key")
         }
         _ => Ok(report),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the gateway takes, a receiver may show: the scheme of a token in any case, or a header of its own.
+    #[tokio::test]
+    async fn a_token_counts_however_the_gateway_would_take_it() {
+        let tokens = crate::certify::sender::tokens();
+        let shared = Shared {
+            by_key: Mutex::default(),
+            count: watch::Sender::new(0),
+            tokens: Arc::clone(&tokens),
+            secrets: Secrets::default(),
+            verify_with: None,
+        };
+        let token = tokens.issue("f/t");
+        let body = br#"{"outcome": "SUCCEEDED"}"#;
+        for (name, value, counts) in [
+            ("authorization", format!("Bearer {token}"), true),
+            ("authorization", format!("bearer {token}"), true),
+            ("authorization", format!("BEARER {token}"), true),
+            ("consign-ack-token", token.clone(), true),
+            ("authorization", format!("Basic {token}"), false),
+            ("authorization", format!("bearer {token}x"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            let status = checked(&shared, "f/t", &headers, body).await.err().map(|(status, _)| status);
+            assert_eq!(status, (!counts).then_some(StatusCode::UNAUTHORIZED), "{name}: {value}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything lives here until the commit; an abort drops it, permits included.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Worker;
@@ -11,7 +11,7 @@ use super::home::{Home, TimerMark};
 use super::observed::Observed;
 use super::work::Deciding;
 use crate::lifecycle::{File, Judged};
-use crate::log::{Append, Headers, Record, TopicPartition};
+use crate::log::{Append, Headers, Record, TargetRecord, TopicPartition};
 use crate::record::{
     Arrival, Bytes, Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status,
     TargetName, Timestamp, Topic, Wire, history_key,
@@ -51,6 +51,13 @@ pub(super) struct Order {
     pub permit: Permit,
 }
 
+/// A record of a target that is part of the transaction.
+pub(super) struct Written {
+    pub target: TargetName,
+    pub record: TargetRecord,
+    pub permit: Permit,
+}
+
 /// A transaction in the making.
 pub(super) struct Batch<'w> {
     pub worker: &'w Worker,
@@ -65,6 +72,9 @@ pub(super) struct Batch<'w> {
     pub controls: Vec<Control>,
     pub positions: BTreeMap<TopicPartition, i64>,
     pub orders: Vec<Order>,
+    pub written: Vec<Written>,
+    /// Topics of targets that must be asked first whether they take records, and the targets that write there.
+    pub unasked: BTreeMap<String, BTreeSet<TargetName>>,
     pub appended: Vec<(i32, FileId, TimerMark)>,
     pub parked: Vec<(i32, FileId, TimerMark)>,
     pub roused: Vec<(i32, FileId)>,
@@ -90,6 +100,8 @@ impl<'w> Batch<'w> {
             controls: Vec::new(),
             positions: BTreeMap::new(),
             orders: Vec::new(),
+            written: Vec::new(),
+            unasked: BTreeMap::new(),
             appended: Vec::new(),
             parked: Vec::new(),
             roused: Vec::new(),
@@ -155,6 +167,13 @@ impl<'w> Batch<'w> {
         self.appends.push(append);
     }
 
+    /// Adds a record of a target to the transaction.
+    pub fn write(&mut self, written: Written) {
+        let headers: usize = written.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.bytes += RECORD_BYTES + written.record.key.len() + written.record.value.len() + headers;
+        self.written.push(written);
+    }
+
     /// Whether it takes no further record, so that the transaction stays of a size that the log and memory bear.
     pub fn is_full(&self) -> bool {
         self.bytes >= self.worker.options.max_batch_bytes
@@ -162,7 +181,7 @@ impl<'w> Batch<'w> {
 
     /// Whether nothing more that is due fits; then the next batch comes at once.
     pub fn is_full_for_now(&mut self, max_orders: usize) -> bool {
-        let is_full = self.is_full() || self.orders.len() >= max_orders;
+        let is_full = self.is_full() || self.orders.len() + self.written.len() >= max_orders;
         self.is_cut |= is_full;
         is_full
     }

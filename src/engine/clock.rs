@@ -162,7 +162,7 @@ impl Worker {
             value: None,
             headers: vec![(MARK.to_owned(), mark.clone().into_bytes())],
         };
-        self.transact(vec![probe], &[(input, position)])?;
+        self.transact(vec![probe], Vec::new(), &[(input, position)])?;
         self.clock.leapt = false;
         self.clock.asked = Some(Asked { mark, before, after: clock() });
         self.read_controls().map(drop)

@@ -137,6 +137,10 @@ impl Batch<'_> {
             return true;
         }
         let plan = Arc::clone(&file.dispatches[index].plan);
+        let is_in_transaction = plan.request.is_in_transaction();
+        if is_in_transaction && !self.is_taken(target, &plan.request.destination) {
+            return false;
+        }
         let Some(permit) = self.worker.capacity.acquire(target, self.now) else { return false };
         let plan = match self.whole_plan(home, id, &plan) {
             Ok(plan) => plan,
@@ -152,7 +156,11 @@ impl Batch<'_> {
         file.authorized(Arc::clone(&attempt));
         self.append(Topic::Attempts, home, attempt_key(id, target, attempt.attempt), attempt.as_ref());
         self.observe(Observed::Attempt { file_id: id.clone(), target: target.clone(), attempt: attempt.attempt });
-        self.orders.push(Order { home, plan, attempt, fetch, permit });
+        if is_in_transaction {
+            self.write_record(home, &plan, &attempt, permit);
+        } else {
+            self.orders.push(Order { home, plan, attempt, fetch, permit });
+        }
         true
     }
 }

@@ -18,6 +18,7 @@ mod keeping;
 mod observed;
 mod places;
 mod planning;
+mod records;
 mod reports;
 mod restore;
 mod too_long;

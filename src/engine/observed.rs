@@ -142,6 +142,16 @@ pub enum Observed {
         /// Whether it is open, a probe under way included.
         is_open: bool,
     },
+    /// A topic of a target doesn't take its records, or a transaction with one was aborted because of it: the target's
+    /// breaker is open. No transaction is needed for this one.
+    TopicRefused {
+        /// The target.
+        target: TargetName,
+        /// The topic.
+        topic: String,
+        /// Why, in words.
+        text: String,
+    },
     /// A transaction didn't happen, or nobody knows whether it did.
     Aborted {
         /// Why.

@@ -1,17 +1,18 @@
 //! The middle of a turn: fold, commit, act; and what follows when the log says no.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::batch::{Batch, Draft, Order};
+use super::batch::{Batch, Draft, Order, Written};
 use super::clock::is_time;
 use super::forgetting::Tombstoned;
 use super::home::TimerMark;
 use super::intake::Unfit;
 use super::observed::Observed;
+use super::records::delivered;
 use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Stalled, Worker};
 use super::{Stop, Unwell};
-use crate::log::{AbortCause, Append, LogError, Position, Record, TopicPartition};
+use crate::log::{AbortCause, Append, LogError, Position, Record, TargetRecord, TopicPartition};
 use crate::record::{Bytes, Control, FileId, TargetName, Timestamp, Topic};
 use crate::store::StoreError;
 use crate::transport::Dispatch;
@@ -34,6 +35,8 @@ struct Decided {
     appends: Vec<Append>,
     positions: BTreeMap<TopicPartition, i64>,
     orders: Vec<Order>,
+    written: Vec<Written>,
+    unasked: BTreeMap<String, BTreeSet<TargetName>>,
     appended: Vec<(i32, FileId, TimerMark)>,
     parked: Vec<(i32, FileId, TimerMark)>,
     roused: Vec<(i32, FileId)>,
@@ -82,17 +85,38 @@ impl Worker {
             let positions: Vec<Position> = decided.positions.iter().map(|(tp, at)| (*tp, *at)).collect();
             assert!(!positions.is_empty(), "every transaction commits the position of an owned partition");
             let appends = std::mem::take(&mut decided.appends);
-            let records = appends.len();
-            let next = self.transact(appends, &positions)?;
+            let written: Vec<TargetRecord> = decided.written.iter().map(|written| written.record.clone()).collect();
+            let records = appends.len() + written.len();
+            let next = match self.transact(appends, written, &positions) {
+                Err(error) => return Err(self.drop_decided(decided, error, now)),
+                Ok(next) => next,
+            };
             self.note_committed(&next, now);
             (self.observe)(&Observed::Committed { records });
         }
         self.act(decided, now)
     }
 
+    /// Nothing of it happened, as far as this worker knows. What a topic of targets is to blame for isn't tried again at
+    /// once.
+    fn drop_decided(&mut self, decided: Decided, error: LogError, now: Timestamp) -> LogError {
+        if let LogError::TargetTopic { topic, text } = &error {
+            let targets: BTreeSet<TargetName> =
+                decided.written.iter().filter(|w| w.record.topic == *topic).map(|w| w.target.clone()).collect();
+            drop(decided);
+            self.topic_refuses(topic, text, targets, now);
+        }
+        error
+    }
+
     /// One transaction on the log; one that doesn't happen is counted by its cause.
-    pub(super) fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        let done = self.log.transact(appends, positions);
+    pub(super) fn transact(
+        &mut self,
+        appends: Vec<Append>,
+        records: Vec<TargetRecord>,
+        positions: &[Position],
+    ) -> Result<Vec<Position>, LogError> {
+        let done = self.log.transact_with(appends, records, positions);
         if let Some(cause) = done.as_ref().err().and_then(LogError::abort_cause) {
             (self.observe)(&Observed::Aborted { cause });
         }
@@ -156,6 +180,8 @@ impl Worker {
             appends: batch.appends,
             positions: batch.positions,
             orders: batch.orders,
+            written: batch.written,
+            unasked: batch.unasked,
             appended: batch.appended,
             parked: batch.parked,
             roused: batch.roused,
@@ -193,7 +219,7 @@ impl Worker {
         let first: Vec<Position> =
             self.uncommitted.iter().filter_map(|tp| Some((*tp, *self.positions.get(tp)?))).collect();
         if !first.is_empty() {
-            self.transact(Vec::new(), &first)?;
+            self.transact(Vec::new(), Vec::new(), &first)?;
             self.uncommitted.retain(|tp| !first.iter().any(|(committed, _)| committed == tp));
             (self.observe)(&Observed::Committed { records: 0 });
         }
@@ -276,6 +302,8 @@ impl Worker {
         for Order { home, plan, attempt, fetch, permit } in decided.orders {
             self.transport.send(Dispatch { plan, attempt, home, fetch, permit });
         }
+        delivered(decided.written, now);
+        self.ask_topics(decided.unasked, now);
         for observed in &decided.observed {
             (self.observe)(observed);
         }
@@ -352,9 +380,11 @@ impl Worker {
     /// Does what a failure of the log asks for.
     pub(super) fn recover(&mut self, error: LogError, now: Timestamp) -> Result<(), Stop> {
         let identity = self.options.identity.clone();
-        self.unwell.push(Unwell::new("CG214", error.to_string()));
+        if !matches!(error, LogError::TargetTopic { .. }) {
+            self.unwell.push(Unwell::new("CG214", error.to_string()));
+        }
         match error {
-            LogError::Away(_) | LogError::Aborted(_) => {
+            LogError::Away(_) | LogError::Aborted(_) | LogError::TargetTopic { .. } => {
                 self.rewind = true;
                 Ok(())
             }

@@ -106,6 +106,8 @@ pub struct Worker {
     pub(super) rewind: bool,
     /// Whether the connection must be rebuilt before anything else.
     pub(super) rebuild_is_due: bool,
+    /// Topics that take records of targets in this worker's transactions, as far as is known.
+    pub(super) topics_taking: BTreeSet<String>,
 }
 
 impl Worker {
@@ -154,6 +156,7 @@ impl Worker {
             unwell: Vec::new(),
             rewind: false,
             rebuild_is_due: false,
+            topics_taking: BTreeSet::new(),
         }
     }
 

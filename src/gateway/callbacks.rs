@@ -168,7 +168,7 @@ pub(super) async fn report(
     let (file_id, target) = (FileId::trusted(&file_id), TargetName::parse(&target)?);
     let key = dispatch_key(&file_id, &target);
     // The token comes first: who hasn't got it learns nothing and costs nothing.
-    if (app.callbacks.token)(&key, token(&parts.headers)) != TokenCheck::Ok {
+    if (app.callbacks.token)(&key, callback_token(&parts.headers)) != TokenCheck::Ok {
         return Err(Problem::new(Code::CG360, "the token is not that of this dispatch"));
     }
     let _place = app.callback_limits.place(&target)?;
@@ -202,7 +202,8 @@ struct About {
     attempt: Option<i32>,
 }
 
-fn token(headers: &HeaderMap) -> Option<&str> {
+/// The token that a callback shows: as a bearer, whatever the scheme's case, or in `consign-ack-token`.
+pub fn callback_token(headers: &HeaderMap) -> Option<&str> {
     bearer(headers).or_else(|| headers.get(TOKEN)?.to_str().ok())
 }
 
@@ -224,9 +225,14 @@ async fn rule(app: &App, file_id: &FileId, target: &TargetName, attempt: Option<
     Ok(found.map_err(unknown)?.unwrap_or_default())
 }
 
-async fn check_signature(app: &App, key_name: String, headers: &HeaderMap, body: Vec<u8>) -> Result<(), Problem> {
+/// What a callback says of its signature: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
+pub fn callback_signature(headers: &HeaderMap) -> [Option<String>; 3] {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let signed = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(text);
+    ["webhook-id", "webhook-timestamp", "webhook-signature"].map(text)
+}
+
+async fn check_signature(app: &App, key_name: String, headers: &HeaderMap, body: Vec<u8>) -> Result<(), Problem> {
+    let signed = callback_signature(headers);
     let check = Arc::clone(&app.callbacks.signature);
     // The key is read from where it is.
     let checked =

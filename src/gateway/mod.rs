@@ -38,6 +38,7 @@ mod targets;
 pub use access::{Access, Caller, LOCAL_ACTOR, Role, Token};
 pub use callbacks::{
     CallbackChecks, CallbackLimits, CallbackRule, Recorded, Report, Reported, RuleOf, SignatureCheck, TokenComparison,
+    callback_signature, callback_token,
 };
 pub use dead_letters::{DeadLetterAnswer, DeadLetterSummary, DeadLetters, Reinject, Reinjected};
 pub use files::{FilePage, History};

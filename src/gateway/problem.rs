@@ -184,9 +184,10 @@ impl From<LogError> for Problem {
                 Self::new(Code::CG341, format!("{error}; look at what there is, then ask again"))
             }
             LogError::TooLong(_) => Self::new(Code::CG305, error.to_string()),
-            LogError::InstanceFenced(_) | LogError::OutOfRange(_) | LogError::Fatal(_) => {
-                Self::new(Code::CG350, error.to_string())
-            }
+            LogError::InstanceFenced(_)
+            | LogError::OutOfRange(_)
+            | LogError::TargetTopic { .. }
+            | LogError::Fatal(_) => Self::new(Code::CG350, error.to_string()),
         }
     }
 }

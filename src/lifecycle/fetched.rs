@@ -109,6 +109,7 @@ pub fn fetch_plan(arrival: &Arrival) -> Option<PlannedDispatch> {
             tls: None,
             sign_with: None,
             cluster: None,
+            in_transaction: None,
         },
         after: Vec::new(),
         confirmed_by: ConfirmedBy::by(Confirmation::Transport),

@@ -83,6 +83,7 @@ pub fn planned(file_id: &str, target: &str) -> PlannedDispatch {
             tls: None,
             sign_with: None,
             cluster: None,
+            in_transaction: None,
         },
         after: Vec::new(),
         confirmed_by: ConfirmedBy {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Append, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
+use super::{
+    Append, Batch, Ends, Isolation, Log, LogError, Position, Reader, TargetRecord, TopicCheck, TopicPartition,
+};
 use crate::record::Topic;
 
 /// What a stand-in does by itself; everything else is the other's. See [`Log`] for what each call means.
@@ -57,6 +59,23 @@ pub trait Double: Send {
 
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
         self.other().transact(appends, positions)
+    }
+
+    fn transact_with(
+        &mut self,
+        appends: Vec<Append>,
+        records: Vec<TargetRecord>,
+        positions: &[Position],
+    ) -> Result<Vec<Position>, LogError> {
+        if records.is_empty() {
+            self.transact(appends, positions)
+        } else {
+            self.other().transact_with(appends, records, positions)
+        }
+    }
+
+    fn check_topic(&mut self, topic: &str) -> TopicCheck {
+        self.other().check_topic(topic)
     }
 
     fn rebuild(&mut self) -> Result<(), LogError> {
@@ -119,6 +138,19 @@ impl<D: Double> Log for Doubled<D> {
 
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
         self.0.transact(appends, positions)
+    }
+
+    fn transact_with(
+        &mut self,
+        appends: Vec<Append>,
+        records: Vec<TargetRecord>,
+        positions: &[Position],
+    ) -> Result<Vec<Position>, LogError> {
+        self.0.transact_with(appends, records, positions)
+    }
+
+    fn check_topic(&mut self, topic: &str) -> TopicCheck {
+        self.0.check_topic(topic)
     }
 
     fn rebuild(&mut self) -> Result<(), LogError> {

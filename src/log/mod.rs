@@ -80,6 +80,30 @@ pub struct Append {
     pub headers: Headers,
 }
 
+/// A record of a target that is part of a transaction: on a topic of the log's cluster that isn't consign's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetRecord {
+    /// The topic, by its full name.
+    pub topic: String,
+    /// The key; the default partitioner (murmur2) places the record by it.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+    /// The headers.
+    pub headers: Headers,
+}
+
+/// Whether a topic takes records of targets in a worker's transactions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicCheck {
+    /// It isn't known yet: ask again.
+    Asking,
+    /// It does.
+    Takes,
+    /// It doesn't; why, in words.
+    Refuses(String),
+}
+
 /// What happened to a worker's assignment. The partitions are those of the inputs, acks included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AssignmentChange {
@@ -114,6 +138,8 @@ crate::record::text_enum! {
         Undecided = "undecided",
         /// Another producer has its transactional id.
         Fenced = "fenced",
+        /// The topic of a target whose record was part of it.
+        Target = "target",
     }
 }
 
@@ -136,6 +162,14 @@ pub enum LogError {
     /// The transaction was aborted and none of it is visible: forget what it decided and read its inputs again.
     #[error("the transaction was aborted: {0}")]
     Aborted(Aborted),
+    /// The transaction was aborted because of a topic that records of targets go to, and none of it is visible.
+    #[error("the topic {topic} of a target refused: {text}")]
+    TargetTopic {
+        /// The topic.
+        topic: String,
+        /// Why, in words.
+        text: String,
+    },
     /// The reply to a commit was lost: it may or may not have happened. Rebuild from what the log holds.
     #[error("the commit's reply was lost: {0}")]
     Undecided(String),
@@ -170,6 +204,7 @@ impl LogError {
     pub fn abort_cause(&self) -> Option<AbortCause> {
         match self {
             Self::Aborted(aborted) => Some(aborted.cause),
+            Self::TargetTopic { .. } => Some(AbortCause::Target),
             Self::Undecided(_) => Some(AbortCause::Undecided),
             Self::ProducerFenced(_) | Self::Displaced(_) => Some(AbortCause::Fenced),
             Self::Away(_) | Self::InstanceFenced(_) | Self::OutOfRange(_) | Self::TooLong(_) | Self::Fatal(_) => None,
@@ -247,6 +282,29 @@ pub trait Log: Send {
     /// `positions` is never empty: an empty list would not fence. Gives for each partition that was appended to the
     /// offset behind the last of these records.
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError>;
+
+    /// The same with records of targets on other topics of the cluster: visible with the rest, or not at all. A topic that
+    /// is why it failed is named ([`LogError::TargetTopic`]).
+    fn transact_with(
+        &mut self,
+        appends: Vec<Append>,
+        records: Vec<TargetRecord>,
+        positions: &[Position],
+    ) -> Result<Vec<Position>, LogError> {
+        match records.first() {
+            None => self.transact(appends, positions),
+            Some(TargetRecord { topic, .. }) => {
+                let text = "this log has no topics but consign's".to_owned();
+                Err(LogError::TargetTopic { topic: topic.clone(), text })
+            }
+        }
+    }
+
+    /// Whether a topic takes records of targets in this worker's transactions. Never waits: the answer is looked for
+    /// meanwhile. No older than some seconds.
+    fn check_topic(&mut self, _topic: &str) -> TopicCheck {
+        TopicCheck::Refuses("this log has no topics but consign's".to_owned())
+    }
 
     /// Ends this connection's producer and consumer and begins new ones under the same identity. Every partition is
     /// assigned anew by a later poll.

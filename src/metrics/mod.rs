@@ -131,7 +131,7 @@ metrics! {
     dead_letters_total: IntCounterVec ["reason"] NO_BUCKETS, "Records moved to dead-letters.";
     forwarded_total: IntCounterVec ["topic"] NO_BUCKETS, "Records sent on to their home partition: their producer uses another partitioner.";
     transactions_total: IntCounterVec [] NO_BUCKETS, "Transactions committed.";
-    aborts_total: IntCounterVec ["cause"] NO_BUCKETS, "Transactions that did not happen (rebalance, log, invariant, store) or may have (undecided, fenced).";
+    aborts_total: IntCounterVec ["cause"] NO_BUCKETS, "Transactions that did not happen (rebalance, log, invariant, store, target) or may have (undecided, fenced).";
     input_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Offsets between the committed position and the last stable offset, all of the group; a control marker counts as one.";
     last_stable_offset_lag: IntGaugeVec ["topic", "partition"] NO_BUCKETS, "Offsets between the last stable offset and the log's end, all of the group: an open transaction holds them back.";
     restore_records_total: IntCounterVec [] NO_BUCKETS, "Records read to restore partitions.";

@@ -19,14 +19,10 @@ type Known = BTreeMap<String, BTreeMap<TargetName, CallbackRule>>;
 pub(super) fn checks(tokens: Arc<AckTokens>, secrets: Secrets, clock: Clock, limits: CallbackLimits) -> CallbackChecks {
     let known: Mutex<Known> = Mutex::default();
     let signature = move |key_name: &str, signed: [Option<&str>; 3], body: &[u8]| {
-        let [Some(id), Some(time), Some(signatures)] = signed else { return false };
-        match secrets.read(key_name) {
-            Ok(keys) => sign::verify((id, time, signatures), body, clock(), keys.all()),
-            Err(why) => {
-                tracing::error!("a callback can't be verified: {why}");
-                false
-            }
-        }
+        sign::verify_named((&secrets, key_name), signed, body, clock()).unwrap_or_else(|why| {
+            tracing::error!("a callback can't be verified: {why}");
+            false
+        })
     };
     CallbackChecks {
         token: Arc::new(move |key, token| tokens.check(key, token)),

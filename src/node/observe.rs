@@ -56,7 +56,10 @@ fn count(metrics: &Metrics, worker: &str, observed: &Observed) {
         Observed::Dispatch { target, .. } => metrics.know_target(target),
         Observed::Breaker { target, is_open } => metrics.breaker(target, *is_open),
         Observed::ClockMeasured { offset_ms, .. } => metrics.clock_offset(worker, *offset_ms),
-        Observed::StoreFailed { .. } | Observed::Forgotten { .. } | Observed::Paused { .. } => {}
+        Observed::StoreFailed { .. }
+        | Observed::Forgotten { .. }
+        | Observed::Paused { .. }
+        | Observed::TopicRefused { .. } => {}
     }
 }
 
@@ -112,6 +115,9 @@ fn log(observed: &Observed) {
             tracing::warn!(%target, "{text}");
         }
         Observed::Breaker { target, .. } => tracing::info!(%target, "the breaker closed"),
+        Observed::TopicRefused { target, topic, text } => {
+            tracing::warn!(%target, topic, code = "CG222", "records of the target can't be written: {text}");
+        }
         Observed::Aborted { cause } => tracing::warn!(%cause, "transaction aborted"),
         Observed::Restored { partition, records, took_ms } => {
             tracing::info!(partition, records, took_ms, "home partition restored");

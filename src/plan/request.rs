@@ -61,6 +61,7 @@ pub(super) fn request(
         tls: http.tls.clone(),
         sign_with: http.sign_with.clone(),
         cluster: http.cluster.clone(),
+        in_transaction: http.in_transaction.then_some(true),
     })
 }
 

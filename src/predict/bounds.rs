@@ -162,7 +162,9 @@ fn needs(file: &File, dispatch: &Dispatch, now: Timestamp, person: &mut Vec<Pers
         Status::BackingOff => dispatch.retry_at.unwrap_or(now),
         _ => now,
     };
-    if plan.on_unknown == OnUnknown::Hold {
+    // What is there with its attempt or not at all has no unknown fate, and nobody is asked who refuses.
+    let leaves_later = !plan.request.is_in_transaction();
+    if plan.on_unknown == OnUnknown::Hold && leaves_later {
         add(HeldBecause::FateUnknown, sent);
     }
     if plan.on_exhausted == OnExhausted::Hold {
@@ -173,6 +175,8 @@ fn needs(file: &File, dispatch: &Dispatch, now: Timestamp, person: &mut Vec<Pers
         let within = plan.confirmed_by.within_ms.unwrap_or(0);
         add(HeldBecause::ConfirmationOverdue, dispatch.confirm_by.unwrap_or(sent.plus_millis(within)));
     }
-    add(HeldBecause::Refused, sent);
+    if leaves_later {
+        add(HeldBecause::Refused, sent);
+    }
     add(HeldBecause::FileOverdue, file.deadline);
 }

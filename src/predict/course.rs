@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::fetch;
-use super::script::{Confirming, Reply, Script, verdict_of};
+use super::script::{Confirming, Reply, Script, ScriptedStep, verdict_of};
 use crate::lifecycle::{Effect, File, Judged, provisional_deadline};
 use crate::plan::{Fetched, Inputs, Limits, fetch_of, plan};
 use crate::record::{
@@ -327,6 +327,9 @@ impl<'s> Run<'s> {
         if let Some(fetch) = self.course.file.is_fetching().then(|| self.course.file.arrival.fetch.clone()).flatten() {
             return self.fetch_answered(index, attempt, &fetch);
         }
+        // What is there with its attempt was delivered, whatever a script says.
+        let delivered = ScriptedStep { then: step.then.clone(), ..ScriptedStep::OK };
+        let step = if plan.request.is_in_transaction() { &delivered } else { step };
         if !matches!(step.reply, Reply::Unreachable | Reply::Certificate) {
             *self.course.requests.entry(plan.target.clone()).or_default() += 1;
         }

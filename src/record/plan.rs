@@ -115,6 +115,16 @@ pub struct Request {
     /// The Kafka cluster by its name in the runtime configuration; null for that of the log.
     #[serde(default)]
     pub cluster: Option<String>,
+    /// True where the record is part of the transaction that authorizes its attempt; null where it isn't.
+    #[serde(default)]
+    pub in_transaction: Option<bool>,
+}
+
+impl Request {
+    /// Whether the record is part of the transaction that authorizes its attempt.
+    pub fn is_in_transaction(&self) -> bool {
+        self.in_transaction == Some(true)
+    }
 }
 
 text_enum! {

@@ -196,6 +196,8 @@ pub struct Http {
     pub sign_with: Option<Vec<String>>,
     /// The Kafka cluster, for a Kafka target; none for that of the log.
     pub cluster: Option<String>,
+    /// Whether its records are part of the transactions that authorize their attempts.
+    pub in_transaction: bool,
 }
 
 impl Http {

@@ -219,6 +219,7 @@ fn kafka() -> Json {
     let fields = vec![
         ("topic", json!({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,249}$"})),
         ("cluster", text()),
+        ("in_transaction", json!({"type": "boolean"})),
         ("key", json!(true)),
         ("headers", json!({"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 32})),
     ];

@@ -21,7 +21,7 @@
 //! | --- | --- |
 //! | `http` | `url`, `path` and `query` put together for each file, `method`, `headers`, `auth`, `tls` |
 //! | `webhook` | the same without `method`, and `sign_with` |
-//! | `kafka` | `topic`, `cluster`, `key`, `headers` |
+//! | `kafka` | `topic`, `cluster`, `key`, `headers`, `in_transaction` |
 //! | `envelope` | `none` (default), `cloudevents`, or `{cloudevents: structured\|binary, attributes}` |
 //! | `confirmed_by` | `{response: RULE}` or `{response: {succeeded, duplicate, rejected, retryable}}`; `{acks: 1h}` or `{acks: {within, limit, token}}`, with `rejected` and `retryable` rules beside it; `transport` or `{transport: true}`; each mapping also with `rejected_status` and `not_processed` |
 //! | `on_unknown` | `hold` (default), `retry` |

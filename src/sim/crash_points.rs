@@ -241,7 +241,7 @@ impl Script {
             self.world.submit(&manifest(id, file_type));
         }
         self.rest();
-        for (id, file_type) in [("f", "brief"), ("g", "chained"), ("h", "nowhere"), ("i", "careful"), ("k", "narrow")] {
+        for (id, file_type) in [("f", "brief"), ("g", "chained"), ("h", "nowhere"), ("i", "careful"), ("k", "booked")] {
             self.world.submit(&manifest(id, file_type));
         }
         let astray = manifest("astray", "plain");

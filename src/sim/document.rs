@@ -1,5 +1,8 @@
 //! The routing documents of simulated runs: every policy that the machine treats differently has a target.
 
+/// The topic of the target whose records are part of transactions.
+pub(super) const BOOKED: &str = "booked.in";
+
 /// The document that seeded runs begin with.
 pub const SIMULATED_DOCUMENT: &str = r#"
 file_types:
@@ -11,6 +14,7 @@ file_types:
   guarded: {deadline: 30m}
   brief: {deadline: 30m}
   chained: {deadline: 15m}
+  booked: {deadline: 30m}
   nowhere: {deadline: 30m}
   bulky: {deadline: 30m}
   fetched: {deadline: 20m, content: {format: json, attempts: 4, schedule: [1s, 4s], within: 5s}}
@@ -53,9 +57,14 @@ targets:
     on_failed: cancel
     retry: {attempts: 2}
   last: {owner: team-z, http: {url: "http://targets.invalid/last"}, confirmed_by: {response: "status == 200"}, on_unknown: hold}
+  booked:
+    owner: team-o
+    kafka: {topic: booked.in, key: "=file.type", in_transaction: true}
+    confirmed_by: transport
+    on_unknown: hold
 routes:
   - to: fast
-    when: "file.type in ['plain', 'wide', 'brief', 'fetched', 'checked']"
+    when: "file.type in ['plain', 'wide', 'brief', 'fetched', 'checked', 'booked']"
     payload: [{when: "file.type == 'fetched'", use: counted}, {use: whole}]
   - {to: strict, when: "file.type in ['careful', 'wide', 'checked']", payload: whole}
   - {to: ledger, when: "file.type in ['acked', 'wide', 'chained']", payload: whole}
@@ -66,6 +75,7 @@ routes:
     payload: [{when: "file.type == 'bulky'", use: fivefold}, {use: whole}]
   - {to: brittle, when: "file.type == 'brief'", payload: whole}
   - {to: last, after: [ledger], when: "file.type == 'chained'", payload: whole}
+  - {to: booked, when: "file.type == 'booked'", payload: whole}
 "#;
 
 /// Another document over the same targets: `plain` goes to `strict` too, and every body has one field more.

@@ -21,6 +21,7 @@ mod faults;
 mod hands;
 mod points;
 mod process;
+mod records;
 mod registry;
 mod sabotage;
 mod seeded;

@@ -9,7 +9,7 @@ use super::points::Killed;
 use super::registry::SimRegistry;
 use super::wire::Wire;
 use crate::log::memory::MemoryCluster;
-use crate::log::{AbortCause, Append, Batch, Log, LogError, Position, Reader, Record, TopicPartition};
+use crate::log::{AbortCause, Append, Batch, Log, LogError, Position, Reader, Record, TargetRecord, TopicPartition};
 use crate::record::registry::LocalRegistry;
 use crate::record::{Bytes, Codec, OnUnknown, Timestamp, Topic};
 use crate::routing::sha256_digest;
@@ -226,14 +226,14 @@ impl Saboteur {
         &self,
         log: &mut dyn Log,
         wire: &Wire,
-        mut appends: Vec<Append>,
+        (mut appends, records): (Vec<Append>, Vec<TargetRecord>),
         positions: &[Position],
     ) -> Result<Vec<Position>, LogError> {
         self.change(&mut appends);
         match self.which {
             Sabotage::SendBeforeCommit => {
                 self.send_at_once(wire, &appends);
-                log.transact(appends, positions)
+                log.transact_with(appends, records, positions)
             }
             Sabotage::OffsetsBeforeRecords if !appends.is_empty() && self.strikes_every(40) => {
                 log.transact(Vec::new(), positions)?;
@@ -247,15 +247,15 @@ impl Saboteur {
                     state.positions.extend(positions.iter().copied());
                     old
                 };
-                log.transact(appends, &behind)
+                log.transact_with(appends, records, &behind)
             }
             Sabotage::CommitTakenForAborted if !appends.is_empty() && self.strikes_every(30) => {
-                log.transact(appends, positions)?;
+                log.transact_with(appends, records, positions)?;
                 Err(LogError::aborted(AbortCause::Log, "it was committed"))
             }
             Sabotage::StaleEpoch => {
                 let copies = appends.clone();
-                let done = log.transact(appends, positions);
+                let done = log.transact_with(appends, records, positions);
                 if matches!(done, Err(LogError::ProducerFenced(_) | LogError::InstanceFenced(_) | LogError::Aborted(_)))
                 {
                     for copy in copies {
@@ -264,7 +264,7 @@ impl Saboteur {
                 }
                 done
             }
-            _ => log.transact(appends, positions),
+            _ => log.transact_with(appends, records, positions),
         }
     }
 

@@ -8,7 +8,9 @@ use super::faults::Aimed;
 use super::points::{Point, When};
 use super::sabotage::Saboteur;
 use super::wire::Wire;
-use crate::log::{Append, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
+use crate::log::{
+    Append, Batch, Ends, Isolation, Log, LogError, Position, Reader, TargetRecord, TopicCheck, TopicPartition,
+};
 use crate::record::{Codec, Topic};
 
 /// One worker's log under watch.
@@ -30,7 +32,12 @@ impl WatchedLog {
         done
     }
 
-    fn commit(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
+    fn commit(
+        &mut self,
+        appends: Vec<Append>,
+        records: Vec<TargetRecord>,
+        positions: &[Position],
+    ) -> Result<Vec<Position>, LogError> {
         let attempts: Vec<String> = appends
             .iter()
             .filter(|a| a.topic == Topic::Attempts && a.value.is_some())
@@ -38,8 +45,8 @@ impl WatchedLog {
             .collect();
         let bytes = appends.iter().map(|a| a.key.len() + a.value.as_ref().map_or(0, Vec::len)).sum();
         let next = match &self.saboteur {
-            Some(saboteur) => saboteur.transact(self.inner.as_mut(), &self.wire, appends, positions)?,
-            None => self.inner.transact(appends, positions)?,
+            Some(saboteur) => saboteur.transact(self.inner.as_mut(), &self.wire, (appends, records), positions)?,
+            None => self.inner.transact_with(appends, records, positions)?,
         };
         let mut wire = self.wire.lock();
         wire.confirmed.extend(attempts);
@@ -117,8 +124,21 @@ impl Log for WatchedLog {
     }
 
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
+        self.transact_with(appends, Vec::new(), positions)
+    }
+
+    fn transact_with(
+        &mut self,
+        appends: Vec<Append>,
+        records: Vec<TargetRecord>,
+        positions: &[Position],
+    ) -> Result<Vec<Position>, LogError> {
         self.aimed.commit_begins(&self.identity, &self.codec, &appends);
-        self.at(Point::Transact, |log| log.commit(appends, positions))
+        self.at(Point::Transact, |log| log.commit(appends, records, positions))
+    }
+
+    fn check_topic(&mut self, topic: &str) -> TopicCheck {
+        self.inner.check_topic(topic)
     }
 
     fn rebuild(&mut self) -> Result<(), LogError> {

@@ -114,7 +114,7 @@ pub struct World {
     /// Why workers ended.
     pub stops: Vec<(String, Stop)>,
     pub(super) options: WorldOptions,
-    names: TopicNames,
+    pub(super) names: TopicNames,
     pub(super) now: Arc<AtomicI64>,
     pub(super) wire: Wire,
     pub(super) observed: Arc<Mutex<Vec<Observed>>>,
@@ -388,7 +388,12 @@ impl World {
     /// Lets the checker judge the log and the journals.
     pub fn check(&self, quiet: bool) -> verify::Report {
         let records = self.dump();
-        let mut report = verify::check(Arc::clone(&self.codec), self.verify_options(quiet), &records, self.journal());
+        let mut received = self.journal();
+        received.extend(self.received_in_transactions());
+        let mut report = verify::check(Arc::clone(&self.codec), self.verify_options(quiet), &records, received);
+        if quiet {
+            self.check_records(&mut report);
+        }
         for key in &self.wire.lock().premature {
             report.violations.push(verify::Violation {
                 invariant: "I5",

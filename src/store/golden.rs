@@ -68,7 +68,7 @@ fn full() -> File {
     let request = json!({
         "headers": {"x-a": "1"}, "key": "k", "body": "YWJj",
         "body_of_file": {"location": "s3://in/f-1", "digest": "sha256:bb", "size": 12},
-        "auth": auth, "tls": {"certificate": "c2", "key": "k2", "ca": "a2"}, "sign_with": ["w1", "w2"], "cluster": "east",
+        "auth": auth, "tls": {"certificate": "c2", "key": "k2", "ca": "a2"}, "sign_with": ["w1", "w2"], "cluster": "east", "in_transaction": true,
     });
     let confirmed_by = json!({
         "succeeded": "s", "duplicate": "d", "rejected": "r", "retryable": "t", "rejected_status": [409],

@@ -131,6 +131,19 @@ impl Breaker {
         before != self.is_open()
     }
 
+    /// Opens it at once, whatever was heard before: first for 30 s, or twice as long as last time where it was time for a
+    /// probe. True if it was closed.
+    pub fn trip(&mut self, now: Timestamp) -> bool {
+        let lasts_ms = match self.state {
+            State::Closed => FIRST_MS,
+            State::Open { until, .. } if now < until => return false,
+            State::Open { lasts_ms, .. } | State::Probing { lasts_ms } => (lasts_ms * 2).min(LONGEST_MS),
+        };
+        let was_closed = self.state == State::Closed;
+        self.state = State::Open { until: now.plus_millis(lasts_ms), lasts_ms };
+        was_closed
+    }
+
     /// Whether it lets nothing through but probes.
     pub fn is_open(&self) -> bool {
         self.state != State::Closed
@@ -222,6 +235,20 @@ mod tests {
         assert_eq!(breaker.lets_through(at(30)), Some(true));
         breaker.hear(Heard::Nothing, true, at(31));
         assert_eq!(breaker.lets_through(at(31)), Some(true));
+    }
+
+    #[test]
+    fn what_trips_it_opens_it_at_once_and_counts_as_a_failed_probe_in_its_time() {
+        let mut breaker = Breaker::default();
+        assert!(breaker.trip(at(0)));
+        assert!(!breaker.trip(at(10)), "it is open");
+        assert!(!breaker.would_let_through(at(29)) && breaker.would_let_through(at(30)));
+        assert!(!breaker.trip(at(30)), "nobody was let through");
+        assert!(!breaker.would_let_through(at(89)));
+        assert_eq!(breaker.lets_through(at(90)), Some(true));
+        breaker.trip(at(91));
+        assert_eq!((breaker.lets_through(at(210)), breaker.lets_through(at(211))), (None, Some(true)));
+        assert!(breaker.hear(Heard::Alive, true, at(211)) && !breaker.is_open());
     }
 
     #[test]

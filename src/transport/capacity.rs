@@ -121,6 +121,14 @@ impl Capacity {
         Some(permit)
     }
 
+    /// Opens a target's breaker at once; see [`Breaker::trip`].
+    pub fn trip(&self, target: &TargetName, now: Timestamp) {
+        let mut shared = self.lock();
+        if shared.place(target).breaker.trip(now) {
+            shared.changed.push((target.clone(), true));
+        }
+    }
+
     /// Whether a permit would be given.
     pub fn has_room(&self, target: &TargetName, now: Timestamp) -> bool {
         let shared = self.lock();

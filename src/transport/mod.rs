@@ -14,6 +14,7 @@ mod content;
 mod egress;
 mod hex;
 mod http;
+mod identity;
 mod kafka;
 mod pace;
 mod report;
@@ -32,6 +33,7 @@ pub use content::{Announced, Contents, Fault, Found, Kind as FaultKind, Opened, 
 pub use egress::{Allowance, Egress, Lookup, Refused};
 pub(crate) use hex::hex;
 pub use http::{Clock, HttpParts, HttpTransport, MAX_ANSWER_BYTES, wall_clock};
+pub use identity::record_headers;
 pub use kafka::{ClientSettings, KafkaTargets, KeptRecord, KeptRecords};
 pub(crate) use report::Reports;
 pub use secrets::{Secret, SecretError, Secrets, Values, is_secret_name};
@@ -61,4 +63,9 @@ pub struct Dispatch {
 pub trait Transport: Send {
     /// Sends a request, or drops it unsent and reports RETRYABLE once `send_before` has passed.
     fn send(&mut self, dispatch: Dispatch);
+
+    /// The gateway's address as targets reach it, where this process knows it.
+    fn callback_base(&self) -> Option<&str> {
+        None
+    }
 }

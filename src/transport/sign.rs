@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use standardwebhooks::Webhook;
 
 use super::hex::hex;
-use super::secrets::Secret;
+use super::secrets::{Secret, SecretError, Secrets};
 use crate::record::Timestamp;
 
 /// Prefix of a symmetric secret.
@@ -134,6 +134,18 @@ pub fn verify<'s>(
         return false;
     }
     keys.into_iter().any(|key| signatures.split(' ').any(|item| verifies(key, item, (id, time), body)))
+}
+
+/// Whether a report is signed by the keys of this name: the three headers `webhook-id`, `webhook-timestamp` and
+/// `webhook-signature`, over its body. Reads the keys where they are; the error says why they can't be had.
+pub fn verify_named(
+    (secrets, name): (&Secrets, &str),
+    signed: [Option<&str>; 3],
+    body: &[u8],
+    now: Timestamp,
+) -> Result<bool, SecretError> {
+    let [Some(id), Some(seconds), Some(signatures)] = signed else { return Ok(false) };
+    Ok(verify((id, seconds, signatures), body, now, secrets.read(name)?.all()))
 }
 
 fn verifies(key: &Secret, item: &str, (id, seconds): (&str, i64), body: &[u8]) -> bool {

@@ -112,6 +112,7 @@ pub(crate) fn plan(url: &str) -> PlannedDispatch {
             tls: None,
             sign_with: None,
             cluster: None,
+            in_transaction: None,
         },
         after: Vec::new(),
         confirmed_by: ConfirmedBy { succeeded: Some("ok".into()), ..ConfirmedBy::by(Confirmation::Response) },

@@ -11,6 +11,7 @@ mod python;
 mod python_env;
 mod rate;
 mod readme;
+mod records;
 mod refusals;
 mod registry_away;
 mod roles;

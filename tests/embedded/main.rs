@@ -6,6 +6,7 @@ mod callbacks;
 mod canary;
 mod feed;
 mod fetching;
+mod hints;
 mod logged;
 mod monster;
 mod numbers;

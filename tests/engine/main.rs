@@ -7,6 +7,7 @@ mod fetching;
 mod forgetting;
 mod log_trouble;
 mod pauses;
+mod records;
 mod restarts;
 mod restoring;
 mod stores;

@@ -12,6 +12,7 @@ mod python;
 mod python_env;
 mod reading;
 mod rebalance;
+mod records;
 mod schemas;
 mod scripts;
 #[path = "../servers/mod.rs"]

@@ -54,6 +54,35 @@ fn plan_shows_every_target_with_its_reason() {
 }
 
 #[test]
+fn simulate_takes_a_record_in_the_transaction_as_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let document = "file_types: {entry: {}}\npayloads: {all: {body: {id: \"=file.id\"}}}\ntargets:\n  \
+        books: {owner: team-b, kafka: {topic: books.in, in_transaction: true}, confirmed_by: transport}\n\
+        routes:\n  - {to: books, payload: all}\n";
+    fs::write(path("routing.yaml"), document).unwrap();
+    let manifest = r#"{"file_id": "e-1", "schema_version": 1, "file_type": "entry", "name": "e"}"#;
+    fs::write(path("e.json"), manifest).unwrap();
+    let simulate = |script: &[&str]| {
+        let (file, routing) = (path("e.json"), path("routing.yaml"));
+        let fixed = ["simulate", &file, "--routing", &routing, "--output", "json"];
+        consign(&[&fixed[..], script].concat())
+    };
+    let output = simulate(&["--script", "books: ok"]);
+    let json = answer("simulate", &output);
+    assert_eq!((exit(&output), json["end"]["what"].as_str().unwrap()), (0, "COMPLETED"));
+    assert_eq!(json["attempts"].as_array().unwrap().len(), 1);
+    // Nothing leaves the fate of such a record unknown, so nobody will have to decide about that.
+    let bounds = answer("simulate", &simulate(&[]));
+    let because: Vec<&str> =
+        bounds["person"].as_array().unwrap().iter().map(|p| p["because"].as_str().unwrap()).collect();
+    assert_eq!(because, ["budget_spent", "file_overdue"]);
+    let refused = simulate(&["--script", "books: timeout"]);
+    assert_eq!(exit(&refused), 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is there with its attempt"));
+}
+
+#[test]
 fn simulate_ends_as_the_file_does() {
     let simulate = |example: &str, script: &str| {
         let path = format!("config/examples/{example}.json");

@@ -16,7 +16,7 @@ use crate::cli::output::print;
 use crate::lifecycle::{File, provisional_deadline};
 use crate::plan::{self, Fetched, Inputs};
 use crate::predict::{
-    Bounds, Course, End, Happening, Script, Step, accepted, bounds, bounds_with_fetch, course, needs_bytes,
+    Bounds, Course, End, Happening, Reply, Script, Step, accepted, bounds, bounds_with_fetch, course, needs_bytes,
 };
 use crate::record::{Arrival, FILE_TARGET};
 use crate::routing::{DEFAULT_DEADLINE_MS, Document};
@@ -95,6 +95,14 @@ fn simulated(args: &SimulateArgs, globals: &Globals) -> Result<Exit, Refusal> {
 /// A script that names a target which the file doesn't go to is a slip of the pen.
 fn check_targets(script: &Script, course: &Course) -> Result<(), Refusal> {
     let targets: Vec<&str> = course.file.dispatches.iter().map(|d| d.target().as_str()).collect();
+    for dispatch in course.file.dispatches.iter().filter(|d| d.plan.request.is_in_transaction()) {
+        let target = dispatch.target().as_str();
+        if script.steps(target).iter().any(|step| step.reply != Reply::Ok || step.took_ms > 0) {
+            let text =
+                format!("--script: the record of `{target}` is there with its attempt: it answers `ok`, at once");
+            return Err(Refusal::usage(text));
+        }
+    }
     let is_fetched = course.file.arrival.fetch.is_some();
     if script.steps(FILE_TARGET).iter().any(|step| !step.then.is_empty()) {
         return Err(Refusal::usage(format!(

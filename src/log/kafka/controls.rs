@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::producer::Transactions;
+use super::producer::{Transactions, Written};
 use super::reader::KafkaReader;
 use super::{KafkaOptions, Probe};
 use crate::log::{ControlsChange, LogError, Record, TopicPartition, scan};
@@ -68,7 +68,7 @@ fn change_once(
     for append in &mut appends {
         append.headers.push((MARK.to_owned(), mark.clone().into_bytes()));
     }
-    let result = transactions.transact(&appends, None).map(drop);
+    let result = transactions.transact(&appends, Written::NONE, None).map(drop);
     if let Err(LogError::ProducerFenced(_)) = &result {
         // The reply to a commit may have been lost before the id was.
         *uncertain = Some(mark);

@@ -18,6 +18,7 @@ mod producer;
 mod reader;
 mod rebalance;
 mod table;
+mod targets;
 mod worker;
 
 use std::collections::BTreeMap;

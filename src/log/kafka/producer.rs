@@ -1,7 +1,7 @@
 //! A transactional producer driven from one thread, and the triage of what can go wrong with a transaction.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::KafkaOptions;
 use super::client::{
     check_size, is_refusal, log_error, log_line, owned_headers, permission, producer_settings, triage,
 };
-use crate::log::{AbortCause, Append, LogError, Position, TopicPartition};
+use crate::log::{AbortCause, Append, LogError, Position, TargetRecord, TopicPartition};
 use crate::record::TopicNames;
 
 /// How long one attempt at a transactional request may take; it is repeated while the transaction may live.
@@ -26,10 +26,31 @@ const STEP: Duration = Duration::from_secs(5);
 const REPEATED_AFTER_MS: &str = "200";
 /// Whatever took less was not repeated.
 const MAY_BE_REPEATED: Duration = Duration::from_millis(160);
+/// How long records may be under way before the topics of targets among them are looked for, and again.
+const LOOK_FOR_TOPICS: Duration = Duration::from_secs(1);
 /// The shortest wait between two looks at the deliveries.
 const TICK: Duration = Duration::from_millis(1);
 /// A look that doesn't wait: rdkafka spins through the last millisecond of any other.
 const LOOK: Duration = Duration::ZERO;
+
+/// Positions of the group, and its metadata of this moment.
+pub(super) type Offsets<'o> = (&'o TopicPartitionList, &'o dyn Fn() -> Option<ConsumerGroupMetadata>);
+
+/// Records of targets, and who knows whether a topic of theirs is missing.
+#[derive(Clone, Copy)]
+pub(super) struct Written<'r> {
+    pub records: &'r [TargetRecord],
+    pub is_missing: &'r dyn Fn(&str) -> bool,
+}
+
+impl Written<'_> {
+    pub(super) const NONE: Self = Self { records: &[], is_missing: &|_| false };
+
+    fn missing(&self) -> Option<String> {
+        let topics: BTreeSet<&String> = self.records.iter().map(|record| &record.topic).collect();
+        topics.into_iter().find(|topic| (self.is_missing)(topic)).cloned()
+    }
+}
 
 /// Keeps, since it was asked, the first delivery that failed, and where each partition goes on.
 #[derive(Default)]
@@ -42,7 +63,19 @@ struct Delivered {
     first_failure: Option<KafkaError>,
     /// What librdkafka said of a partition that this producer may not write to: its error names none.
     forbidden: Option<String>,
+    /// The topic of a target that was found missing.
+    missing: Option<String>,
+    /// Topics of which a delivery failed, and whether one did for a cause of its own and not because all were given up.
+    failed_topics: BTreeMap<String, bool>,
     next_by_topic: BTreeMap<String, BTreeMap<i32, i64>>,
+}
+
+impl Delivered {
+    fn failed(&mut self, topic: &str, error: &KafkaError) {
+        let was_given_up = matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight));
+        *self.failed_topics.entry(topic.to_owned()).or_default() |= !was_given_up;
+        self.first_failure.get_or_insert_with(|| error.clone());
+    }
 }
 
 impl Deliveries {
@@ -72,7 +105,7 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let mut since = self.lock();
         match result {
-            Err((error, _)) => drop(since.first_failure.get_or_insert_with(|| error.clone())),
+            Err((error, message)) => since.failed(message.topic(), error),
             Ok(message) if message.offset() < 0 => {}
             Ok(message) => {
                 if !since.next_by_topic.contains_key(message.topic()) {
@@ -137,36 +170,62 @@ impl Transactions {
     pub(super) fn transact(
         &self,
         appends: &[Append],
-        offsets: Option<(&TopicPartitionList, &dyn Fn() -> Option<ConsumerGroupMetadata>)>,
+        written: Written<'_>,
+        offsets: Option<Offsets<'_>>,
     ) -> Result<Vec<Position>, LogError> {
         appends.iter().try_for_each(check_size)?;
         let deadline = Instant::now() + self.timeout;
+        self.begin()?;
+        self.fill(appends, written, offsets, deadline).or_else(|error| self.abort(written, &error))?;
+        let committed = self.repeat(deadline, |left| self.producer.commit_transaction(left));
+        committed.or_else(|error| match self.judge(&error) {
+            Verdict::Silent(text) => Err(LogError::Undecided(text)),
+            _ => self.abort(written, &error),
+        })?;
+        Ok(self.take_delivered())
+    }
+
+    /// Whether a topic of targets takes records of a transaction: one is written and the transaction aborted, so that nobody
+    /// who reads committed sees it. [`LogError::TargetTopic`] where it doesn't.
+    pub(super) fn try_out(&self, trial: Written<'_>) -> Result<(), LogError> {
+        let deadline = Instant::now() + self.timeout;
+        self.begin()?;
+        self.fill(&[], trial, None, deadline).or_else(|error| self.abort(trial, &error))?;
+        // What it would be aborted for is past: the next producer under this id ends it as well.
+        let _ = self.repeat(deadline, |left| self.producer.abort_transaction(left));
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<(), LogError> {
         self.producer.begin_transaction().map_err(|e| match self.judge(&e) {
             Verdict::Fenced(text) => LogError::ProducerFenced(text),
             Verdict::Refused(text) => LogError::Fatal(text),
             // Nothing was begun, so nothing can be left behind.
             Verdict::Abort(text) | Verdict::Silent(text) => LogError::aborted(AbortCause::Log, text),
-        })?;
-        self.fill(appends, offsets, deadline).or_else(|error| self.abort(&error))?;
-        let committed = self.repeat(deadline, |left| self.producer.commit_transaction(left));
-        committed.or_else(|error| match self.judge(&error) {
-            Verdict::Silent(text) => Err(LogError::Undecided(text)),
-            _ => self.abort(&error),
-        })?;
-        Ok(self.take_delivered())
+        })
     }
 
     fn fill(
         &self,
         appends: &[Append],
-        offsets: Option<(&TopicPartitionList, &dyn Fn() -> Option<ConsumerGroupMetadata>)>,
+        written: Written<'_>,
+        offsets: Option<Offsets<'_>>,
         deadline: Instant,
     ) -> Result<(), KafkaError> {
         self.take_failure();
         for append in appends {
-            self.produce(append, deadline)?;
+            let mut record = BaseRecord::<[u8], [u8]>::to(self.names.shared(append.topic)).key(&append.key);
+            record.partition = append.partition;
+            record.payload = append.value.as_deref();
+            record.headers = owned_headers(&append.headers);
+            self.produce(record, deadline)?;
         }
-        self.drain(deadline)?;
+        for TargetRecord { topic, key, value, headers } in written.records {
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).key(key).payload(value);
+            record.headers = owned_headers(headers);
+            self.produce(record, deadline).inspect_err(|error| self.producer.context().lock().failed(topic, error))?;
+        }
+        self.drain(written, deadline)?;
         if let Some((list, group)) = offsets {
             // The generation may have changed without a callback: what was cached at the assignment may be stale.
             let group = group().ok_or(KafkaError::Canceled)?;
@@ -175,11 +234,7 @@ impl Transactions {
         Ok(())
     }
 
-    fn produce(&self, append: &Append, deadline: Instant) -> Result<(), KafkaError> {
-        let mut record = BaseRecord::<[u8], [u8]>::to(self.names.shared(append.topic)).key(&append.key);
-        record.partition = append.partition;
-        record.payload = append.value.as_deref();
-        record.headers = owned_headers(&append.headers);
+    fn produce(&self, mut record: BaseRecord<'_, [u8], [u8]>, deadline: Instant) -> Result<(), KafkaError> {
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
@@ -202,10 +257,23 @@ impl Transactions {
     }
 
     /// Waits until every record is delivered or has failed. Committing with records under way would wait in steps of
-    /// 100 ms instead.
-    fn drain(&self, deadline: Instant) -> Result<(), KafkaError> {
+    /// 100 ms instead. One topic that is missing keeps librdkafka from sending anything until the deadline: so it is looked
+    /// for while nothing moves.
+    fn drain(&self, written: Written<'_>, deadline: Instant) -> Result<(), KafkaError> {
+        let mut next_look = Instant::now() + LOOK_FOR_TOPICS;
         while self.producer.in_flight_count() > 0 {
             self.rest();
+            if !written.records.is_empty() && Instant::now() >= next_look {
+                if let Some(topic) = written.missing() {
+                    self.producer.context().lock().missing = Some(topic);
+                    return Err(KafkaError::MessageProduction(Code::UnknownTopic));
+                }
+                next_look = Instant::now() + LOOK_FOR_TOPICS;
+            }
+            // Whatever else is under way is given up with it.
+            if self.target_topic().is_some() {
+                break;
+            }
             if Instant::now() >= deadline {
                 return Err(KafkaError::MessageProduction(Code::MessageTimedOut));
             }
@@ -215,7 +283,7 @@ impl Transactions {
     }
 
     /// Makes sure that nothing of the transaction becomes visible, and says so; or says that this isn't sure.
-    fn abort(&self, cause: &KafkaError) -> Result<(), LogError> {
+    fn abort(&self, written: Written<'_>, cause: &KafkaError) -> Result<(), LogError> {
         let forbidden = self.forbidden();
         let cause = forbidden.as_ref().unwrap_or(cause);
         let verdict = self.judge(cause);
@@ -227,8 +295,16 @@ impl Transactions {
         while self.producer.in_flight_count() > 0 {
             self.rest();
         }
+        let to_blame = self.target_topic().or_else(|| self.missing_topic(written));
         let aborted = self.repeat(Instant::now() + self.timeout, |left| self.producer.abort_transaction(left));
         self.take_failure();
+        if let Some(topic) = to_blame {
+            // It never committed; what is left of it ends with this producer.
+            self.repeated.set(self.repeated.get() || aborted.is_err());
+            let (Verdict::Refused(text) | Verdict::Abort(text) | Verdict::Silent(text) | Verdict::Fenced(text)) =
+                verdict;
+            return Err(LogError::TargetTopic { topic, text });
+        }
         match (aborted.map_err(|e| self.judge(&e)), verdict) {
             (Ok(()), Verdict::Refused(text)) => Err(LogError::Fatal(text)),
             // It wasn't begun on every partition, and so never committed; the broker may know of none of it.
@@ -264,6 +340,35 @@ impl Transactions {
             self.repeated.set(true);
         }
         last
+    }
+
+    /// The topic of targets to which it is due that the transaction under way fails, if it is: no record of another's failed
+    /// for a cause of its own.
+    fn target_topic(&self) -> Option<String> {
+        let since = self.producer.context().lock();
+        if since.missing.is_some() {
+            return since.missing.clone();
+        }
+        let is_foreign = |topic: &&str| self.names.topic(topic).is_none();
+        if let Some(forbidden) = &since.forbidden {
+            return forbidden.split('"').nth(1).filter(is_foreign).map(str::to_owned);
+        }
+        let by_itself = since.failed_topics.values().any(|by_itself| *by_itself);
+        let mut failed =
+            since.failed_topics.iter().filter(|(_, own)| **own == by_itself).map(|(topic, _)| topic.as_str());
+        let first = failed.next()?;
+        (is_foreign(&first) && failed.all(|topic| is_foreign(&topic))).then(|| first.to_owned())
+    }
+
+    /// The topic of targets that is missing, where all records were given up and none says why.
+    fn missing_topic(&self, written: Written<'_>) -> Option<String> {
+        let is_given_up = {
+            let since = self.producer.context().lock();
+            since.forbidden.is_none()
+                && !since.failed_topics.is_empty()
+                && !since.failed_topics.values().any(|own| *own)
+        };
+        if is_given_up { written.missing() } else { None }
     }
 
     fn take_failure(&self) {

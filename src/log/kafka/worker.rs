@@ -12,12 +12,14 @@ use super::client::{
     ASK_AGAIN, FETCH, REQUEST, ends_seen_by, partition_list, plain_consumer, position_list, record, settings, triage,
 };
 use super::contact::Contact;
-use super::producer::Transactions;
+use super::producer::{Transactions, Written};
 use super::reader::KafkaReader;
 use super::rebalance::{Rebalances, settle};
+use super::targets::TopicChecks;
 use super::{KafkaOptions, Probe};
 use crate::log::{
-    Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, Record, TopicPartition,
+    Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, Record, TargetRecord,
+    TopicCheck, TopicPartition,
 };
 use crate::record::Topic;
 
@@ -38,6 +40,7 @@ pub(super) struct KafkaLog {
     /// What a poll had collected before it failed.
     kept: Batch,
     contact: Contact,
+    topics: TopicChecks,
 }
 
 /// The two clients of one life of a worker.
@@ -57,6 +60,7 @@ impl KafkaLog {
             assigned: BTreeMap::new(),
             kept: Batch::default(),
             contact: Contact::new(),
+            topics: TopicChecks::default(),
         };
         this.rebuild()?;
         Ok(this)
@@ -339,6 +343,19 @@ impl Log for KafkaLog {
     }
 
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
+        self.transact_with(appends, Vec::new(), positions)
+    }
+
+    fn check_topic(&mut self, topic: &str) -> TopicCheck {
+        self.topics.check(topic, (&self.options, &self.probe, &self.identity))
+    }
+
+    fn transact_with(
+        &mut self,
+        appends: Vec<Append>,
+        records: Vec<TargetRecord>,
+        positions: &[Position],
+    ) -> Result<Vec<Position>, LogError> {
         if positions.is_empty() {
             return Err(LogError::Fatal("a transaction without positions fences nobody".to_owned()));
         }
@@ -346,7 +363,9 @@ impl Log for KafkaLog {
         self.renew_producer_if_due()?;
         let clients = self.clients()?;
         let group = || clients.consumer().group_metadata();
-        let next = clients.transactions.transact(&appends, Some((&list, &group))).map_err(|error| {
+        let is_missing = |topic: &str| self.probe.partition_counts(&[topic]).is_ok_and(|counts| counts.is_empty());
+        let written = Written { records: &records, is_missing: &is_missing };
+        let next = clients.transactions.transact(&appends, written, Some((&list, &group))).map_err(|error| {
             // The consumer knows better than the producer who it is that has the identity.
             self.excuse(clients.fatal().unwrap_or(error))
         })?;

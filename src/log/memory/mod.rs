@@ -22,7 +22,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::log::{
     Append, Appender, BoxFuture, Cluster, ControlsChange, Headers, Isolation, Lag, Log, LogError, Position, Reader,
-    Record, TopicPartition,
+    Record, TargetRecord, TopicPartition,
 };
 use crate::record::{Timestamp, Topic};
 
@@ -31,6 +31,7 @@ mod group;
 mod partition;
 mod reader;
 mod state;
+mod targets;
 mod transactions;
 mod worker;
 
@@ -38,6 +39,7 @@ mod worker;
 mod tests;
 
 pub use faults::{Fault, FaultPoint, Faults};
+pub use targets::TopicFault;
 pub use transactions::{MarkerTarget, PendingMarker};
 
 use partition::Content;
@@ -131,7 +133,7 @@ impl MemoryCluster {
     ) -> Result<(), LogError> {
         self.shared.change(|state| {
             let producer = state.begin_producer(transactional_id);
-            state.transact(&producer, appends, positions, Ok(())).map(drop)
+            state.transact(&producer, (appends, Vec::new()), positions, Ok(())).map(drop)
         })
     }
 
@@ -152,6 +154,17 @@ impl MemoryCluster {
             partition.read(*at, 0, usize::MAX, isolation, &mut records);
         }
         records
+    }
+
+    /// The records of targets that committed transactions wrote, and when they were committed, oldest first; the newest
+    /// 100,000.
+    pub fn target_records(&self) -> Vec<(Timestamp, TargetRecord)> {
+        self.shared.lock().targets.committed().cloned().collect()
+    }
+
+    /// Says what is wrong with the topic of a target from here on; none: nothing.
+    pub fn topic_fault(&self, topic: &str, fault: Option<TopicFault>) {
+        self.shared.change(|state| state.targets.set_fault(topic, fault));
     }
 
     /// Removes, below the last stable offset of a partition, aborted records and all but the newest value of each key;
@@ -321,7 +334,7 @@ impl Cluster for MemoryCluster {
         if let Some(stray) = appends.iter().find(|append| append.topic != Topic::Controls) {
             return Err(LogError::Fatal(format!("a change of controls appends to {}", stray.topic.base_name())));
         }
-        self.shared.change(|state| state.transact(&producer, appends, &[], Ok(()))).map(drop)
+        self.shared.change(|state| state.transact(&producer, (appends, Vec::new()), &[], Ok(()))).map(drop)
     }
 }
 

@@ -8,6 +8,7 @@ use super::MemoryOptions;
 use super::faults::{Fault, FaultPoint, Faults};
 use super::group::Group;
 use super::partition::{Content, Partition};
+use super::targets::TargetTopics;
 use super::transactions::Transactions;
 use crate::log::{Append, Ends, Isolation, LogError, TopicPartition};
 use crate::record::{Topic, murmur2};
@@ -26,6 +27,7 @@ pub(super) struct State {
     pub(super) partitions: BTreeMap<TopicPartition, Partition>,
     pub(super) group: Group,
     pub(super) transactions: Transactions,
+    pub(super) targets: TargetTopics,
     pub(super) faults: Option<Faults>,
 }
 
@@ -40,6 +42,7 @@ impl Shared {
             partitions,
             group: Group::new(counts),
             transactions: Transactions::default(),
+            targets: TargetTopics::default(),
             faults: None,
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), controls: Mutex::new(()) }

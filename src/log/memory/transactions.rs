@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::faults::{Fault, FaultPoint};
 use super::state::State;
-use crate::log::{AbortCause, Append, LogError, Position, TopicPartition};
+use crate::log::{AbortCause, Append, LogError, Position, TargetRecord, TopicPartition};
 
 /// Numbers transactions in the order of their beginnings.
 pub(super) type TransactionNumber = u64;
@@ -37,6 +37,7 @@ struct Running {
     committed: Option<bool>,
     targets: BTreeSet<MarkerTarget>,
     positions: BTreeMap<TopicPartition, i64>,
+    records: Vec<TargetRecord>,
 }
 
 /// The transactions that are open or whose markers have not all landed, and the newest epoch of each producer.
@@ -118,7 +119,7 @@ impl State {
     pub(super) fn transact(
         &mut self,
         producer: &Producer,
-        appends: Vec<Append>,
+        (appends, records): (Vec<Append>, Vec<TargetRecord>),
         positions: &[Position],
         may_commit: Result<(), String>,
     ) -> Result<Vec<Position>, LogError> {
@@ -133,7 +134,12 @@ impl State {
         }
         // A client can't begin a transaction before the markers of its last one have landed: it waits for them.
         self.finish_transactions_of(transactional_id);
-        let (number, next) = self.write_transaction(transactional_id, appends, &places, positions)?;
+        let refused = self.targets.refused(&records).map(|record| record.topic.clone());
+        let (number, next) = self.write_transaction(transactional_id, (appends, records), &places, positions)?;
+        if let Some(topic) = refused {
+            self.end_transaction(number, false, false);
+            return Err(LogError::TargetTopic { topic, text: "as its fault says".to_owned() });
+        }
         if let Err(why) = may_commit {
             self.end_transaction(number, false, false);
             return Err(LogError::aborted(AbortCause::Rebalance, why));
@@ -160,7 +166,7 @@ impl State {
     fn write_transaction(
         &mut self,
         transactional_id: &str,
-        appends: Vec<Append>,
+        (appends, records): (Vec<Append>, Vec<TargetRecord>),
         places: &[TopicPartition],
         positions: &[Position],
     ) -> Result<(TransactionNumber, Vec<Position>), LogError> {
@@ -180,6 +186,7 @@ impl State {
             committed: None,
             targets,
             positions: positions.iter().copied().collect(),
+            records,
         };
         self.transactions.running.insert(number, running);
         Ok((number, next.into_iter().collect()))
@@ -189,6 +196,10 @@ impl State {
     fn end_transaction(&mut self, number: TransactionNumber, committed: bool, late_markers: bool) {
         let running = self.transactions.running.get_mut(&number).expect("an open transaction is running");
         running.committed = Some(committed);
+        let records = std::mem::take(&mut running.records);
+        if committed {
+            self.targets.commit(records, (self.options.clock)());
+        }
         if !late_markers {
             self.land_markers_of(number);
         }

@@ -8,7 +8,10 @@ use super::group::Session;
 use super::reader::{Cursor, MemoryReader, OutOfRange};
 use super::state::{Shared, State};
 use super::transactions::Producer;
-use crate::log::{Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
+use crate::log::{
+    Append, AssignmentChange, Batch, Ends, Isolation, Log, LogError, Position, Reader, TargetRecord, TopicCheck,
+    TopicPartition,
+};
 use crate::record::Topic;
 
 /// A worker's connection. Dropping it is a crash: it stays a member until it is expired or its identity comes back.
@@ -141,6 +144,19 @@ impl Log for Worker {
     }
 
     fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
+        self.transact_with(appends, Vec::new(), positions)
+    }
+
+    fn check_topic(&mut self, topic: &str) -> TopicCheck {
+        self.shared.lock().targets.check(topic)
+    }
+
+    fn transact_with(
+        &mut self,
+        appends: Vec<Append>,
+        records: Vec<TargetRecord>,
+        positions: &[Position],
+    ) -> Result<Vec<Position>, LogError> {
         if positions.is_empty() {
             return Err(LogError::Fatal("a transaction without positions fences nobody".to_owned()));
         }
@@ -151,7 +167,7 @@ impl Log for Worker {
                 return Err(ended.clone());
             }
             let may_commit = state.group.check_commit(&self.identity, positions);
-            state.transact(&self.producer, appends, positions, may_commit)
+            state.transact(&self.producer, (appends, records), positions, may_commit)
         });
         if let Err(error @ (LogError::Undecided(_) | LogError::ProducerFenced(_))) = &outcome {
             self.producer_ended = Some(error.clone());

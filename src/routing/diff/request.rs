@@ -44,6 +44,10 @@ pub(super) fn compare(changes: &mut Changes, place: &Place, old: &Target, new: &
     changes.value(place, routing, "cluster", (&old.cluster, &new.cluster), |cluster| {
         cluster.as_ref().map_or_else(|| "consign's own".to_owned(), Clone::clone)
     });
+    // Who doesn't read committed sees records of aborted transactions, and none is sent again for an unknown fate.
+    let delivery = &[Question::Idempotency, Question::Retry];
+    let in_transaction = (&old.in_transaction, &new.in_transaction);
+    changes.value(place, delivery, "in_transaction", in_transaction, ToString::to_string);
 }
 
 /// All headers that a target's requests have, as they stand in the document.

@@ -15,6 +15,7 @@ use crate::routing::template::Template;
 /// Where a target's requests go, and what of them is put together for each file.
 pub(super) type WayOut = (Http, Parts);
 
+const KAFKA_KEYS: [&str; 5] = ["topic", "cluster", "key", "headers", "in_transaction"];
 const METHODS: [&str; 7] = ["POST", "PUT", "PATCH", "GET", "HEAD", "DELETE", "OPTIONS"];
 const MAX_URL: usize = 2048;
 const MAX_TOPIC: usize = 249;
@@ -67,19 +68,37 @@ impl Loader<'_> {
         let auth = fields.get("auth").and_then(|node| self.auth(node));
         let tls = fields.get("tls").and_then(|node| self.tls(node));
         let transport = TransportKind::Http;
-        let http = Http { transport, url, method, content_type, headers, auth, tls, sign_with: None, cluster: None };
+        let http = Http {
+            transport,
+            url,
+            method,
+            content_type,
+            headers,
+            auth,
+            tls,
+            sign_with: None,
+            cluster: None,
+            in_transaction: false,
+        };
         Some((http, parts))
     }
 
     /// Reads a target's `kafka`.
     pub(super) fn kafka(&mut self, node: &Node) -> Option<WayOut> {
-        let fields = Fields::read(node, &["topic", "cluster", "key", "headers"], &[], &mut self.report)?;
+        let fields = Fields::read(node, &KAFKA_KEYS, &[], &mut self.report)?;
         let (mut headers, computed) = self.headers(fields, is_record_header);
         let key = fields.get("key").map(|node| Template::read(node, self));
         let content_type = headers.remove("content-type");
         let cluster = fields.get("cluster").and_then(|node| Some((node.at, fields::text(node, &mut self.report)?)));
         if let Some((at, name)) = cluster {
             self.is_name(name, at);
+        }
+        let in_transaction = fields.get("in_transaction");
+        let is_in_transaction =
+            in_transaction.and_then(|node| fields::boolean(node, &mut self.report)).unwrap_or(false);
+        if let Some((at, name)) = cluster.filter(|_| is_in_transaction) {
+            let text = format!("a transaction of consign's cluster can't reach the cluster `{name}`");
+            self.report.error_with_hint(code::REQUEST, at, text, "in_transaction: false");
         }
         let topic = fields.required("topic", &mut self.report)?;
         let name = fields::text(topic, &mut self.report)?;
@@ -100,6 +119,7 @@ impl Loader<'_> {
             tls: None,
             sign_with: None,
             cluster: cluster.map(|(_, name)| name.to_owned()),
+            in_transaction: is_in_transaction,
         };
         Some((http, Parts { key, headers: computed, ..Parts::default() }))
     }

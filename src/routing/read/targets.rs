@@ -60,6 +60,10 @@ impl Loader<'_> {
             let text = "a topic gives no response that could confirm";
             self.report.error_with_hint(code::CONFIRMED_BY, entry.at, text, hint);
         }
+        if http.in_transaction && policy.rate.is_some() {
+            let text = "records of one transaction leave together: they can't be paced";
+            self.report.error_with_hint(code::REQUEST, entry.at, text, "no `rate`, or in_transaction: false");
+        }
         let target = Target { owner: owner?, http, policy, parts, envelope };
         self.check_envelope(entry, &target);
         if target.policy.receipt == Receipt::Digest && !target.has_body() {

@@ -1,9 +1,10 @@
 //! What fate does to processes, clocks, the log and the registry.
 
 use super::Storm;
-use crate::log::memory::Fault;
+use crate::log::memory::{Fault, TopicFault};
 use crate::log::{Headers, TopicPartition};
 use crate::record::{FileId, Topic};
+use crate::sim::document::BOOKED;
 use crate::sim::points::{Blow, Point, When};
 
 /// What strikes at once.
@@ -22,9 +23,10 @@ enum Strike {
     Registry,
     OffsetsLost,
     InboxDeleted,
+    Topic,
 }
 
-const STRIKES: [(usize, Strike); 13] = [
+const STRIKES: [(usize, Strike); 14] = [
     (4, Strike::Fence),
     (8, Strike::Expire),
     (10, Strike::Crash),
@@ -38,6 +40,7 @@ const STRIKES: [(usize, Strike); 13] = [
     (8, Strike::Registry),
     (1, Strike::OffsetsLost),
     (16, Strike::InboxDeleted),
+    (5, Strike::Topic),
 ];
 
 /// How far a clock may be off without breaking what the plans allow for, in milliseconds: two of them differ by twice that.
@@ -91,6 +94,7 @@ impl Storm {
             }
             Strike::OffsetsLost => self.lose_offsets(),
             Strike::InboxDeleted => self.delete_old_inputs(),
+            Strike::Topic => self.break_a_topic(),
         }
     }
 
@@ -109,6 +113,22 @@ impl Storm {
             self.world.others.push(crate::sim::process::Process { identity, number, worker });
         }
         self.fault("twin");
+    }
+
+    /// The topic of a target vanishes, fails under transactions, or is there again.
+    fn break_a_topic(&mut self) {
+        let fault = match self.draws.below(3) {
+            0 => None,
+            1 => {
+                self.fault("topic_missing");
+                Some(TopicFault::Missing)
+            }
+            _ => {
+                self.fault("topic_fails_unseen");
+                Some(TopicFault::FailsUnseen)
+            }
+        };
+        self.world.cluster.topic_fault(BOOKED, fault);
     }
 
     /// One rebalance after the other, with hardly time to begin between.
@@ -288,6 +308,7 @@ impl Storm {
         while self.world.thaw().is_some() {}
         self.world.end_others();
         self.world.registry.set_away(false);
+        self.world.cluster.topic_fault(BOOKED, None);
         for identity in self.wanted.clone() {
             self.world.skew(identity, 0);
         }

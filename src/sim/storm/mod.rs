@@ -17,14 +17,17 @@ use super::world::World;
 use crate::log::TopicPartition;
 use crate::record::{Outcome, Topic};
 
-pub(super) const FILE_TYPES: [&str; 11] =
-    ["plain", "careful", "acked", "narrow", "wide", "guarded", "brief", "chained", "nowhere", "fetched", "checked"];
-pub(super) const TARGETS: [&str; 8] = ["fast", "strict", "ledger", "lagging", "slim", "locked", "brittle", "last"];
+pub(super) const FILE_TYPES: [&str; 12] = [
+    "plain", "careful", "acked", "narrow", "wide", "guarded", "brief", "chained", "nowhere", "fetched", "checked",
+    "booked",
+];
+pub(super) const TARGETS: [&str; 9] =
+    ["fast", "strict", "ledger", "lagging", "slim", "locked", "brittle", "last", "booked"];
 const IDENTITIES: [&str; 5] = ["w0", "w1", "w2", "w3", "w4"];
 
 /// Every fault that a storm knows, by its name in counts: over a set of seeds each must have struck. Those of the points at
 /// which a process ends or stands still are in [`super::Point`].
-pub const FAULTS: [&str; 58] = [
+pub const FAULTS: [&str; 60] = [
     "aborted",
     "aborted_late",
     "ack_late_markers",
@@ -81,6 +84,8 @@ pub const FAULTS: [&str; 58] = [
     "temper_retry_after",
     "temper_slow",
     "temper_unauthorized",
+    "topic_fails_unseen",
+    "topic_missing",
     "transactions_expired",
     "twin",
 ];

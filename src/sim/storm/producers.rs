@@ -38,6 +38,7 @@ impl Storm {
             (4, "nowhere"),
             (8, "fetched"),
             (6, "checked"),
+            (8, "booked"),
         ]);
         announced(manifest(id, file_type))
     }

@@ -22,7 +22,7 @@ use super::egress::Egress;
 use super::kafka::{KafkaTargets, Written};
 use super::report::Reports;
 use super::secrets::Secrets;
-use super::{AckTokens, Dispatch, Exchange, Heard, Permit, Rule, Transport, classify};
+use super::{AckTokens, Dispatch, Exchange, Heard, Permit, Rule, Transport, classify, record_headers};
 use crate::log::Appender;
 use crate::record::{
     Codec, DispatchAttempt, Outcome, OutcomeKind, PlannedDispatch, Reporter, Timestamp, Topic, TransportKind,
@@ -207,6 +207,10 @@ impl HttpTransport {
 }
 
 impl Transport for HttpTransport {
+    fn callback_base(&self) -> Option<&str> {
+        self.shared.callback_base.as_deref()
+    }
+
     fn send(&mut self, dispatch: Dispatch) {
         let open = Open::new(&self.shared);
         let shared = Arc::clone(&self.shared);
@@ -326,7 +330,7 @@ impl Shared {
     }
 
     async fn write(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, gate: &Arc<Gate>) -> Exchange {
-        let headers = match prepare::record_headers(self, plan, attempt) {
+        let headers = match record_headers(plan, attempt, &self.tokens, self.callback_base.as_deref()) {
             Ok(headers) => headers,
             Err(detail) => return unsent::Unsent::Invalid { detail }.into(),
         };

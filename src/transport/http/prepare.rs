@@ -1,12 +1,10 @@
 //! From a plan and an attempt to a request that only has to leave.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Client, Method, Request, Url};
-use sha2::{Digest, Sha256};
 
 use super::Shared;
 use super::auth::{Kept, Shown};
@@ -15,10 +13,11 @@ use super::file_body::{FileBody, Verified};
 use super::gate::{Gate, GatedBody};
 use super::redact::redact;
 use super::unsent::Unsent;
-use crate::record::{self, Confirmation, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind, attempt_key};
+use crate::record::{self, DispatchAttempt, OnUnknown, PlannedDispatch, TransportKind};
 use crate::transport::content::{Announced, Opened};
+use crate::transport::identity::{self, Named};
 use crate::transport::secrets::Secret;
-use crate::transport::{Answer, Exchange, callback_url, hex, sign};
+use crate::transport::{Answer, Exchange, sign};
 
 /// What goes with a request that only has to leave.
 pub(super) struct Prepared {
@@ -137,46 +136,16 @@ fn set(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What a request or a record carries beside its body, by lower-case name.
-type Named = BTreeMap<String, String>;
-
+/// What a request carries beside its body, by lower-case name. The token among it is a secret.
 fn named(
     shared: &Shared,
     plan: &PlannedDispatch,
     attempt: &DispatchAttempt,
     secrets: &mut Vec<Secret>,
 ) -> Result<Named, String> {
-    let mut headers = plan.request.headers.clone();
-    let mut own = |name: &str, value: String| drop(headers.insert(name.to_owned(), value));
-    // A request without a body has no type of it.
-    if !plan.request.content_type.is_empty() {
-        own(CONTENT_TYPE.as_str(), plan.request.content_type.clone());
-    }
-    own("idempotency-key", plan.idempotency_key.clone());
-    own("consign-attempt", attempt.attempt.to_string());
-    own("consign-attempts-left", attempt.attempts_left.to_string());
-    own("traceparent", traceparent(attempt));
-    let by = plan.confirmed_by.by;
-    if matches!(by, Confirmation::Acks | Confirmation::Callback) {
-        let token = shared.tokens.issue(&plan.idempotency_key);
-        own("consign-ack-token", token.clone());
-        secrets.push(Secret::new(token.into_bytes()));
-    }
-    if by == Confirmation::Callback {
-        let base = shared.callback_base.as_deref().ok_or("this process doesn't know the gateway's address")?;
-        own("consign-callback-url", callback_url(base, attempt));
-    }
+    let headers = identity::headers(plan, attempt, &shared.tokens, shared.callback_base.as_deref())?;
+    secrets.extend(headers.get(identity::TOKEN).map(|token| Secret::new(token.clone().into_bytes())));
     Ok(headers)
-}
-
-/// The headers of a record: those that a request would have, in UTF-8.
-pub(super) fn record_headers(
-    shared: &Shared,
-    plan: &PlannedDispatch,
-    attempt: &DispatchAttempt,
-) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let headers = named(shared, plan, attempt, &mut Vec::new())?;
-    Ok(headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect())
 }
 
 /// Adds the signatures of a webhook, at this very time.
@@ -193,12 +162,4 @@ async fn signed(shared: &Shared, plan: &PlannedDispatch, request: &mut Request) 
         set(request.headers_mut(), name, &value)?;
     }
     Ok(())
-}
-
-/// W3C trace context of an attempt, version 00, sampled. All requests of a file share its trace, and each attempt is a
-/// span of it: the trace id is the beginning of SHA-256 of the `file_id`, the span id that of `file_id/target/attempt`.
-fn traceparent(attempt: &DispatchAttempt) -> String {
-    let trace = Sha256::digest(attempt.file_id.as_str());
-    let span = Sha256::digest(attempt_key(&attempt.file_id, &attempt.target, attempt.attempt));
-    format!("00-{}-{}-01", hex(&trace[..16]), hex(&span[..8]))
 }

@@ -309,6 +309,7 @@ fn kind(error: &LogError) -> &'static str {
         LogError::Undecided(_) => "undecided",
         LogError::ProducerFenced(_) | LogError::Displaced(_) | LogError::InstanceFenced(_) => "fenced",
         LogError::OutOfRange(_) => "out of range",
+        LogError::TargetTopic { .. } => "a topic of a target refused",
         LogError::TooLong(_) => "too long",
         LogError::Fatal(_) => "refused",
     }
