@@ -7,8 +7,8 @@ TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main
 BROKER_TESTS := kafka cluster
 QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
-# Tests wait more than they compute: two for each processor at a time.
-export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# The quick tests wait more than they compute: two for each processor at a time. Those on a broker keep two processors busy as they are.
+QUICK_THREADS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore bench-bulkheads
@@ -29,7 +29,7 @@ test-quick: ## format, lints, the tests that need neither a broker nor Java, and
 	@scripts/check-tools quick
 	$(PHASE) "format" cargo fmt --check
 	$(PHASE) "lints" cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	$(PHASE) "tests" cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
+	$(PHASE) "tests" env RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(QUICK_THREADS)} cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
 	$(PHASE) "guard" benches/guard
 
 test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS; a few minutes
