@@ -22,6 +22,8 @@ mod failures;
 mod golden;
 #[path = "planning/hostile.rs"]
 mod hostile;
+#[path = "planning/hostile_content.rs"]
+mod hostile_content;
 #[path = "planning/mutations.rs"]
 mod mutations;
 #[path = "planning/pages.rs"]

@@ -1,7 +1,5 @@
 //! Which targets a file goes to, and with which payload.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value as Json};
 
 use super::content::{self, Fetched};
@@ -39,8 +37,7 @@ pub(super) fn environment(
     let content = content::content(file_type.content.as_ref(), fetched)?.unwrap_or(Json::Null);
     let variables =
         [("file", file(arrival)), ("attributes", Json::Object(attributes)), ("data", data), ("content", content)];
-    let variables = variables.iter().map(|(name, value)| (*name, value));
-    let evaluator = Evaluator::new(variables, Arc::clone(routing.tables())).map_err(|why| failure(code::DATA, why))?;
+    let evaluator = Evaluator::new(variables, routing.tables()).map_err(|why| failure(code::DATA, why))?;
     Ok(if version >= STRICT { evaluator.bounded() } else { evaluator })
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use super::data::strict;
 use super::failure;
 use crate::record::{Arrival, FILE_TARGET, Failure, Fetch, Outcome};
-use crate::routing::{ContentRule, DataFormat, Document, code, sha256_digest};
+use crate::routing::{ContentRule, DataFormat, Document, code, sha256_digest, weight};
 
 /// Most rows of CSV, lines of NDJSON.
 pub const MAX_ROWS: usize = 10_000;
@@ -15,6 +15,8 @@ pub const MAX_ROWS: usize = 10_000;
 pub const MAX_COLUMNS: usize = 256;
 /// What names and values may take together once every row has its names, in bytes.
 pub const MAX_SWOLLEN: usize = 4 * 1024 * 1024;
+/// What the values of `content` may take in memory, in bytes: a map of one short field takes some hundred, whatever it says.
+pub const MAX_CONTENT_WEIGHT: usize = 24 * 1024 * 1024;
 /// How deeply JSON may nest.
 pub const MAX_DEPTH: usize = 64;
 /// How far a back-off may exceed its schedule, in percent.
@@ -90,11 +92,25 @@ fn name(format: DataFormat) -> &'static str {
     }
 }
 
+/// Counts what rows take in memory while they are read.
+#[derive(Default)]
+struct Weight(usize);
+
+impl Weight {
+    fn add(&mut self, row: &Json) -> Result<(), String> {
+        self.0 = self.0.saturating_add(weight::of_json(row));
+        if self.0 > MAX_CONTENT_WEIGHT {
+            return Err(format!("its values take more than {MAX_CONTENT_WEIGHT} bytes of memory"));
+        }
+        Ok(())
+    }
+}
+
 fn read(format: DataFormat, bytes: &[u8]) -> Result<Json, String> {
     let text = std::str::from_utf8(bytes).map_err(|e| format!("byte {} is no UTF-8", e.valid_up_to()))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match format {
-        DataFormat::Json => json(text, 1),
+        DataFormat::Json => json(text, 1).and_then(|json| Weight::default().add(&json).map(|()| json)),
         DataFormat::Ndjson => ndjson(text),
         DataFormat::Csv => csv(text),
     }
@@ -121,12 +137,14 @@ fn depth(json: &Json) -> usize {
 }
 
 fn ndjson(text: &str) -> Result<Json, String> {
-    let mut items = Vec::new();
+    let (mut items, mut weight) = (Vec::new(), Weight::default());
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         if items.len() == MAX_ROWS {
             return Err(format!("it has more than {MAX_ROWS} lines"));
         }
-        items.push(json(line, at + 1)?);
+        let item = json(line, at + 1)?;
+        weight.add(&item)?;
+        items.push(item);
     }
     Ok(Json::Array(items))
 }
@@ -151,7 +169,7 @@ fn csv(text: &str) -> Result<Json, String> {
     if sorted.windows(2).any(|pair| pair[0] == pair[1]) || names.iter().any(String::is_empty) {
         return Err("a column has no name, or two have one".to_owned());
     }
-    let mut swollen = 0;
+    let (mut swollen, mut weight) = (0, Weight::default());
     let mut rows = Vec::new();
     for row in reader.records() {
         let row = row.map_err(|e| wrong(&e))?;
@@ -164,7 +182,9 @@ fn csv(text: &str) -> Result<Json, String> {
         if swollen > MAX_SWOLLEN {
             return Err(format!("its rows with their names take more than {MAX_SWOLLEN} bytes"));
         }
-        rows.push(Json::Object(fields));
+        let row = Json::Object(fields);
+        weight.add(&row)?;
+        rows.push(row);
     }
     Ok(Json::Array(rows))
 }
@@ -224,12 +244,15 @@ mod tests {
         let wide = format!("{name}\n{}", "1\n".repeat(limit / 4 - 1));
         let columns = (0..=MAX_COLUMNS).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         let rows = "1\n".repeat(MAX_ROWS + 2);
+        let columns_of = |n: usize| (0..n).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        let cells = format!("{}\n{}", columns_of(MAX_COLUMNS), (",".repeat(MAX_COLUMNS - 1) + "\n").repeat(1_000));
         for (format, text) in [
             (DataFormat::Json, deep.as_str()),
             (DataFormat::Json, &very_deep),
             (DataFormat::Csv, &wide),
             (DataFormat::Csv, &columns),
             (DataFormat::Csv, &rows),
+            (DataFormat::Csv, &cells),
             (DataFormat::Ndjson, &rows),
         ] {
             assert!(text.len() <= limit && read(format, text.as_bytes()).is_err(), "{format:?}");

@@ -7,8 +7,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::error::Category;
 use serde_json::{Map, Number, Value as Json};
 
+use crate::routing::weight;
+
 /// Most values that `data` may hold: texts, numbers, booleans, nulls, lists and objects, at every depth.
 pub const MAX_VALUES: usize = 200_000;
+
+/// What these values may take in memory, in bytes: an object of one short field takes some hundred.
+pub const MAX_WEIGHT: usize = 32 * 1024 * 1024;
 
 const TWICE: &str = "a key is there twice";
 
@@ -25,6 +30,7 @@ enum Fault {
     Syntax,
     Twice,
     Values,
+    Weight,
 }
 
 impl Refused {
@@ -34,6 +40,7 @@ impl Refused {
             Fault::Syntax => None,
             Fault::Twice => Some(TWICE.to_owned()),
             Fault::Values => Some(format!("more than {MAX_VALUES} values")),
+            Fault::Weight => Some(format!("its values take more than {MAX_WEIGHT} bytes of memory")),
         }
     }
 }
@@ -46,15 +53,16 @@ pub(super) fn parse(text: &str) -> Result<Json, String> {
     })
 }
 
-/// Reads a JSON text whose objects have every key once, and that has no more than [`MAX_VALUES`].
+/// Reads a JSON text whose objects have every key once, and that has no more than [`MAX_VALUES`], of [`MAX_WEIGHT`].
 pub(super) fn strict(text: &str) -> Result<Json, Refused> {
-    let left = Cell::new(MAX_VALUES);
+    let (left, weight) = (Cell::new(MAX_VALUES), Cell::new(MAX_WEIGHT));
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let parsed = Strict { left: &left }.deserialize(&mut deserializer);
+    let parsed = Strict { left: &left, weight: &weight }.deserialize(&mut deserializer);
     parsed.and_then(|json| deserializer.end().map(|()| json)).map_err(|error| {
         let fault = match error.classify() {
             // Only what is refused below is no fault of syntax.
             Category::Data if left.get() == 0 => Fault::Values,
+            Category::Data if weight.get() == 0 => Fault::Weight,
             Category::Data => Fault::Twice,
             _ => Fault::Syntax,
         };
@@ -64,7 +72,18 @@ pub(super) fn strict(text: &str) -> Result<Json, Refused> {
 
 #[derive(Clone, Copy)]
 struct Strict<'c> {
+    /// Values that may follow.
     left: &'c Cell<usize>,
+    /// What they may weigh.
+    weight: &'c Cell<usize>,
+}
+
+impl Strict<'_> {
+    fn weigh<E: serde::de::Error>(self, bytes: usize) -> Result<(), E> {
+        let left = self.weight.get().saturating_sub(bytes);
+        self.weight.set(left);
+        if left == 0 { Err(E::custom("too much memory")) } else { Ok(()) }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
@@ -75,6 +94,7 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
             0 => return Err(D::Error::custom("too many values")),
             left => self.left.set(left - 1),
         }
+        self.weigh(weight::VALUE)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -106,15 +126,18 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Json, E> {
+        self.weigh(value.len())?;
         Ok(Json::from(value))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Json, E> {
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Json, E> {
+        self.weigh(value.len())?;
         Ok(Json::String(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        self.weigh(weight::LIST)?;
         let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
@@ -128,6 +151,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
             if map.contains_key(&key) {
                 return Err(A::Error::custom(TWICE));
             }
+            let of_table = weight::of_map(map.len() + 1) - if map.is_empty() { 0 } else { weight::of_map(map.len()) };
+            self.weigh(of_table.saturating_add(key.len()))?;
             let value = entries.next_value_seed(self)?;
             map.insert(key, value);
         }
@@ -177,5 +202,13 @@ mod tests {
         let list = |count: usize| format!("[{}1]", "1,".repeat(count - 2));
         assert!(parse(&list(MAX_VALUES)).is_ok());
         assert!(parse(&list(MAX_VALUES + 1)).unwrap_err().contains("more than 200000 values"));
+    }
+
+    #[test]
+    fn memory_is_counted() {
+        let list = |item: &str, count: usize| format!("[{}{item}]", format!("{item},").repeat(count - 1));
+        assert!(parse(&list("{\"id\":1}", 40_000)).is_ok());
+        let error = parse(&list("{\"id\":1}", 60_000)).unwrap_err();
+        assert!(error.contains("its values take more than") && error.contains("line 1, column"), "{error}");
     }
 }

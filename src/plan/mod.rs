@@ -24,8 +24,8 @@ use crate::routing::{Document, Receipt, Target, canonical_json, code, sha256_dig
 
 pub use again::{Replan, Replanned, Verdict, replan, verify};
 pub use consider::{Considered, Why, consider};
-pub use content::{Fetched, MAX_COLUMNS, MAX_DEPTH, MAX_ROWS, MAX_SWOLLEN, fetch_of, fetched};
-pub use data::MAX_VALUES;
+pub use content::{Fetched, MAX_COLUMNS, MAX_CONTENT_WEIGHT, MAX_DEPTH, MAX_ROWS, MAX_SWOLLEN, fetch_of, fetched};
+pub use data::{MAX_VALUES, MAX_WEIGHT};
 pub use manifest::{MAX_ATTRIBUTE, MAX_ATTRIBUTES, MAX_DATA, MAX_LOCATION, MAX_NAME, check_manifest, manifest_digest};
 
 /// Version of this code. It is raised whenever the same inputs would give other bytes.
@@ -33,7 +33,7 @@ pub use manifest::{MAX_ATTRIBUTE, MAX_ATTRIBUTES, MAX_DATA, MAX_LOCATION, MAX_NA
 /// | version | differs from the one before by |
 /// | --- | --- |
 /// | 1 | |
-/// | 2 | `data` with a key that is there twice, or with more than [`MAX_VALUES`] values, fails validation; what the expressions of a file cost together is bounded |
+/// | 2 | `data` with a key that is there twice, or with more than [`MAX_VALUES`] values or [`MAX_WEIGHT`], fails validation; what the expressions of a file cost together is bounded |
 pub const PLANNER_VERSION: i32 = 2;
 /// The oldest version whose plans this code can make again.
 const OLDEST_PROVABLE: i32 = 1;

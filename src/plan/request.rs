@@ -210,12 +210,17 @@ impl Parts<'_> {
             if ["", ".", ".."].contains(&segment.as_str()) {
                 return Err(self.failed(&what, "it is empty, `.` or `..`"));
             }
+            if segment.len() > MAX_URL {
+                return Err(self.failed("the URL", &format!("it is longer than {MAX_URL} bytes")));
+            }
             if segment.chars().any(char::is_control) {
                 return Err(self.failed(&what, "it has a control character"));
             }
             built.push('/');
             built.extend(utf8_percent_encode(&segment, RESERVED));
         }
+        let too_long = || self.failed("the URL", &format!("it is longer than {MAX_URL} bytes"));
+        let mut bytes = built.len();
         let mut pairs: Vec<String> = query.filter(|query| !query.is_empty()).map(str::to_owned).into_iter().collect();
         for (name, template) in &parts.query {
             let what = format!("the parameter `{name}`");
@@ -227,6 +232,11 @@ impl Parts<'_> {
             for value in values {
                 let value = self.one(&what, value)?.into_text();
                 let escape = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
+                bytes += name.len() + value.len();
+                // Before all of it is escaped: no byte takes less room then.
+                if bytes > MAX_URL {
+                    return Err(too_long());
+                }
                 pairs.push(format!("{}={}", escape(name), escape(&value)));
             }
         }
@@ -235,7 +245,7 @@ impl Parts<'_> {
             built.push_str(&pairs.join("&"));
         }
         if built.len() > MAX_URL {
-            return Err(self.failed("the URL", &format!("it is longer than {MAX_URL} bytes")));
+            return Err(too_long());
         }
         Ok(built)
     }

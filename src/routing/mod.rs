@@ -60,6 +60,7 @@ mod schema;
 mod sources;
 mod table;
 mod template;
+pub(crate) mod weight;
 
 pub use avro::Registration;
 pub use canonical::{canonical_json, sha256_digest};
@@ -69,8 +70,9 @@ pub(crate) use document::{Content, Envelope, FileType, Format, Mode, Route};
 pub use document::{DEFAULT_DEADLINE_MS, Document, Http, Policy, Receipt, Target, TargetSummary};
 pub(crate) use expression::{Evaluator, Expression, shown};
 pub use expression::{
-    MAX_ITEMS, MAX_ITEMS_OF_A_FILE, MAX_SEARCHED_BYTES, MAX_SEARCHED_BYTES_OF_A_FILE, MAX_SOURCE, MAX_SUM_BYTES,
-    MAX_SUM_BYTES_OF_A_FILE, Response, Rule, response_rule,
+    MAX_BUILT_BYTES_OF_A_FILE, MAX_HELD_BYTES, MAX_ITEMS, MAX_ITEMS_OF_A_FILE, MAX_SEARCHED_BYTES,
+    MAX_SEARCHED_BYTES_OF_A_FILE, MAX_SOURCE, MAX_STEPS_OF_A_FILE, MAX_SUM_BYTES, MAX_SUM_BYTES_OF_A_FILE,
+    MAX_WRITTEN_BYTES, MAX_WRITTEN_BYTES_OF_A_FILE, Response, Rule, response_rule,
 };
 pub use json_schema::json_schema;
 pub use rate::{Per, Rate};

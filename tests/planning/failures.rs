@@ -163,10 +163,10 @@ routes: [{{to: a, payload: p}}]
     assert!(error.ends_with("more than 4194304 bytes from `+`"), "{error}");
 
     let error = evaluate("data.l.all(x, x in data.l)", &list(3_000)).unwrap_err();
-    assert!(error.ends_with("more than 67108864 bytes searched"), "{error}");
+    assert!(error.ends_with("more than 33554432 bytes searched"), "{error}");
     let text = format!(r#"{{"s": "{}", "l": [{}]}}"#, "x".repeat(100_000), vec!["\"y\""; 1_000].join(","));
     let error = evaluate("data.l.exists(x, data.s.contains(x))", &text).unwrap_err();
-    assert!(error.ends_with("more than 67108864 bytes searched"), "{error}");
+    assert!(error.ends_with("more than 33554432 bytes searched"), "{error}");
 }
 
 #[test]

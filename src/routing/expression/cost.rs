@@ -1,33 +1,36 @@
-//! What one evaluation may cost, and the calls that are put into an expression so that it is counted.
+//! What evaluations may cost, counted before it is spent.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, operators};
-use cel::common::types::{CelList, CelString};
-use cel::{Context, DeclarationError, ExecutionError, FunctionContext, IdedExpr, Value};
-
-use super::value;
+use cel::ExecutionError;
 
 /// Items that the comprehensions of one evaluation may go through.
 pub const MAX_ITEMS: usize = 10_000;
-/// Bytes that the `+` operators of one evaluation may produce, any value but a text counted as eight.
+/// Bytes that the `+` operators of one evaluation may produce, any number counted as eight, any item of a list as 32.
 pub const MAX_SUM_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes that `contains` and `in` may go through in one evaluation, a list's items counted as sixteen each.
-pub const MAX_SEARCHED_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes that comparisons, `in` and functions over texts may go through in one evaluation, a list's items counted as sixteen each by `in`, values as what they take in memory by `==`.
+pub const MAX_SEARCHED_BYTES: usize = 32 * 1024 * 1024;
 
 /// Items that the comprehensions of one file may go through, all evaluations together.
 pub const MAX_ITEMS_OF_A_FILE: usize = 100_000;
 /// Bytes that the `+` operators of one file may produce, all evaluations together.
 pub const MAX_SUM_BYTES_OF_A_FILE: usize = 16 * 1024 * 1024;
-/// Bytes that `contains` and `in` may go through for one file, all evaluations together.
-pub const MAX_SEARCHED_BYTES_OF_A_FILE: usize = 128 * 1024 * 1024;
+/// Bytes that comparisons, `in` and functions over texts may go through for one file, all evaluations together.
+pub const MAX_SEARCHED_BYTES_OF_A_FILE: usize = 64 * 1024 * 1024;
+/// Steps that the comprehensions of one file may take: for each item as many as its expression has names, values, operators and calls.
+pub const MAX_STEPS_OF_A_FILE: usize = 1_000_000;
+/// What values may take in memory that are there at once, in bytes: the file's own, what an evaluation builds, and what has been
+/// written of a payload.
+pub const MAX_HELD_BYTES: usize = 48 * 1024 * 1024;
+/// What the values of one payload may take that are written as JSON, in bytes.
+pub const MAX_WRITTEN_BYTES: usize = 24 * 1024 * 1024;
+/// What the values of all payloads and other parts of requests of one file may take, one after the other, in bytes.
+pub const MAX_WRITTEN_BYTES_OF_A_FILE: usize = 96 * 1024 * 1024;
+/// What the lists, maps and texts may take that the evaluations of one file build, one after the other, in bytes.
+pub const MAX_BUILT_BYTES_OF_A_FILE: usize = 64 * 1024 * 1024;
 
-// The names of the calls that count. No source can spell them.
-const ITEMS: &str = "@items";
-const SUM: &str = "@sum";
-const CONTAINS: &str = "@contains";
-pub(super) const MEMBER: &str = "@member";
+/// The function that errors about costs name.
+pub(super) const LIMIT: &str = "@limit";
 
 /// What the evaluation under way has cost, and all of them together.
 #[derive(Debug, Default)]
@@ -35,6 +38,13 @@ pub(super) struct Spent {
     items: Counter,
     sum_bytes: Counter,
     searched_bytes: Counter,
+    steps: Counter,
+    built_bytes: Counter,
+    /// What the variables take.
+    input_bytes: AtomicUsize,
+    /// What is written as JSON: of the evaluation under way, or of the payload that it belongs to.
+    written_bytes: Counter,
+    is_payload: AtomicBool,
     /// Whether all evaluations together are bounded.
     is_bounded: AtomicBool,
 }
@@ -47,11 +57,20 @@ struct Counter {
     all: AtomicUsize,
 }
 
+fn add(counter: &AtomicUsize, amount: usize) -> usize {
+    let sum = counter.load(Ordering::Relaxed).saturating_add(amount);
+    counter.store(sum, Ordering::Relaxed);
+    sum
+}
+
 impl Spent {
     /// Begins an evaluation.
     pub(super) fn reset(&self) {
-        for counter in [&self.items, &self.sum_bytes, &self.searched_bytes] {
+        for counter in [&self.items, &self.sum_bytes, &self.searched_bytes, &self.steps, &self.built_bytes] {
             counter.one.store(0, Ordering::Relaxed);
+        }
+        if !self.is_payload.load(Ordering::Relaxed) {
+            self.written_bytes.one.store(0, Ordering::Relaxed);
         }
     }
 
@@ -60,142 +79,106 @@ impl Spent {
         self.is_bounded.store(true, Ordering::Relaxed);
     }
 
-    fn spend(
+    /// Until the payload ends, all that is written is there at once.
+    pub(super) fn payload(&self, is_payload: bool) {
+        self.written_bytes.one.store(0, Ordering::Relaxed);
+        self.is_payload.store(is_payload, Ordering::Relaxed);
+    }
+
+    /// Takes in what a variable takes.
+    pub(super) fn input(&self, bytes: usize) -> Result<(), String> {
+        add(&self.input_bytes, bytes);
+        self.check_held()
+    }
+
+    fn check_held(&self) -> Result<(), String> {
+        let held = [&self.input_bytes, &self.built_bytes.one, &self.written_bytes.one];
+        let held = held.iter().map(|bytes| bytes.load(Ordering::Relaxed)).fold(0, usize::saturating_add);
+        if held > MAX_HELD_BYTES { Err(too_much(MAX_HELD_BYTES, "bytes of values at once")) } else { Ok(()) }
+    }
+
+    fn count(
         &self,
         counter: &Counter,
         amount: usize,
         (limit, limit_of_all): (usize, usize),
         what: &str,
-    ) -> Result<(), ExecutionError> {
-        let add = |counter: &AtomicUsize| counter.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
-        let (one, all) = (add(&counter.one), add(&counter.all));
+    ) -> Result<(), String> {
+        let (one, all) = (add(&counter.one, amount), add(&counter.all, amount));
         if one > limit {
-            return Err(ExecutionError::function_error(LIMIT, format!("more than {limit} {what}")));
+            return Err(too_much(limit, what));
         }
         if self.is_bounded.load(Ordering::Relaxed) && all > limit_of_all {
-            let text = format!("more than {limit_of_all} {what} in the expressions of one file together");
-            return Err(ExecutionError::function_error(LIMIT, text));
+            return Err(too_much(limit_of_all, what) + " in the expressions of one file together");
         }
         Ok(())
     }
 
-    fn items(&self, amount: usize) -> Result<(), ExecutionError> {
-        self.spend(&self.items, amount, (MAX_ITEMS, MAX_ITEMS_OF_A_FILE), "items in comprehensions")
+    fn spend(
+        &self,
+        counter: &Counter,
+        amount: usize,
+        limits: (usize, usize),
+        what: &str,
+    ) -> Result<(), ExecutionError> {
+        self.count(counter, amount, limits, what).map_err(limited)
     }
 
-    fn sum(&self, amount: usize) -> Result<(), ExecutionError> {
-        self.spend(&self.sum_bytes, amount, (MAX_SUM_BYTES, MAX_SUM_BYTES_OF_A_FILE), "bytes from `+`")
+    /// Items of a comprehension, with the steps that each takes and the bytes of the texts that stand in its expression.
+    pub(super) fn items(&self, items: usize, steps: usize, text_bytes: usize) -> Result<(), ExecutionError> {
+        self.spend(&self.items, items, (MAX_ITEMS, MAX_ITEMS_OF_A_FILE), "items in comprehensions")?;
+        let limits = (MAX_STEPS_OF_A_FILE, MAX_STEPS_OF_A_FILE);
+        self.spend(&self.steps, items.saturating_mul(steps), limits, "steps of comprehensions")?;
+        self.built(items.saturating_mul(text_bytes))
     }
 
-    fn searched(&self, amount: usize) -> Result<(), ExecutionError> {
+    /// What a `+` produces.
+    pub(super) fn sum(&self, bytes: usize) -> Result<(), ExecutionError> {
+        self.spend(&self.sum_bytes, bytes, (MAX_SUM_BYTES, MAX_SUM_BYTES_OF_A_FILE), "bytes from `+`")
+    }
+
+    /// What something goes through.
+    pub(super) fn searched(&self, bytes: usize) -> Result<(), ExecutionError> {
         let limits = (MAX_SEARCHED_BYTES, MAX_SEARCHED_BYTES_OF_A_FILE);
-        self.spend(&self.searched_bytes, amount, limits, "bytes searched")
+        self.spend(&self.searched_bytes, bytes, limits, "bytes searched")
+    }
+
+    /// What a list, a map or a text takes that an expression builds.
+    pub(super) fn built(&self, bytes: usize) -> Result<(), ExecutionError> {
+        let limits = (MAX_HELD_BYTES, MAX_BUILT_BYTES_OF_A_FILE);
+        self.spend(&self.built_bytes, bytes, limits, "bytes of lists, maps and texts built")?;
+        self.check_held().map_err(limited)
+    }
+
+    /// Room for what is written.
+    pub(super) fn room(&self) -> Room<'_> {
+        Room(self)
     }
 }
 
-/// The function that errors about costs name.
-pub(super) const LIMIT: &str = "@limit";
-
-/// Declares the functions that count.
-pub(super) fn declare(context: &mut Context<'_, '_>, spent: &Arc<Spent>) -> Result<(), DeclarationError> {
-    context.add_function(ITEMS, {
-        let spent = Arc::clone(spent);
-        move |range: Value| {
-            let items = value::items(range)?;
-            spent.items(items.len())?;
-            Ok::<Value, ExecutionError>(Value::List(items))
-        }
-    })?;
-    context.add_function(SUM, {
-        let spent = Arc::clone(spent);
-        move |sum: Value| {
-            spent.sum(value::weight(&sum))?;
-            Ok::<Value, ExecutionError>(sum)
-        }
-    })?;
-    context.add_function(CONTAINS, {
-        let spent = Arc::clone(spent);
-        move |call: &FunctionContext| contains(call, &spent)
-    })?;
-    context.add_function(MEMBER, {
-        let spent = Arc::clone(spent);
-        move |call: &FunctionContext| is_member(call, &spent)
-    })
+fn too_much(limit: usize, what: &str) -> String {
+    format!("more than {limit} {what}")
 }
 
-fn contains(call: &FunctionContext, spent: &Spent) -> Result<bool, ExecutionError> {
-    let texts: Option<Vec<&str>> =
-        call.args.iter().map(|arg| arg.downcast_ref::<CelString>().map(CelString::inner)).collect();
-    match texts.as_deref() {
-        Some([text, part]) => {
-            spent.searched(text.len())?;
-            Ok(text.contains(part))
-        }
-        _ => Err(no_overload("contains", call)),
+fn limited(text: String) -> ExecutionError {
+    ExecutionError::function_error(LIMIT, text)
+}
+
+/// Room for values that are written as JSON.
+pub(super) struct Room<'s>(&'s Spent);
+
+impl Room<'_> {
+    /// Takes this much.
+    pub(super) fn take(&self, bytes: usize) -> Result<(), String> {
+        let limits = (MAX_WRITTEN_BYTES, MAX_WRITTEN_BYTES_OF_A_FILE);
+        self.0.count(&self.0.written_bytes, bytes, limits, "bytes of values written")?;
+        self.0.check_held()
     }
-}
 
-fn is_member(call: &FunctionContext, spent: &Spent) -> Result<bool, ExecutionError> {
-    let [value, container] = call.args.as_slice() else { return Err(no_overload("in", call)) };
-    let items = container.downcast_ref::<CelList>().map_or(1, |list| list.inner().len());
-    spent.searched(items.saturating_mul(16))?;
-    let container = container.as_container().ok_or_else(|| no_overload("in", call))?;
-    container.contains(value.as_ref())
-}
-
-fn no_overload(function: &str, call: &FunctionContext) -> ExecutionError {
-    let types = call.args.iter().map(|arg| arg.get_type().name().to_owned()).collect();
-    ExecutionError::no_such_overload(function, types)
-}
-
-/// Puts the calls that count into an expression: around the range of every comprehension and every `+`, and in the place of
-/// `contains` and `in`.
-pub(super) fn count_costs(tree: &mut IdedExpr) {
-    match &mut tree.expr {
-        Expr::Call(call) => {
-            call.target.iter_mut().for_each(|target| count_costs(target));
-            call.args.iter_mut().for_each(count_costs);
-            match call.func_name.as_str() {
-                operators::ADD if !adds_to_an_accumulator(call) => wrap(tree, SUM),
-                operators::IN => MEMBER.clone_into(&mut call.func_name),
-                "contains" => {
-                    CONTAINS.clone_into(&mut call.func_name);
-                    if let Some(target) = call.target.take() {
-                        call.args.insert(0, *target);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Expr::Select(select) => count_costs(&mut select.operand),
-        Expr::List(list) => list.elements.iter_mut().for_each(count_costs),
-        Expr::Map(map) => {
-            for entry in &mut map.entries {
-                if let EntryExpr::MapEntry(entry) = &mut entry.expr {
-                    count_costs(&mut entry.key);
-                    count_costs(&mut entry.value);
-                }
-            }
-        }
-        Expr::Comprehension(comprehension) => {
-            count_costs(&mut comprehension.iter_range);
-            count_costs(&mut comprehension.loop_cond);
-            count_costs(&mut comprehension.loop_step);
-            count_costs(&mut comprehension.result);
-            wrap(&mut comprehension.iter_range, ITEMS);
-        }
-        Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified => {}
+    /// Takes what a text takes: as a value, and as it is written in bytes, in room that is doubled and copied while it grows. A
+    /// control character is written by six.
+    pub(super) fn take_text(&self, text: &str) -> Result<(), String> {
+        let controls = text.bytes().filter(|byte| *byte < b' ').count();
+        self.take(text.len().saturating_add(controls.saturating_mul(5)).saturating_mul(4))
     }
-}
-
-/// `map` and `filter` collect with a `+` of their own, which the interpreter recognises by its shape.
-fn adds_to_an_accumulator(call: &CallExpr) -> bool {
-    matches!(call.args.first().map(|arg| &arg.expr), Some(Expr::Ident(name)) if name.starts_with('@'))
-}
-
-fn wrap(tree: &mut IdedExpr, function: &str) {
-    let id = tree.id;
-    let inner = std::mem::take(tree);
-    let call = CallExpr { func_name: function.to_owned(), target: None, args: vec![inner] };
-    *tree = IdedExpr { id, expr: Expr::Call(call) };
 }

@@ -2,12 +2,14 @@
 //!
 //! What the language leaves open is closed here. JSON numbers are ints where their value is integral and fits 64 bits,
 //! else doubles. A comprehension over a map goes through its keys in order. Names and functions are checked when the
-//! document is loaded. Comprehensions don't nest, and the items that they go
-//! through, the bytes that `+` produces and those that `in` and `contains` search are counted.
+//! document is loaded. Comprehensions don't nest. What an expression
+//! goes through and what it builds is counted before it is done (`counted`), and copies of lists and maps share them (`shared`).
 
 mod check;
 mod cost;
+mod counted;
 mod response;
+mod shared;
 mod split;
 mod types;
 mod value;
@@ -20,13 +22,15 @@ use cel::{Context, Env, ExecutionError, IdedExpr, Value};
 use serde_json::Value as Json;
 
 pub use cost::{
-    MAX_ITEMS, MAX_ITEMS_OF_A_FILE, MAX_SEARCHED_BYTES, MAX_SEARCHED_BYTES_OF_A_FILE, MAX_SUM_BYTES,
-    MAX_SUM_BYTES_OF_A_FILE,
+    MAX_BUILT_BYTES_OF_A_FILE, MAX_HELD_BYTES, MAX_ITEMS, MAX_ITEMS_OF_A_FILE, MAX_SEARCHED_BYTES,
+    MAX_SEARCHED_BYTES_OF_A_FILE, MAX_STEPS_OF_A_FILE, MAX_SUM_BYTES, MAX_SUM_BYTES_OF_A_FILE, MAX_WRITTEN_BYTES,
+    MAX_WRITTEN_BYTES_OF_A_FILE,
 };
 pub use response::{Response, Rule, response_rule};
 
 use super::room::with_room;
 use super::table::Table;
+use super::weight;
 use cost::Spent;
 
 /// Longest source of an expression, in bytes.
@@ -81,7 +85,11 @@ impl Expression {
             let program = ENV.compile(source).map_err(|errors| parse_error(&errors))?;
             let mut tree = program.expression().clone();
             let (tables, reads_content) = check::check(&tree, scope, tables)?;
-            cost::count_costs(&mut tree);
+            if scope == Scope::Leaf {
+                counted::count_leaf(&mut tree);
+            } else {
+                counted::count_condition(&mut tree);
+            }
             Ok(Self { source: source.into(), tree: Arc::new(tree), tables: tables.into(), reads_content })
         })
     }
@@ -103,7 +111,7 @@ impl Expression {
         let source = source.trim();
         let compiled = read(|| {
             let mut tree = ENV.compile(source).map_err(|errors| parse_error(&errors))?.expression().clone();
-            cost::count_costs(&mut tree);
+            counted::count_condition(&mut tree);
             Ok(tree)
         });
         let (tables, reads_content) = (Arc::clone(&self.tables), self.reads_content);
@@ -112,7 +120,7 @@ impl Expression {
 
     /// The names that `file.type` must be one of for it to hold; `None` where its form doesn't tell.
     pub(super) fn file_types(&self) -> Option<BTreeSet<String>> {
-        types::file_types(&self.tree)
+        types::file_types(counted::inner(&self.tree))
     }
 
     /// Whether it reads the file's `content`.
@@ -171,23 +179,21 @@ pub(crate) struct Evaluator {
 }
 
 impl Evaluator {
-    /// An environment with these variables and, for `lookup`, these tables.
+    /// An environment with these variables and, for `lookup`, these tables. The error says that the variables take more memory than
+    /// they may.
     pub(crate) fn new<'a>(
-        variables: impl IntoIterator<Item = (&'a str, &'a Json)>,
-        tables: Arc<BTreeMap<String, Table>>,
+        variables: impl IntoIterator<Item = (&'a str, Json)>,
+        tables: &Arc<BTreeMap<String, Table>>,
     ) -> Result<Self, String> {
         let spent = Arc::new(Spent::default());
         let mut context = Context::with_env(Arc::clone(&ENV));
         for (name, json) in variables {
-            context.add_variable_from_value(name, value::from_json(json)?);
+            spent.input(weight::of_json(&json)).map_err(|why| format!("with `{name}` there are {why}"))?;
+            context.add_variable_as_val(name, value::from_json(json));
         }
         context
             .add_function("omit", value::omit)
-            .and_then(|()| {
-                context
-                    .add_function("lookup", move |table: Arc<String>, key: Value| value::lookup(&tables, &table, &key))
-            })
-            .and_then(|()| cost::declare(&mut context, &spent))
+            .and_then(|()| counted::declare(&mut context, &spent, tables))
             .map_err(|error| error.to_string())?;
         Ok(Self { context, spent })
     }
@@ -199,20 +205,31 @@ impl Evaluator {
         self
     }
 
+    /// Evaluates the leaves of one payload, which are there at once.
+    pub(crate) fn payload<T>(&self, render: impl FnOnce() -> T) -> T {
+        self.spent.payload(true);
+        let rendered = render();
+        self.spent.payload(false);
+        rendered
+    }
+
     /// The JSON value of a leaf.
     pub(crate) fn leaf(&self, expression: &Expression) -> Result<Leaf, String> {
         let result = self.evaluate(expression)?;
-        if value::is_omit(&result) {
+        if value::is_omitted(&result) {
             return Ok(Leaf::Omitted);
         }
-        value::to_json(&result).map(Leaf::Value).map_err(|why| format!("`{}`: {why}", shown(&expression.source)))
+        let written = value::into_written(result);
+        written.map(Leaf::Value).ok_or_else(|| format!("`{}` gives no JSON", shown(&expression.source)))
     }
 
     /// Whether a condition holds.
     pub(crate) fn holds(&self, expression: &Expression) -> Result<bool, String> {
         match self.evaluate(expression)? {
             Value::Bool(holds) => Ok(holds),
-            other => Err(format!("`{}` gives {}, not a boolean", shown(&expression.source), value::type_name(&other))),
+            other => {
+                Err(format!("`{}` gives {}, not a boolean", shown(&expression.source), value::type_name_of(&other)))
+            }
         }
     }
 
@@ -240,7 +257,7 @@ fn explain(error: &ExecutionError, source: &str) -> String {
         ExecutionError::FunctionError { function, .. } => format!("`{function}` fails"),
         ExecutionError::UndeclaredReference(name) => format!("`{name}` is not declared"),
         ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {
-            format!("`{operator}` doesn't take {} and {}", value::type_name(left), value::type_name(right))
+            format!("`{operator}` doesn't take {} and {}", value::type_name_of(left), value::type_name_of(right))
         }
         ExecutionError::ValuesNotComparable(..) => "values of these types can't be compared".to_owned(),
         ExecutionError::UnsupportedIndex(..) | ExecutionError::UnsupportedKeyType(_) => {

@@ -49,8 +49,7 @@ impl Rule {
             ("body", serde_json::from_slice(&response.body).unwrap_or(Json::Null)),
             ("text", Json::String(String::from_utf8_lossy(&response.body).into_owned())),
         ];
-        let variables = variables.iter().map(|(name, value)| (*name, value));
-        Evaluator::new(variables, Arc::new(BTreeMap::new()))?.holds(&self.0)
+        Evaluator::new(variables, &Arc::new(BTreeMap::new()))?.holds(&self.0)
     }
 }
 

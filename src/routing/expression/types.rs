@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
 
-use super::cost::MEMBER;
+use super::counted::MEMBER;
 
 /// The names that `file.type` must be one of; `None` where the form doesn't bound it.
 pub(super) fn file_types(tree: &IdedExpr) -> Option<BTreeSet<String>> {
