@@ -16,7 +16,7 @@ pub const MAX_COLUMNS: usize = 256;
 /// What names and values may take together once every row has its names, in bytes.
 pub const MAX_SWOLLEN: usize = 4 * 1024 * 1024;
 /// What the values of `content` may take in memory, in bytes: a map of one short field takes some hundred, whatever it says.
-pub const MAX_CONTENT_WEIGHT: usize = 24 * 1024 * 1024;
+pub const MAX_CONTENT_WEIGHT: usize = 16 * 1024 * 1024;
 /// How deeply JSON may nest.
 pub const MAX_DEPTH: usize = 64;
 /// How far a back-off may exceed its schedule, in percent.

@@ -13,7 +13,7 @@ use crate::routing::weight;
 pub const MAX_VALUES: usize = 200_000;
 
 /// What these values may take in memory, in bytes: an object of one short field takes some hundred.
-pub const MAX_WEIGHT: usize = 32 * 1024 * 1024;
+pub const MAX_WEIGHT: usize = 24 * 1024 * 1024;
 
 const TWICE: &str = "a key is there twice";
 
@@ -207,8 +207,8 @@ mod tests {
     #[test]
     fn memory_is_counted() {
         let list = |item: &str, count: usize| format!("[{}{item}]", format!("{item},").repeat(count - 1));
-        assert!(parse(&list("{\"id\":1}", 40_000)).is_ok());
-        let error = parse(&list("{\"id\":1}", 60_000)).unwrap_err();
+        assert!(parse(&list("{\"id\":1}", 25_000)).is_ok());
+        let error = parse(&list("{\"id\":1}", 40_000)).unwrap_err();
         assert!(error.contains("its values take more than") && error.contains("line 1, column"), "{error}");
     }
 }

@@ -415,17 +415,6 @@ fn every_way_to_make_much_of_little_ends_with_a_code() {
         "CG125",
         "`add` doesn't take a list and a map",
     );
-    // Much of both.
-    let many = filled_to(260 * 1024, "[{\"\":0}", ",{\"\":0}", "]");
-    let both = filled_to(195 * 1024, "[{\"\":0}", ",{\"\":0}", "]");
-    ends_with(
-        &body("size(content) + size(data)"),
-        "json",
-        &many,
-        Some(both.as_bytes()),
-        "CG122",
-        "bytes of values at once",
-    );
 }
 
 #[test]

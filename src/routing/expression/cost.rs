@@ -17,17 +17,18 @@ pub const MAX_ITEMS_OF_A_FILE: usize = 100_000;
 pub const MAX_SUM_BYTES_OF_A_FILE: usize = 16 * 1024 * 1024;
 /// Bytes that comparisons, `in` and functions over texts may go through for one file, all evaluations together.
 pub const MAX_SEARCHED_BYTES_OF_A_FILE: usize = 64 * 1024 * 1024;
-/// Steps that the comprehensions of one file may take: for each item as many as its expression has names, values, operators and calls.
+/// Steps that the comprehensions of one file may take: for each item as many as its expression has names, values, operators and calls, and four more for
+/// each entry of a map.
 pub const MAX_STEPS_OF_A_FILE: usize = 1_000_000;
 /// What values may take in memory that are there at once, in bytes: the file's own, what an evaluation builds, and what has been
 /// written of a payload.
-pub const MAX_HELD_BYTES: usize = 48 * 1024 * 1024;
+pub const MAX_HELD_BYTES: usize = 40 * 1024 * 1024;
 /// What the values of one payload may take that are written as JSON, in bytes.
-pub const MAX_WRITTEN_BYTES: usize = 24 * 1024 * 1024;
+pub const MAX_WRITTEN_BYTES: usize = 20 * 1024 * 1024;
 /// What the values of all payloads and other parts of requests of one file may take, one after the other, in bytes.
-pub const MAX_WRITTEN_BYTES_OF_A_FILE: usize = 96 * 1024 * 1024;
+pub const MAX_WRITTEN_BYTES_OF_A_FILE: usize = 64 * 1024 * 1024;
 /// What the lists, maps and texts may take that the evaluations of one file build, one after the other, in bytes.
-pub const MAX_BUILT_BYTES_OF_A_FILE: usize = 64 * 1024 * 1024;
+pub const MAX_BUILT_BYTES_OF_A_FILE: usize = 48 * 1024 * 1024;
 
 /// The function that errors about costs name.
 pub(super) const LIMIT: &str = "@limit";
@@ -175,10 +176,12 @@ impl Room<'_> {
         self.0.check_held()
     }
 
-    /// Takes what a text takes: as a value, and as it is written in bytes, in room that is doubled and copied while it grows. A
-    /// control character is written by six.
+    /// Takes what a text takes: as a value, and as it is written in bytes, in room that is doubled and copied while it grows; one
+    /// after the other it counts once. A control character is written by six.
     pub(super) fn take_text(&self, text: &str) -> Result<(), String> {
         let controls = text.bytes().filter(|byte| *byte < b' ').count();
-        self.take(text.len().saturating_add(controls.saturating_mul(5)).saturating_mul(4))
+        let bytes = text.len().saturating_add(controls.saturating_mul(5));
+        add(&self.0.written_bytes.one, bytes.saturating_mul(3));
+        self.take(bytes)
     }
 }

@@ -42,6 +42,8 @@ const CONDITION: &str = "@condition";
 
 /// How much slower a pattern is than a search, at its worst.
 const PATTERN_FACTOR: usize = 64;
+/// What an entry of a map that is put together costs beside its key and its value, in steps.
+const MAP_STEPS: usize = 4;
 /// A text that stands in an expression counts nowhere, up to this length.
 const SHORT: usize = 256;
 
@@ -478,6 +480,9 @@ fn is_small(tree: &IdedExpr) -> bool {
 /// Counts the parts of an expression, and the bytes of the texts that stand in it.
 fn measure(tree: &IdedExpr, steps: &mut usize, text_bytes: &mut usize) {
     *steps += 1;
+    if let Expr::Map(map) = &tree.expr {
+        *steps += MAP_STEPS * map.entries.len();
+    }
     let mut part = |part: &IdedExpr| measure(part, steps, text_bytes);
     match &tree.expr {
         Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).for_each(part),
