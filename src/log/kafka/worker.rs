@@ -342,10 +342,6 @@ impl Log for KafkaLog {
         Ok(Box::new(KafkaReader::open_at(&self.options, &self.probe, positions)?))
     }
 
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        self.transact_with(appends, Vec::new(), positions)
-    }
-
     fn check_topic(&mut self, topic: &str) -> TopicCheck {
         self.topics.check(topic, (&self.options, &self.probe, &self.identity))
     }
