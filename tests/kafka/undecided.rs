@@ -8,7 +8,7 @@ use consign::record::Topic;
 
 use crate::bed::{BY, Bed, PATIENCE, append, assigned, eventually, local_codec, take, text};
 use crate::servers::OwnBed;
-use crate::servers::proxy::{Loss, Proxy};
+use crate::servers::proxy::{ADD_OFFSETS_TO_TXN, Loss, Proxy, TXN_OFFSET_COMMIT};
 
 const IN: TopicPartition = TopicPartition { topic: Topic::Manifests, partition: 0 };
 const OUT: TopicPartition = TopicPartition { topic: Topic::Arrivals, partition: 0 };
@@ -91,21 +91,71 @@ fn a_late_end_ends_no_other_transaction(network: &Network) {
     assert_eq!(network.proxy.struck(), 1, "its end was held up, and a repetition of it was not");
 
     // The second one's records are in the log and its positions aren't.
-    network.proxy.hold_offset_commits(true);
+    network.proxy.hold(Some(TXN_OFFSET_COMMIT));
     let second = std::thread::spawn(move || (commit(&mut *worker, "second", 2), worker));
-    eventually("the second one's positions", || {
-        std::thread::sleep(Duration::from_millis(10));
-        (network.proxy.held_offset_commits() > 0).then_some(())
-    });
+    until(|| network.proxy.held() > 0);
     network.proxy.deliver_late();
     let mut reader = bed.cluster.reader(&[OUT]).unwrap();
     let seen: usize = (0..10).map(|_| reader.poll(10, Duration::from_millis(100)).unwrap().len()).sum();
     assert_eq!(seen, 1, "half of a transaction is visible");
-    network.proxy.hold_offset_commits(false);
+    network.proxy.hold(None);
     let (outcome, worker) = second.join().unwrap();
     outcome.unwrap();
     assert_eq!(values(&bed), ["first", "second"]);
     drop(worker);
+}
+
+/// The cluster takes the group's coordinator out while a transaction's positions are on their way there. librdkafka waits for
+/// it for ever then, and the worker doesn't.
+fn a_coordinator_that_vanishes_is_not_waited_for(network: &Network) {
+    let (bed, cluster) = network.place("vanished", TRANSACTION);
+    let mut worker = open(&cluster);
+    commit(&mut *worker, "1", 1).unwrap();
+    let mut done = 1;
+    let is_finished = |second: &std::thread::ScopedJoinHandle<'_, _>| second.is_finished();
+    // Whether its client has learned of it when the positions go is a matter of moments.
+    let stuck = (0..30).any(|_| {
+        let next = done + 1;
+        network.proxy.hold(Some(ADD_OFFSETS_TO_TXN));
+        let outcome = std::thread::scope(|scope| {
+            let second = scope.spawn(|| commit(&mut *worker, &next.to_string(), next));
+            until(|| network.proxy.held() > 0 || is_finished(&second));
+            let before = network.proxy.hidden();
+            network.proxy.hide_brokers(true);
+            network.proxy.cut();
+            until(|| network.proxy.hidden() > before + 4 && network.proxy.held() > 0 || is_finished(&second));
+            std::thread::sleep(TRANSACTION / 3);
+            network.proxy.hold(None);
+            until(|| is_finished(&second));
+            network.proxy.hide_brokers(false);
+            second.join().unwrap()
+        });
+        println!("vanished: {outcome:?}");
+        worker.rebuild().unwrap();
+        assigned(&mut *worker, Topic::INPUTS.len());
+        let committed = worker.committed(&[IN]).unwrap()[0].unwrap();
+        let happened = usize::from(committed == next);
+        assert_eq!(values(&bed).len(), usize::try_from(done).unwrap() + happened, "records and positions agree");
+        done = committed;
+        match outcome {
+            Err(LogError::Stuck(_)) => {
+                assert_eq!(happened, 0);
+                true
+            }
+            Ok(_) | Err(LogError::Aborted(_) | LogError::Undecided(_) | LogError::ProducerFenced(_)) => false,
+            Err(other) => panic!("{other:?}"),
+        }
+    });
+    assert!(stuck, "the call always returned");
+    commit(&mut *worker, "after", done + 1).unwrap();
+    assert_eq!(values(&bed).last().map(String::as_str), Some("after"));
+}
+
+fn until(mut is_so: impl FnMut() -> bool) {
+    eventually("what the network waits for", || {
+        std::thread::sleep(Duration::from_millis(10));
+        is_so().then_some(())
+    });
 }
 
 /// What a network does between two transactions and within them, commits nothing twice and loses nothing.
@@ -157,5 +207,6 @@ fn a_network_that_fails_loses_nothing_and_repeats_nothing() {
     assert!(undecided(&network, "reply-lost", Loss::Reply));
     assert!(undecided(&network, "reply-cut", Loss::ReplyWithTheConnection));
     a_late_end_ends_no_other_transaction(&network);
+    a_coordinator_that_vanishes_is_not_waited_for(&network);
     a_bad_network_only_costs_time(&network);
 }
