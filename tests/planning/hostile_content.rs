@@ -417,6 +417,51 @@ fn every_way_to_make_much_of_little_ends_with_a_code() {
     );
 }
 
+/// Whatever goes through a long text, or copies it, for each of many items.
+#[test]
+fn a_long_text_for_each_of_many_items_ends_with_a_code() {
+    let data =
+        format!("{{\"l\": [{}1], \"m\": {{\"a\": 1}}, \"t\": \"{}\"}}", "1, ".repeat(8_999), "x".repeat(200 * 1024));
+    for one in [
+        "data.t == data.t",
+        "data.t != data.t",
+        "data.t < data.t",
+        "data.t < 1",
+        "1 < data.t",
+        "data.t - 1 == x",
+        "data.t + 'x' == x",
+        "data.t * x == x",
+        "size(data.t) == x",
+        "data.t.size() == x",
+        "int(data.t) == x",
+        "double(data.t) == 1.0",
+        "bool(data.t)",
+        "string(data.t) == x",
+        "bytes(data.t) == x",
+        "data.t in data.m",
+        "data.t in [data.t]",
+        "data.t in {data.t: 1}",
+        "data.m[data.t] == x",
+        "{data.t: 1} == x",
+        "[data.t] == [data.t]",
+        "{'a': data.t} == {'a': data.t}",
+        "data.t.contains('y')",
+        "data.t.startsWith(data.t + 'y')",
+        "data.t.endsWith(data.t + 'y')",
+        "lookup('wide', data.t) == x",
+        "has(lookup('wide', data.t).c1)",
+    ] {
+        // Never true, so that it is asked of all items; an error is kept until one decides.
+        let none = format!("data.l.exists(x, ({one}) == null)");
+        let took = take(&document(&none), &arrival("any", &data), None);
+        let mut ledger = Ledger::default();
+        ledger.add(&none, &took);
+        let is_bounded = took.code.as_deref() == Some("CG125") && took.text.contains("more than ");
+        assert!(is_bounded, "{one}: {:?} {}", took.code, took.text);
+        ledger.check();
+    }
+}
+
 #[test]
 fn a_plan_as_large_as_it_may_be_is_made_within_the_same_memory() {
     let targets = 60;

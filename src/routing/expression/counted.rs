@@ -432,6 +432,8 @@ fn count_call(call: &mut CallExpr) {
         | operators::LESS_EQUALS
         | operators::GREATER
         | operators::GREATER_EQUALS => call.args.iter_mut().for_each(|arg| count_operand(arg, SEEN)),
+        // A key is gone through to be found, and stands in the error where it isn't.
+        operators::INDEX => call.args.iter_mut().skip(1).for_each(|index| count_operand(index, TEXT)),
         "matches" => {
             let text = call.target.as_deref_mut().or_else(|| call.args.first_mut());
             text.into_iter().for_each(|text| count_operand(text, MATCHED));
