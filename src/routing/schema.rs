@@ -2,14 +2,20 @@
 
 use std::fmt;
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value as Json;
+
+use super::weight;
+
+/// From what a value weighs on, in bytes, not all of its faults are looked for.
+const LARGE: usize = 1024 * 1024;
 
 /// A JSON Schema, ready to be asked. Patterns run in linear time; nothing is fetched.
 pub struct Schema {
     file: String,
     json: Json,
     validator: Validator,
+    has_alternatives: bool,
 }
 
 impl fmt::Debug for Schema {
@@ -30,7 +36,8 @@ impl Schema {
             .with_pattern_options(PatternOptions::regex())
             .build(&json)
             .map_err(|error| format!("it is no JSON Schema: {}", error.masked()))?;
-        Ok(Self { file: file.to_owned(), json, validator })
+        let has_alternatives = has_alternatives(&json);
+        Ok(Self { file: file.to_owned(), json, validator, has_alternatives })
     }
 
     /// The file it was read from, by the document's name for it.
@@ -43,25 +50,42 @@ impl Schema {
         &self.json
     }
 
-    /// Whether a value fits. The error names the place in the value, the rule and the place of the rule, but no values:
-    /// of several the first by place.
+    /// Whether a value fits. The error names the place in the value, the rule and the place of the rule, but no values: of several the
+    /// first by place. Every fault takes some hundred bytes, so that of a large value only the first is looked for that the rules come to;
+    /// where they are alternatives, which look for all faults of each, none is.
     pub fn check(&self, value: &Json) -> Result<(), String> {
-        let first = self
-            .validator
-            .iter_errors(value)
-            .map(|error| {
-                let place = error.instance_path().to_string();
-                let rule = error.schema_path().to_string();
-                (place, rule, error.masked().to_string())
-            })
-            .min();
-        match first {
-            None => Ok(()),
-            Some((place, rule, text)) => {
-                let place = if place.is_empty() { "the root" } else { &place };
-                Err(format!("at {place}: {text} (rule {rule} of {})", self.file))
-            }
+        if weight::of_json(value) <= LARGE {
+            let first = self.validator.iter_errors(value).map(|error| fault(&error)).min();
+            return first.map_or(Ok(()), |first| Err(self.said(&first)));
         }
+        if self.validator.is_valid(value) {
+            return Ok(());
+        }
+        if self.has_alternatives {
+            return Err(format!("is too large to say where it doesn't fit {}", self.file));
+        }
+        self.validator.validate(value).map_err(|error| self.said(&fault(&error)))
+    }
+
+    fn said(&self, (place, rule, text): &(String, String, String)) -> String {
+        let place = if place.is_empty() { "the root" } else { place };
+        format!("at {place}: {text} (rule {rule} of {})", self.file)
+    }
+}
+
+/// Where a value doesn't fit, by which rule, and how.
+fn fault(error: &ValidationError<'_>) -> (String, String, String) {
+    (error.instance_path().to_string(), error.schema_path().to_string(), error.masked().to_string())
+}
+
+/// Whether a value may fit one of several schemas.
+fn has_alternatives(json: &Json) -> bool {
+    match json {
+        Json::Object(fields) => {
+            fields.iter().any(|(key, field)| ["anyOf", "oneOf"].contains(&key.as_str()) || has_alternatives(field))
+        }
+        Json::Array(items) => items.iter().any(has_alternatives),
+        _ => false,
     }
 }
 

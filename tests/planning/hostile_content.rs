@@ -18,7 +18,7 @@ const MAX_MEMORY: u64 = 64 * 1024 * 1024;
 /// How often it may ask for memory: every value costs that, and nothing costs much without.
 const MAX_ALLOCATIONS: u64 = 3_000_000;
 /// The codes of files that fail for what is in them.
-const CODES: [&str; 7] = ["CG122", "CG125", "CG126", "CG127", "CG129", "CG140", "CG151"];
+const CODES: [&str; 8] = ["CG122", "CG123", "CG125", "CG126", "CG127", "CG129", "CG140", "CG151"];
 
 const TARGET: &str = "{owner: o, http: {url: 'http://a.invalid'}, confirmed_by: {response: status == 200}}";
 const TYPES: &str =
@@ -460,6 +460,43 @@ fn a_long_text_for_each_of_many_items_ends_with_a_code() {
         assert!(is_bounded, "{one}: {:?} {}", took.code, took.text);
         ledger.check();
     }
+}
+
+/// A schema finds a fault in every value there is.
+#[test]
+fn as_many_faults_as_values_end_with_the_first() {
+    let of = |items: &str| format!("{{\"type\": \"array\", \"items\": {items}}}");
+    let schemas = [
+        of("{\"type\": \"string\", \"minLength\": 100}"),
+        of("{\"enum\": [\"x\", \"y\"], \"pattern\": \"^(a+)+$\", \"multipleOf\": 7}"),
+        of("{\"type\": \"object\", \"required\": [\"a\", \"b\", \"c\"], \"additionalProperties\": false}"),
+        of("{\"anyOf\": [{\"type\": \"string\", \"minLength\": 100}, {\"required\": [\"b\"], \"type\": \"object\"}]}"),
+        "{\"type\": \"array\", \"uniqueItems\": true, \"maxItems\": 3, \"contains\": {\"const\": 5}}".to_owned(),
+        "{\"type\": \"object\", \"additionalProperties\": {\"type\": \"string\"}, \"propertyNames\": {\"maxLength\": 1}}".to_owned(),
+        "{\"type\": \"object\", \"additionalProperties\": false}".to_owned(),
+        "{\"not\": {}}".to_owned(),
+        format!("{{\"anyOf\": [{}, {}]}}", of("{\"type\": \"string\", \"minLength\": 100}"), of("{\"required\": [\"b\"]}")),
+        format!("{{\"oneOf\": [{}, {}]}}", of("{\"type\": \"boolean\"}"), of("{\"type\": \"null\"}")),
+        of("{\"if\": {\"type\": \"integer\"}, \"then\": {\"minimum\": 7}, \"else\": {\"$ref\": \"#/$defs/a\"}}")
+            .replacen('{', "{\"$defs\": {\"a\": {\"type\": \"null\"}}, ", 1),
+    ];
+    let mut ledger = Ledger::default();
+    let all: Vec<String> = legal_json(MAX_DATA).into_iter().chain(many_values(MAX_DATA / 4)).collect();
+    for schema in &schemas {
+        let document = format!(
+            "file_types: {{any: {{schema: s.json}}}}\npayloads: {{p: {{body: {{v: 1}}}}}}\ntargets: {{a: {TARGET}}}\nroutes: [{{to: a, payload: p}}]\n"
+        );
+        let files = BTreeMap::from([("s.json".to_owned(), schema.clone())]);
+        let routing = load(&Sources { name: "routing.yaml".to_owned(), document, files }).unwrap().document;
+        for (number, data) in all.iter().enumerate() {
+            let took = take(&routing, &arrival("any", data), None);
+            ledger.add(&format!("data {number} against {schema:.60}"), &took);
+            let is_expected = [None, Some("CG122"), Some("CG123")].contains(&took.code.as_deref());
+            assert!(is_expected, "{:?} {}", took.code, took.text);
+        }
+    }
+    assert!(ledger.failed["CG123"] > 50, "{:?}", ledger.failed);
+    ledger.check();
 }
 
 #[test]
