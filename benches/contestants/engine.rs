@@ -106,7 +106,7 @@ pub fn run(options: &Options, parts: &Parts, transport: &mut dyn FnMut() -> Box<
 fn worker_options(options: &Options, parts: &Parts, identity: &str, workers: usize) -> WorkerOptions {
     let mut of_worker = WorkerOptions::new(identity, parts.names.clone());
     of_worker.max_clock_skew_ms = Some(2_000);
-    of_worker.memory_budget = options.number("memory-mib", 256_usize) * 1024 * 1024 / workers;
+    of_worker.memory_budget = options.number("memory-mib", 96_usize) * 1024 * 1024 / workers;
     of_worker.max_poll = options.number("max-poll", of_worker.max_poll);
     let store = options.text("store", "");
     if !store.is_empty() {

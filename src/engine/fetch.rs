@@ -46,7 +46,8 @@ impl Worker {
         let mut failed = Vec::new();
         for (partition, place) in &mut self.places {
             let Place::Running(home) = place else { continue };
-            if let Err(error) = home.keep(now, false) {
+            let at_once = home.is_crowded(budget);
+            if let Err(error) = home.keep(now, at_once) {
                 failed.push((*partition, error));
             }
             home.trim(budget);

@@ -383,6 +383,11 @@ impl Home {
         }
     }
 
+    /// Whether most of what is in memory beyond the budget can't leave it before it is written.
+    pub fn is_crowded(&self, budget: usize) -> bool {
+        self.bytes > budget + CROWD_BYTES && self.keeping.changed() * 2 > self.files.len()
+    }
+
     /// Begins to write what has changed, if it is time to.
     pub fn keep(&mut self, now: Timestamp, at_once: bool) -> Result<(), StoreError> {
         if !self.leftovers.is_empty() {
@@ -478,9 +483,12 @@ impl Orders {
 }
 
 /// What a file takes in memory beside its texts, and each of its dispatches: structs, nodes of maps, what the allocator
-/// can't use between them. Measured as what a process grows by, with 5,000 restored files of 5 targets: 50 KiB a file.
-const FILE_BYTES: usize = 6 * 1024;
-const DISPATCH_BYTES: usize = 8 * 1024;
+/// can't use between them. Measured (decision 73): 15 KB a file of 5 targets, and its places beside that.
+const FILE_BYTES: usize = 3 * 1024;
+const DISPATCH_BYTES: usize = 2_800;
+
+/// How far files that are still to be written may exceed the budget before they are written at once.
+const CROWD_BYTES: usize = 4 * 1024 * 1024;
 
 /// Roughly what a file takes in memory.
 fn bytes_of(file: &File) -> usize {

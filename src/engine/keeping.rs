@@ -154,6 +154,11 @@ impl Keeping {
         self.unwritten().any(|u| u.changed.contains(id))
     }
 
+    /// How many files have changes that nobody writes yet.
+    pub fn changed(&self) -> usize {
+        self.next.changed.len()
+    }
+
     /// When the first file settled that isn't forgotten; perhaps a little too early.
     pub fn first_settled(&self) -> Option<Timestamp> {
         self.first_settled

@@ -72,7 +72,7 @@ pub struct WorkerOptions {
 
 impl WorkerOptions {
     /// The defaults: 30 days of retention, 7 days of deadline, 4,000 records, 500 attempts and 500 timers in a batch of
-    /// 16 MiB, stores in memory, 256 MiB of open files.
+    /// 16 MiB, stores in memory, 96 MiB of open files.
     pub fn new(identity: impl Into<String>, names: TopicNames) -> Self {
         const DAY_MS: i64 = 86_400_000;
         Self {
@@ -85,7 +85,7 @@ impl WorkerOptions {
             max_batch: 500,
             max_batch_bytes: 16 * 1024 * 1024,
             stores: Stores::default(),
-            memory_budget: 256 * 1024 * 1024,
+            memory_budget: 96 * 1024 * 1024,
             cluster_id: String::new(),
         }
     }

@@ -50,7 +50,7 @@ pub struct StoreParts {
 impl Default for StoreParts {
     /// In memory.
     fn default() -> Self {
-        Self { stores: Stores::Memory, memory_budget: 256 * 1024 * 1024, cluster_id: String::new() }
+        Self { stores: Stores::Memory, memory_budget: 96 * 1024 * 1024, cluster_id: String::new() }
     }
 }
 

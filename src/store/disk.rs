@@ -17,11 +17,15 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use super::StoreError;
 use super::shelf::{Ops, Visit};
 
-/// What is written before it is sorted into a table.
-const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+/// What is written before it is sorted into a table, by all partitions of an installation together, and twice as much while that
+/// is done.
+const MEMTABLES_BYTES: u64 = 48 * 1024 * 1024;
 
-/// Blocks kept in memory for reads.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Blocks kept in memory for reads, by all partitions of an installation together.
+const CACHES_BYTES: u64 = 48 * 1024 * 1024;
+
+/// The least and the most that one partition has of either.
+const SHARE_BYTES: std::ops::RangeInclusive<u64> = 1024 * 1024..=8 * 1024 * 1024;
 
 /// The journals of one partition, at most: the least that fjall takes.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
@@ -88,15 +92,18 @@ impl std::fmt::Debug for Disk {
 }
 
 impl Disk {
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Opens the directory of one of so many partitions.
+    pub(super) fn open(path: &Path, home_partitions: i32) -> Result<Self, OpenError> {
+        let homes = u64::try_from(home_partitions).unwrap_or(1).max(1);
+        let share = |bytes: u64| (bytes / homes).clamp(*SHARE_BYTES.start(), *SHARE_BYTES.end());
         let opened = guarded(|| {
             make_directory(path)?;
             let database = Database::builder(path)
-                .cache_size(CACHE_BYTES)
+                .cache_size(share(CACHES_BYTES))
                 .worker_threads(1)
                 .max_journaling_size(JOURNAL_BYTES)
                 .open()?;
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(share(MEMTABLES_BYTES));
             let keyspace = database.keyspace("state", options)?;
             Ok((database, keyspace))
         });

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::value::{FORMAT, encode};
+use super::value::{FORMAT, encode, unpack, unseal};
 use super::{Changes, Covers, Identity, Put, Shelves, Stores};
 use crate::lifecycle::File;
 use crate::lifecycle::specimen::{START, in_status, planned};
@@ -134,7 +134,10 @@ fn stored() -> String {
     store.apply(Changes { put, covers, ..Changes::default() }).expect("the disk is well");
     let mut lines = String::new();
     for (key, value) in shelves.dump(5) {
-        writeln!(lines, "{} = {}", key.escape_ascii(), hex(&value)).expect("a string takes everything");
+        // How well a file was compressed is no matter of its form.
+        let is_file = key.first().is_some_and(|place| matches!(place, b'o' | b's'));
+        let shown = if is_file { [&value[..1], &unpack(unseal(&value).unwrap()).unwrap()].concat() } else { value };
+        writeln!(lines, "{} = {}", key.escape_ascii(), hex(&shown)).expect("a string takes everything");
     }
     let enums = (
         (State::ALL, Status::ALL, HeldBecause::ALL, SettledBy::ALL, OutcomeKind::ALL, Reporter::ALL, Judgement::ALL),

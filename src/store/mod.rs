@@ -197,7 +197,7 @@ pub enum Stores {
 impl Stores {
     /// Opens the store of a partition. One that can't be used is wiped.
     pub fn open(&self, identity: &Identity, now: Timestamp) -> Result<Opened, Busy> {
-        let Some(shelf) = self.shelf(identity.partition)? else {
+        let Some(shelf) = self.shelf(identity)? else {
             return Ok(Self::in_memory(identity, Unusable::new(Reason::Empty, "stores are kept in memory")));
         };
         let judged = shelf.map_err(|e| Unusable::new(e.reason, e.text)).and_then(|shelf| {
@@ -216,7 +216,7 @@ impl Stores {
         if unusable.reason == Reason::Failed || matches!(self, Self::Memory) {
             return Ok(Self::in_memory(identity, unusable));
         }
-        let shelf = self.wipe(identity.partition)?.and_then(|()| match self.shelf(identity.partition) {
+        let shelf = self.wipe(identity.partition)?.and_then(|()| match self.shelf(identity) {
             Ok(Some(shelf)) => shelf,
             Ok(None) | Err(Busy) => Err(StoreError::failed("it can't be opened once it is wiped")),
         });
@@ -237,10 +237,11 @@ impl Stores {
 
     /// The medium of a partition; none where every opening begins with an empty one.
     #[allow(clippy::type_complexity)]
-    fn shelf(&self, partition: i32) -> Result<Option<Result<shelf::Shelf, StoreError>>, Busy> {
+    fn shelf(&self, identity: &Identity) -> Result<Option<Result<shelf::Shelf, StoreError>>, Busy> {
+        let Identity { partition, home_partitions, .. } = *identity;
         match self {
             Self::Memory => Ok(None),
-            Self::Directory(dir) => Ok(Some(match disk::Disk::open(&disk::path_of(dir, partition)) {
+            Self::Directory(dir) => Ok(Some(match disk::Disk::open(&disk::path_of(dir, partition), home_partitions) {
                 Ok(disk) => Ok(shelf::Shelf::Disk(disk)),
                 Err(disk::OpenError::Busy) => return Err(Busy),
                 Err(disk::OpenError::Failed(error)) => Err(error),

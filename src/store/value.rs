@@ -1,4 +1,5 @@
 //! What the values are in bytes: one byte that names the form, four that check the rest, then postcard, or a body as it is.
+//! Files are compressed: the plans of one file say much the same (docs/decisions/0092-files-are-packed.md).
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use crate::record::murmur2;
 
 /// Names the form of all keys and values. Raise it with any change of a type that is stored, or of the order of its parts:
 /// stores of other forms are rebuilt. A test compares what is stored with what this form was when it began.
-pub(super) const FORMAT: u8 = 5;
+pub(super) const FORMAT: u8 = 6;
 
 /// A file as a store keeps it: without the bodies of its requests, which stand beside it while it is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,13 +27,32 @@ struct KeptRef<'a> {
     file: &'a File,
 }
 
+/// No file comes near it: a plan has 16 MiB at most.
+const FILE_BYTES: usize = 256 * 1024 * 1024;
+
 pub(super) fn encode_file(file: &File, history_seq: i64) -> Vec<u8> {
-    encode(&KeptRef { history_seq, file })
+    let plain = postcard::to_stdvec(&KeptRef { history_seq, file }).expect("records are of finite, known shapes");
+    let mut packed = vec![0; HEAD + SIZE + lz4_flex::block::get_maximum_output_size(plain.len())];
+    let size = u32::try_from(plain.len()).expect("no file comes near it");
+    packed[HEAD..HEAD + SIZE].copy_from_slice(&size.to_le_bytes());
+    let length = lz4_flex::block::compress_into(&plain, &mut packed[HEAD + SIZE..]).expect("the room is the maximum");
+    packed.truncate(HEAD + SIZE + length);
+    packed.shrink_to_fit();
+    seal(packed)
 }
 
 pub(super) fn decode_file(bytes: &[u8]) -> Result<Kept, StoreError> {
-    let kept: Kept = decode(bytes)?;
+    let kept: Kept = parse(&unpack(unseal(bytes)?)?)?;
     Ok(Kept { file: kept.file.indexed(), ..kept })
+}
+
+/// What a file was before it was compressed.
+pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let unpacked = bytes.split_first_chunk::<SIZE>().and_then(|(size, packed)| {
+        let size = usize::try_from(u32::from_le_bytes(*size)).ok().filter(|size| *size <= FILE_BYTES)?;
+        lz4_flex::block::decompress(packed, size).ok().filter(|plain| plain.len() == size)
+    });
+    unpacked.ok_or_else(|| StoreError::corrupt("a file can't be unpacked"))
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -44,7 +64,11 @@ pub(super) fn encode_body(body: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    match postcard::take_from_bytes(unseal(bytes)?) {
+    parse(unseal(bytes)?)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok(_) => Err(StoreError::corrupt("a value is longer than it says")),
         Err(e) => Err(StoreError::corrupt(format!("a value can't be read: {e}"))),
@@ -57,6 +81,8 @@ pub(super) fn decode_body(bytes: &[u8]) -> Result<&[u8], StoreError> {
 
 /// The form and the check in front of what is checked, in bytes.
 const HEAD: usize = 5;
+/// How long a file was before it was compressed, in bytes.
+const SIZE: usize = 4;
 
 fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     let check = murmur2(&bytes[HEAD..]).to_be_bytes();
@@ -65,7 +91,7 @@ fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn unseal(bytes: &[u8]) -> Result<&[u8], StoreError> {
+pub(super) fn unseal(bytes: &[u8]) -> Result<&[u8], StoreError> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
         return Err(StoreError::corrupt("a value is too short"));
     };

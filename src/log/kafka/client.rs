@@ -53,7 +53,7 @@ pub(super) const FETCH: [(&str, &str); 4] = [
 pub(super) const FETCH_IN_TIME: [(&str, &str); 4] = [
     ("fetch.queue.backoff.ms", "5"),
     ("queued.min.messages", "4000"),
-    ("queued.max.messages.kbytes", "16384"),
+    ("queued.max.messages.kbytes", "4096"),
     ("fetch.wait.max.ms", "50"),
 ];
 
