@@ -239,3 +239,50 @@ async fn a_success_that_names_no_receipt_is_told_so_and_recorded() {
     report(&world, "receipted?attempt=2", &json!({"outcome": "IN_PROGRESS"}), token).await.expect(200);
     assert_eq!(recorded(&world).len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_with_another_receipt_is_told_so_at_once_and_recorded_wherever_the_dispatch_stands() {
+    let [right, wrong] = ['a', 'b'].map(|digit| format!("sha256:{}", digit.to_string().repeat(64)));
+    let token = Some("token of inv-1/receipted");
+    let path = format!("receipted?attempt=2&receipt=seal-of-inv-1-receipted-{right}");
+    let succeeded = Settled(Status::Succeeded, SettledBy::Target, OutcomeKind::Succeeded);
+    for before in [Open(Status::Awaiting, None), Open(Status::Held, None), succeeded] {
+        let world = World::start().await;
+        world.state(&before.state()).await;
+        for said in ["SUCCEEDED", "DUPLICATE"] {
+            let body = json!({"outcome": said, "received_digest": wrong});
+            // The engine says nothing here, so a wait for it would be the longest there is.
+            let reply = tokio::time::timeout(PATIENCE, report(&world, &path, &body, token)).await.expect("no wait");
+            reply.expect_problem(422, "CG361");
+            assert!(reply.text.contains("something else") && !reply.text.contains(&right), "{}", reply.text);
+        }
+        assert_eq!(recorded(&world).len(), 2);
+        assert_eq!(recorded(&world)[0].received_digest.as_ref(), Some(&wrong));
+        // What settles nothing as a success needs no receipt, whatever it names.
+        let body = json!({"outcome": "IN_PROGRESS", "received_digest": wrong});
+        assert_ne!(report(&world, &path, &body, token).await.status, 422);
+    }
+    // With the right one it is judged like any other.
+    let world = World::start().await;
+    world.state(&succeeded.state()).await;
+    let body = json!({"outcome": "SUCCEEDED", "received_digest": right});
+    report(&world, &path, &body, token).await.expect(200);
+    assert_eq!(recorded(&world).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_the_url_cannot_tell_is_left_to_the_engine() {
+    let world = World::start().await;
+    world.state(&Open(Status::Awaiting, None).state()).await;
+    let body = json!({"outcome": "SUCCEEDED", "received_digest": format!("sha256:{}", "b".repeat(64))});
+    let reply = report(&world, "receipted?attempt=2", &body, Some("token of inv-1/receipted"));
+    let engine = async {
+        while recorded(&world).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let made = Settled(Status::Succeeded, SettledBy::Target, OutcomeKind::Succeeded);
+        world.state(&FileState { version: 4, ..made.state() }).await;
+    };
+    let (reply, ()) = tokio::join!(reply, engine);
+    reply.expect(200);
+}
