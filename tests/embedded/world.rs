@@ -10,7 +10,7 @@ use consign::node::Node;
 use consign::node::controls::{Said, apply_routing};
 use consign::node::embedded::{Shared, in_process};
 use consign::receiver::{AckLog, Behaviour, Journal, Receivers, demo_behaviours};
-use consign::record::{FileId, FileManifest, FileState, OutcomeKind, TargetName, Timestamp, Topic, home_partition};
+use consign::record::{FileId, FileManifest, FileState, TargetName, Timestamp, Topic, home_partition};
 use consign::routing::{Sources, named_files};
 use consign::transport::{AckTokens, wall_clock};
 
@@ -38,7 +38,7 @@ fn behaviours() -> BTreeMap<TargetName, Behaviour> {
     let proven = Behaviour::Sequence(vec![unproven(), Behaviour::Take]);
     behaviours.insert(TargetName::trusted("receipted"), proven);
     behaviours.insert(TargetName::trusted("receipted-hold"), unproven());
-    let acked = Behaviour::ConfirmLater { after: Duration::from_millis(1), kind: OutcomeKind::Succeeded };
+    let acked = Behaviour::report_later(Duration::from_millis(1), &["SUCCEEDED"]);
     behaviours.insert(TargetName::trusted("receipted-acks"), acked);
     behaviours.insert(TargetName::trusted("nagging"), Behaviour::status(502));
     behaviours.insert(TargetName::trusted("counted"), Behaviour::status(200));

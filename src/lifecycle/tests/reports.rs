@@ -123,7 +123,8 @@ fn reports_that_are_refused_for_different_reasons_are_each_recorded_once() {
         (None, Some("sha256:two"), "receipt_differs"),
     ];
     for (token, digest, code) in all {
-        let mut tell = || file.told("a", 2, success, |r| (r.token, r.received_digest) = (token, digest.map(str::to_owned)));
+        let mut tell =
+            || file.told("a", 2, success, |r| (r.token, r.received_digest) = (token, digest.map(str::to_owned)));
         assert_eq!(judgement(&tell()), (Judgement::Refused, Some(code)), "{digest:?}");
         assert_eq!(tell(), Judged::Repeat, "{digest:?}");
     }
