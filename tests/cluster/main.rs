@@ -1,5 +1,6 @@
 //! Several processes of the binary on a real broker and registry; `make test` starts both.
 
+mod acks;
 #[path = "../shared/answer.rs"]
 mod answer;
 mod commands;
