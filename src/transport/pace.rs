@@ -115,7 +115,7 @@ mod tests {
         let mut paces = held.map(|held| pace(held, false));
         let (mut sent, mut now, mut last, mut turn) = (Vec::new(), Duration::ZERO, Duration::ZERO, 0_usize);
         while now < Duration::from_secs(30) {
-            if now - last >= between_rebalances {
+            if now >= last + between_rebalances {
                 last = now;
                 turn += 1;
                 // All of them, one of them, half of them; back and forth.
