@@ -179,6 +179,10 @@ pub enum LogError {
     /// An outage made the group take this worker's own repeated join for another process: rebuild. Said once for each outage.
     #[error("the group took this worker for another after an outage: {0}")]
     Displaced(String),
+    /// A client of the log has stopped, while the log answers others: rebuild. A transaction that was under way didn't happen,
+    /// and ends with it.
+    #[error("a client of the log has stopped: {0}")]
+    Stuck(String),
     /// Another process has this identity: this one must end.
     #[error("another process runs under this identity: {0}")]
     InstanceFenced(String),
@@ -204,6 +208,7 @@ impl LogError {
     pub fn abort_cause(&self) -> Option<AbortCause> {
         match self {
             Self::Aborted(aborted) => Some(aborted.cause),
+            Self::Stuck(_) => Some(AbortCause::Log),
             Self::TargetTopic { .. } => Some(AbortCause::Target),
             Self::Undecided(_) => Some(AbortCause::Undecided),
             Self::ProducerFenced(_) | Self::Displaced(_) => Some(AbortCause::Fenced),

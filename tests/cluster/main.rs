@@ -4,6 +4,7 @@
 mod answer;
 mod commands;
 mod left_alone;
+mod no_brokers;
 mod outage;
 mod predicted;
 mod python;

@@ -6,6 +6,7 @@
 mod acls;
 mod admin;
 mod appender;
+mod aside;
 mod client;
 mod contact;
 mod controls;
