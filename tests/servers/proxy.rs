@@ -12,7 +12,10 @@ use std::time::Duration;
 /// The API keys of the requests that it knows.
 const METADATA: i16 = 3;
 const END_TXN: i16 = 26;
-const TXN_OFFSET_COMMIT: i16 = 28;
+/// Tells a transaction's coordinator that positions of the group will be part of it.
+pub const ADD_OFFSETS_TO_TXN: i16 = 25;
+/// Tells the group's coordinator a transaction's positions.
+pub const TXN_OFFSET_COMMIT: i16 = 28;
 
 /// What becomes of every attempt to end one transaction: of the first that is seen from here on, repetitions included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +95,9 @@ struct State {
     ends_wait: Duration,
     rule: Option<Rule>,
     late: Option<Vec<u8>>,
-    /// Whether requests that commit a transaction's positions wait, and how many do.
-    holds_offset_commits: bool,
-    held_offset_commits: usize,
+    /// The kind of requests that wait, and how many do.
+    holds: Option<i16>,
+    held: usize,
     /// Whether clients learn that there are no brokers, and how often one did.
     hides_brokers: bool,
     hidden: usize,
@@ -122,14 +125,14 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits while a transaction's positions are held back.
-    fn await_offset_commits(&self) {
+    /// Waits while requests of this kind are held back, or until their connection is cut.
+    fn await_release(&self, id: u64, api: i16) {
         let mut state = self.lock();
-        state.held_offset_commits += 1;
-        while state.holds_offset_commits && !state.stopped {
+        state.held += 1;
+        while state.holds == Some(api) && state.connections.contains_key(&id) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.held_offset_commits -= 1;
+        state.held -= 1;
     }
 
     /// Whether the brokers are to be taken out of a reply, which is counted.
@@ -207,15 +210,15 @@ impl Proxy {
         self.shared.lock().rule.as_ref().map_or(0, |rule| rule.times)
     }
 
-    /// From here on, requests that commit a transaction's positions wait, or no more.
-    pub fn hold_offset_commits(&self, hold: bool) {
-        self.shared.lock().holds_offset_commits = hold;
+    /// From here on, requests of this kind wait, by the key of the API, or none do.
+    pub fn hold(&self, api: Option<i16>) {
+        self.shared.lock().holds = api;
         self.shared.changed.notify_all();
     }
 
     /// How many of them wait.
-    pub fn held_offset_commits(&self) -> usize {
-        self.shared.lock().held_offset_commits
+    pub fn held(&self) -> usize {
+        self.shared.lock().held
     }
 
     /// From here on, clients that ask about the cluster learn of its topics and of no brokers, as of a cluster whose only broker
@@ -347,10 +350,10 @@ fn requests(shared: &Shared, id: u64, mut from: TcpStream, mut to: TcpStream, lo
             (if end.is_some() { state.delay.max(state.ends_wait) } else { state.delay }, loss)
         };
         std::thread::sleep(delay);
-        if frame.first_chunk().copied().map(i16::from_be_bytes) == Some(TXN_OFFSET_COMMIT)
-            && shared.lock().holds_offset_commits
+        if let Some(api) = frame.first_chunk().copied().map(i16::from_be_bytes)
+            && shared.lock().holds == Some(api)
         {
-            shared.await_offset_commits();
+            shared.await_release(id, api);
         }
         if !shared.passes(id) {
             return Ok(());

@@ -13,6 +13,7 @@ mod controls;
 mod lags;
 #[cfg(target_os = "linux")]
 mod leader_hints;
+mod missing;
 mod offsets;
 mod probe;
 mod producer;

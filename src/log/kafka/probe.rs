@@ -14,6 +14,7 @@ use rdkafka::metadata::Metadata;
 
 use super::KafkaOptions;
 use super::client::{FETCH, REQUEST, ends_seen_by, log_error, log_line, plain_consumer_in, triage};
+use super::missing::Missing;
 use crate::log::{Ends, LogError, TopicPartition};
 use crate::record::{Topic, TopicNames};
 
@@ -30,6 +31,8 @@ pub(super) struct Probe {
     options: KafkaOptions,
     client: Mutex<Client>,
     names: TopicNames,
+    /// What all clients of the process hear of partitions that aren't there.
+    pub(super) missing: Missing,
     /// Whether a broker has ever answered: one that turns away a known client may be mending itself.
     was_let_in: AtomicBool,
 }
@@ -73,7 +76,7 @@ impl Probe {
     pub(super) fn new(options: &KafkaOptions) -> Result<Self, LogError> {
         let client = Mutex::new(Client::new(options)?);
         let (options, names) = (options.clone(), options.names.clone());
-        Ok(Self { options, client, names, was_let_in: AtomicBool::new(false) })
+        Ok(Self { options, client, names, missing: Missing::default(), was_let_in: AtomicBool::new(false) })
     }
 
     fn client(&self) -> MutexGuard<'_, Client> {
@@ -109,7 +112,7 @@ impl Probe {
     }
 
     pub(super) fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<Ends>, LogError> {
-        self.asked(|consumer| ends_seen_by(consumer, &self.names, partitions))
+        self.asked(|consumer| ends_seen_by(consumer, &self.names, &self.missing, partitions))
     }
 
     pub(super) fn partition_count(&self, topic: Topic) -> Result<i32, LogError> {

@@ -335,7 +335,9 @@ impl Log for KafkaLog {
 
     fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
         match isolation {
-            Isolation::ReadCommitted => ends_seen_by(self.clients()?.consumer(), &self.options.names, partitions),
+            Isolation::ReadCommitted => {
+                ends_seen_by(self.clients()?.consumer(), &self.options.names, &self.probe.missing, partitions)
+            }
             Isolation::ReadUncommitted => self.probe.ends(partitions),
         }
     }
