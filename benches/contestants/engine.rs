@@ -8,9 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use consign::engine::{Observed, Worker, WorkerOptions};
+use consign::log::double::{Double, Doubled};
 use consign::log::kafka::{KafkaCluster, KafkaOptions};
-use consign::log::{Append, Batch, Cluster as _, Ends, Isolation, Log, LogError, Position, Reader, TopicPartition};
-use consign::record::{Codec, Topic, TopicNames};
+use consign::log::{Append, Cluster as _, Log, LogError, Position, TargetRecord};
+use consign::record::{Codec, TopicNames};
 use consign::store::Stores;
 use consign::transport::{AckTokens, Transport, wall_clock};
 use serde_json::json;
@@ -71,7 +72,7 @@ pub fn run(options: &Options, parts: &Parts, transport: &mut dyn FnMut() -> Box<
             let counted = counts.clone();
             let mut worker = Worker::new(
                 worker_options(options, parts, &identity, workers),
-                Box::new(Counted { log, written: Arc::clone(&counts.written) }),
+                Box::new(Doubled(Counted { log, written: Arc::clone(&counts.written) })),
                 transport(),
                 Arc::clone(&parts.codec),
                 tokens(),
@@ -124,52 +125,17 @@ struct Counted {
     written: Written,
 }
 
-impl Log for Counted {
-    fn poll(&mut self, max: usize, wait: Duration) -> Result<Batch, LogError> {
-        self.log.poll(max, wait)
+impl Double for Counted {
+    fn other(&mut self) -> &mut dyn Log {
+        &mut *self.log
     }
 
-    fn start(&mut self, positions: &[Position]) -> Result<(), LogError> {
-        self.log.start(positions)
-    }
-
-    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
-        self.log.pause(partitions)
-    }
-
-    fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-        self.log.committed(partitions)
-    }
-
-    fn committed_within(
+    fn transact_with(
         &mut self,
-        partitions: &[TopicPartition],
-        patience: Duration,
-    ) -> Result<Vec<Option<i64>>, LogError> {
-        self.log.committed_within(partitions, patience)
-    }
-
-    fn positions(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-        self.log.positions(partitions)
-    }
-
-    fn partitions(&mut self, topic: Topic) -> Result<i32, LogError> {
-        self.log.partitions(topic)
-    }
-
-    fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
-        self.log.ends(partitions, isolation)
-    }
-
-    fn reader(&mut self, partitions: &[TopicPartition]) -> Result<Box<dyn Reader>, LogError> {
-        self.log.reader(partitions)
-    }
-
-    fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError> {
-        self.log.reader_from(positions)
-    }
-
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
+        appends: Vec<Append>,
+        records: Vec<TargetRecord>,
+        positions: &[Position],
+    ) -> Result<Vec<Position>, LogError> {
         {
             let mut written = self.written.lock().expect("no panic");
             for append in &appends {
@@ -178,14 +144,6 @@ impl Log for Counted {
                 *bytes += u64::try_from(append.key.len() + append.value.as_ref().map_or(0, Vec::len)).unwrap_or(0);
             }
         }
-        self.log.transact(appends, positions)
-    }
-
-    fn rebuild(&mut self) -> Result<(), LogError> {
-        self.log.rebuild()
-    }
-
-    fn close(&mut self) {
-        self.log.close();
+        self.log.transact_with(appends, records, positions)
     }
 }

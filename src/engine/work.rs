@@ -388,7 +388,7 @@ impl Worker {
                 self.rewind = true;
                 Ok(())
             }
-            LogError::Undecided(_) | LogError::Displaced(_) => self.begin_anew(),
+            LogError::Undecided(_) | LogError::Displaced(_) | LogError::Stuck(_) => self.begin_anew(),
             LogError::ProducerFenced(text) => {
                 if self.fenced_at.is_some_and(|at| now.millis_since(at) < FENCED_TWICE_MS) {
                     return Err(Stop::ProducerFenced { identity, text });

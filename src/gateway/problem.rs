@@ -180,9 +180,11 @@ impl From<LogError> for Problem {
         match error {
             LogError::Away(_) => Self::new(Code::CG341, error.to_string()),
             // A person's change of controls may meet another's; the same call may be repeated.
-            LogError::Aborted(_) | LogError::Undecided(_) | LogError::ProducerFenced(_) | LogError::Displaced(_) => {
-                Self::new(Code::CG341, format!("{error}; look at what there is, then ask again"))
-            }
+            LogError::Aborted(_)
+            | LogError::Undecided(_)
+            | LogError::ProducerFenced(_)
+            | LogError::Displaced(_)
+            | LogError::Stuck(_) => Self::new(Code::CG341, format!("{error}; look at what there is, then ask again")),
             LogError::TooLong(_) => Self::new(Code::CG305, error.to_string()),
             LogError::InstanceFenced(_)
             | LogError::OutOfRange(_)

@@ -1,4 +1,4 @@
-//! A log that stands in for another in tests: it forwards every call but those that it answers itself.
+//! A log that stands in for another in tests and benchmarks: it forwards every call but those that it answers itself.
 
 use std::time::Duration;
 
@@ -57,21 +57,13 @@ pub trait Double: Send {
         self.other().reader_from(positions)
     }
 
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        self.other().transact(appends, positions)
-    }
-
     fn transact_with(
         &mut self,
         appends: Vec<Append>,
         records: Vec<TargetRecord>,
         positions: &[Position],
     ) -> Result<Vec<Position>, LogError> {
-        if records.is_empty() {
-            self.transact(appends, positions)
-        } else {
-            self.other().transact_with(appends, records, positions)
-        }
+        self.other().transact_with(appends, records, positions)
     }
 
     fn check_topic(&mut self, topic: &str) -> TopicCheck {
@@ -134,10 +126,6 @@ impl<D: Double> Log for Doubled<D> {
 
     fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError> {
         self.0.reader_from(positions)
-    }
-
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        self.0.transact(appends, positions)
     }
 
     fn transact_with(

@@ -179,6 +179,10 @@ pub enum LogError {
     /// An outage made the group take this worker's own repeated join for another process: rebuild. Said once for each outage.
     #[error("the group took this worker for another after an outage: {0}")]
     Displaced(String),
+    /// A client of the log has stopped, while the log answers others: rebuild. A transaction that was under way didn't happen,
+    /// and ends with it.
+    #[error("a client of the log has stopped: {0}")]
+    Stuck(String),
     /// Another process has this identity: this one must end.
     #[error("another process runs under this identity: {0}")]
     InstanceFenced(String),
@@ -204,6 +208,7 @@ impl LogError {
     pub fn abort_cause(&self) -> Option<AbortCause> {
         match self {
             Self::Aborted(aborted) => Some(aborted.cause),
+            Self::Stuck(_) => Some(AbortCause::Log),
             Self::TargetTopic { .. } => Some(AbortCause::Target),
             Self::Undecided(_) => Some(AbortCause::Undecided),
             Self::ProducerFenced(_) | Self::Displaced(_) => Some(AbortCause::Fenced),
@@ -281,7 +286,9 @@ pub trait Log: Send {
     ///
     /// `positions` is never empty: an empty list would not fence. Gives for each partition that was appended to the
     /// offset behind the last of these records.
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError>;
+    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
+        self.transact_with(appends, Vec::new(), positions)
+    }
 
     /// The same with records of targets on other topics of the cluster: visible with the rest, or not at all. A topic that
     /// is why it failed is named ([`LogError::TargetTopic`]).
@@ -290,21 +297,11 @@ pub trait Log: Send {
         appends: Vec<Append>,
         records: Vec<TargetRecord>,
         positions: &[Position],
-    ) -> Result<Vec<Position>, LogError> {
-        match records.first() {
-            None => self.transact(appends, positions),
-            Some(TargetRecord { topic, .. }) => {
-                let text = "this log has no topics but consign's".to_owned();
-                Err(LogError::TargetTopic { topic: topic.clone(), text })
-            }
-        }
-    }
+    ) -> Result<Vec<Position>, LogError>;
 
     /// Whether a topic takes records of targets in this worker's transactions. Never waits: the answer is looked for
     /// meanwhile. No older than some seconds.
-    fn check_topic(&mut self, _topic: &str) -> TopicCheck {
-        TopicCheck::Refuses("this log has no topics but consign's".to_owned())
-    }
+    fn check_topic(&mut self, topic: &str) -> TopicCheck;
 
     /// Ends this connection's producer and consumer and begins new ones under the same identity. Every partition is
     /// assigned anew by a later poll.

@@ -123,10 +123,6 @@ impl Log for WatchedLog {
         })
     }
 
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        self.transact_with(appends, Vec::new(), positions)
-    }
-
     fn transact_with(
         &mut self,
         appends: Vec<Append>,

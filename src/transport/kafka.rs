@@ -127,8 +127,8 @@ impl KafkaTargets {
                 Exchange::Delivered { detail: format!("partition {partition}, offset {offset}") }
             }
             Err(failed) => {
-                if delivery::is_broken(&producer) {
-                    self.forget();
+                if delivery::is_broken(&producer, &failed) {
+                    self.forget(&producer);
                 }
                 undelivered(&failed)
             }
@@ -161,12 +161,19 @@ impl KafkaTargets {
         };
         let own = self.own.as_ref().and_then(|_| self.producer(None, patience).ok());
         let of = ((name.as_str(), settings), (&producer, own.as_ref()), (egress, written.target));
-        let found = self.known.admit(of.0, of.1, of.2, written.left).await?;
+        let found = self.known.admit(of.0, of.1, of.2, written.left).await.inspect_err(|unsent| {
+            // A client that isn't answered may have lost its brokers for good.
+            if matches!(unsent, Exchange::NotSent { code: "not_taken", .. }) {
+                self.forget(&producer);
+                own.iter().for_each(|own| self.forget(own));
+            }
+        })?;
         if found.is_own && is_closed { Err(closed()) } else { Ok(producer) }
     }
 
-    fn forget(&self) {
-        self.producers.lock().expect("nothing panics while it is held").clear();
+    fn forget(&self, producer: &Producer) {
+        let mut producers = self.producers.lock().expect("nothing panics while it is held");
+        producers.retain(|_, kept| !delivery::is_same(kept, producer));
     }
 
     fn producer(&self, cluster: Option<&str>, patience: Duration) -> Result<Producer, String> {

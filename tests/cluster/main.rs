@@ -5,6 +5,7 @@ mod acks;
 mod answer;
 mod commands;
 mod left_alone;
+mod no_brokers;
 mod outage;
 mod predicted;
 mod python;

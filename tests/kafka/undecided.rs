@@ -8,7 +8,7 @@ use consign::record::Topic;
 
 use crate::bed::{BY, Bed, PATIENCE, append, assigned, eventually, local_codec, take, text};
 use crate::servers::OwnBed;
-use crate::servers::proxy::{Loss, Proxy};
+use crate::servers::proxy::{ADD_OFFSETS_TO_TXN, Loss, Proxy, TXN_OFFSET_COMMIT};
 
 const IN: TopicPartition = TopicPartition { topic: Topic::Manifests, partition: 0 };
 const OUT: TopicPartition = TopicPartition { topic: Topic::Arrivals, partition: 0 };
@@ -91,21 +91,52 @@ fn a_late_end_ends_no_other_transaction(network: &Network) {
     assert_eq!(network.proxy.struck(), 1, "its end was held up, and a repetition of it was not");
 
     // The second one's records are in the log and its positions aren't.
-    network.proxy.hold_offset_commits(true);
+    network.proxy.hold(Some(TXN_OFFSET_COMMIT));
     let second = std::thread::spawn(move || (commit(&mut *worker, "second", 2), worker));
     eventually("the second one's positions", || {
         std::thread::sleep(Duration::from_millis(10));
-        (network.proxy.held_offset_commits() > 0).then_some(())
+        (network.proxy.held() > 0).then_some(())
     });
     network.proxy.deliver_late();
     let mut reader = bed.cluster.reader(&[OUT]).unwrap();
     let seen: usize = (0..10).map(|_| reader.poll(10, Duration::from_millis(100)).unwrap().len()).sum();
     assert_eq!(seen, 1, "half of a transaction is visible");
-    network.proxy.hold_offset_commits(false);
+    network.proxy.hold(None);
     let (outcome, worker) = second.join().unwrap();
     outcome.unwrap();
     assert_eq!(values(&bed), ["first", "second"]);
     drop(worker);
+}
+
+/// The cluster takes the group's coordinator out while a transaction's positions are on their way there. librdkafka waits for
+/// it for ever then, and the worker doesn't.
+fn a_coordinator_that_vanishes_is_not_waited_for(network: &Network) {
+    let (bed, cluster) = network.place("vanished", TRANSACTION);
+    let mut worker = open(&cluster);
+    commit(&mut *worker, "first", 1).unwrap();
+    network.proxy.hold(Some(ADD_OFFSETS_TO_TXN));
+    let second = std::thread::spawn(move || (commit(&mut *worker, "second", 2), worker));
+    let wait = |what: &str, until: &dyn Fn() -> bool| {
+        eventually(what, || {
+            std::thread::sleep(Duration::from_millis(10));
+            until().then_some(())
+        });
+    };
+    wait("the second one's positions", &|| network.proxy.held() > 0);
+    network.proxy.hide_brokers(true);
+    network.proxy.cut();
+    // The worker's clients ask, and then the producer says once more that positions will come.
+    wait("everybody to ask", &|| network.proxy.hidden() > 4 && network.proxy.held() > 0);
+    std::thread::sleep(Duration::from_secs(1));
+    network.proxy.hide_brokers(false);
+    network.proxy.hold(None);
+    let (outcome, mut worker) = second.join().unwrap();
+    assert!(matches!(outcome, Err(LogError::Stuck(_))), "{outcome:?}");
+    worker.rebuild().unwrap();
+    assigned(&mut *worker, Topic::INPUTS.len());
+    assert_eq!(worker.committed(&[IN]).unwrap(), [Some(1)], "it didn't happen");
+    commit(&mut *worker, "second", 2).unwrap();
+    assert_eq!(values(&bed), ["first", "second"]);
 }
 
 /// What a network does between two transactions and within them, commits nothing twice and loses nothing.
@@ -157,5 +188,6 @@ fn a_network_that_fails_loses_nothing_and_repeats_nothing() {
     assert!(undecided(&network, "reply-lost", Loss::Reply));
     assert!(undecided(&network, "reply-cut", Loss::ReplyWithTheConnection));
     a_late_end_ends_no_other_transaction(&network);
+    a_coordinator_that_vanishes_is_not_waited_for(&network);
     a_bad_network_only_costs_time(&network);
 }

@@ -1,5 +1,5 @@
 //! A TCP proxy before a broker. It delays, cuts and half-opens connections, and it knows Kafka's requests well enough to
-//! keep the end of a transaction back, or the reply to it.
+//! keep the end of a transaction back, or the reply to it, and to take the brokers out of what clients learn of the cluster.
 //!
 //! Kafka speaks in frames: a length of four bytes, then an API key, a version and a number that the reply repeats.
 
@@ -10,8 +10,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The API keys of the requests that it knows.
+const METADATA: i16 = 3;
 const END_TXN: i16 = 26;
-const TXN_OFFSET_COMMIT: i16 = 28;
+/// Tells a transaction's coordinator that positions of the group will be part of it.
+pub const ADD_OFFSETS_TO_TXN: i16 = 25;
+/// Tells the group's coordinator a transaction's positions.
+pub const TXN_OFFSET_COMMIT: i16 = 28;
 
 /// What becomes of every attempt to end one transaction: of the first that is seen from here on, repetitions included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,9 +95,12 @@ struct State {
     ends_wait: Duration,
     rule: Option<Rule>,
     late: Option<Vec<u8>>,
-    /// Whether requests that commit a transaction's positions wait, and how many do.
-    holds_offset_commits: bool,
-    held_offset_commits: usize,
+    /// The kind of requests that wait, and how many do.
+    holds: Option<i16>,
+    held: usize,
+    /// Whether clients learn that there are no brokers, and how often one did.
+    hides_brokers: bool,
+    hidden: usize,
     stopped: bool,
 }
 
@@ -118,14 +125,21 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits while a transaction's positions are held back.
-    fn await_offset_commits(&self) {
+    /// Waits while requests of this kind are held back, or until their connection is cut.
+    fn await_release(&self, id: u64, api: i16) {
         let mut state = self.lock();
-        state.held_offset_commits += 1;
-        while state.holds_offset_commits && !state.stopped {
+        state.held += 1;
+        while state.holds == Some(api) && state.connections.contains_key(&id) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.held_offset_commits -= 1;
+        state.held -= 1;
+    }
+
+    /// Whether the brokers are to be taken out of a reply, which is counted.
+    fn hides_brokers(&self) -> bool {
+        let mut state = self.lock();
+        state.hidden += usize::from(state.hides_brokers);
+        state.hides_brokers
     }
 
     /// Waits until something may pass on a connection; whether it still exists.
@@ -196,15 +210,26 @@ impl Proxy {
         self.shared.lock().rule.as_ref().map_or(0, |rule| rule.times)
     }
 
-    /// From here on, requests that commit a transaction's positions wait, or no more.
-    pub fn hold_offset_commits(&self, hold: bool) {
-        self.shared.lock().holds_offset_commits = hold;
+    /// From here on, requests of this kind wait, by the key of the API, or none do.
+    pub fn hold(&self, api: Option<i16>) {
+        self.shared.lock().holds = api;
         self.shared.changed.notify_all();
     }
 
     /// How many of them wait.
-    pub fn held_offset_commits(&self) -> usize {
-        self.shared.lock().held_offset_commits
+    pub fn held(&self) -> usize {
+        self.shared.lock().held
+    }
+
+    /// From here on, clients that ask about the cluster learn of its topics and of no brokers, as of a cluster whose only broker
+    /// its controller has just fenced; or no more.
+    pub fn hide_brokers(&self, hide: bool) {
+        self.shared.lock().hides_brokers = hide;
+    }
+
+    /// How often a client was told that.
+    pub fn hidden(&self) -> usize {
+        self.shared.lock().hidden
     }
 
     /// Sends the request that was to come late to the broker; returns once it has answered.
@@ -250,7 +275,7 @@ fn begin(shared: &Arc<Shared>, client: TcpStream, broker: TcpStream) -> io::Resu
         state.connections.insert(id, both);
         id
     };
-    let lost = Arc::new(Mutex::new(BTreeMap::new()));
+    let lost = Arc::new(Lost::default());
     let (up, down) = ((client.try_clone()?, broker.try_clone()?), (broker, client));
     let (shared_up, lost_up) = (Arc::clone(shared), Arc::clone(&lost));
     std::thread::spawn(move || {
@@ -266,8 +291,55 @@ fn begin(shared: &Arc<Shared>, client: TcpStream, broker: TcpStream) -> io::Resu
     Ok(())
 }
 
-/// Numbers of requests whose replies are lost, and how.
-type Lost = Mutex<BTreeMap<i32, Loss>>;
+/// What is done to replies, by the numbers of their requests.
+type Lost = Mutex<BTreeMap<i32, Reply>>;
+
+enum Reply {
+    IsLost(Loss),
+    /// It says which brokers there are.
+    NamesBrokers,
+}
+
+/// The number of a request for metadata whose reply has the form that [`without_brokers`] knows.
+fn asks_for_brokers(frame: &[u8]) -> Option<i32> {
+    let mut rest = frame;
+    let (api, version) = (i16::from_be_bytes(take(&mut rest)?), i16::from_be_bytes(take(&mut rest)?));
+    // From version 9 on lengths and tags are of the compact kind.
+    (api == METADATA && version >= 9).then(|| take(&mut rest).map(i32::from_be_bytes))?
+}
+
+/// A reply to a request for metadata, with an empty list of brokers in it.
+fn without_brokers(frame: &[u8]) -> Option<Vec<u8>> {
+    // Its number, no tags, a throttle time; then the brokers.
+    let (head, mut rest) = frame.split_at_checked(4 + 1 + 4)?;
+    for _ in 1..unsigned(&mut rest)? {
+        let _id = take::<4>(&mut rest)?;
+        compact(&mut rest)?;
+        let _port = take::<4>(&mut rest)?;
+        compact(&mut rest)?;
+        assert_eq!(unsigned(&mut rest)?, 0, "a broker without tags");
+    }
+    Some([head, &[1], rest].concat())
+}
+
+fn unsigned(rest: &mut &[u8]) -> Option<usize> {
+    let mut value = 0;
+    for place in 0.. {
+        let [byte] = take::<1>(rest)?;
+        value |= usize::from(byte & 0x7f) << (7 * place);
+        if byte < 0x80 {
+            break;
+        }
+    }
+    Some(value)
+}
+
+/// Skips a text that may be missing.
+fn compact(rest: &mut &[u8]) -> Option<()> {
+    let length = unsigned(rest)?.saturating_sub(1);
+    *rest = rest.split_at_checked(length)?.1;
+    Some(())
+}
 
 fn requests(shared: &Shared, id: u64, mut from: TcpStream, mut to: TcpStream, lost: &Lost) -> io::Result<()> {
     while let Some(frame) = read_frame(&mut from)? {
@@ -278,10 +350,10 @@ fn requests(shared: &Shared, id: u64, mut from: TcpStream, mut to: TcpStream, lo
             (if end.is_some() { state.delay.max(state.ends_wait) } else { state.delay }, loss)
         };
         std::thread::sleep(delay);
-        if frame.first_chunk().copied().map(i16::from_be_bytes) == Some(TXN_OFFSET_COMMIT)
-            && shared.lock().holds_offset_commits
+        if let Some(api) = frame.first_chunk().copied().map(i16::from_be_bytes)
+            && shared.lock().holds == Some(api)
         {
-            shared.await_offset_commits();
+            shared.await_release(id, api);
         }
         if !shared.passes(id) {
             return Ok(());
@@ -289,8 +361,11 @@ fn requests(shared: &Shared, id: u64, mut from: TcpStream, mut to: TcpStream, lo
         match (loss, end) {
             (Some(Loss::Request), _) => continue,
             (Some(Loss::Late), _) => return Ok(()),
-            (Some(loss), Some(end)) => drop(lost.lock().unwrap().insert(end.correlation, loss)),
+            (Some(loss), Some(end)) => drop(lost.lock().unwrap().insert(end.correlation, Reply::IsLost(loss))),
             _ => {}
+        }
+        if let Some(number) = asks_for_brokers(&frame) {
+            lost.lock().unwrap().insert(number, Reply::NamesBrokers);
         }
         write_frame(&mut to, &frame)?;
     }
@@ -320,9 +395,12 @@ fn replies(shared: &Shared, id: u64, mut from: TcpStream, mut to: TcpStream, los
         }
         let correlation = frame.first_chunk().copied().map(i32::from_be_bytes);
         match correlation.and_then(|number| lost.lock().unwrap().remove(&number)) {
-            Some(Loss::ReplyWithTheConnection) => return Ok(()),
-            Some(_) => {}
-            None => write_frame(&mut to, &frame)?,
+            Some(Reply::IsLost(Loss::ReplyWithTheConnection)) => return Ok(()),
+            Some(Reply::IsLost(_)) => {}
+            Some(Reply::NamesBrokers) if shared.hides_brokers() => {
+                write_frame(&mut to, &without_brokers(&frame).expect("metadata of the known form"))?;
+            }
+            _ => write_frame(&mut to, &frame)?,
         }
     }
     Ok(())

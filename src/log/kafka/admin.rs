@@ -140,7 +140,8 @@ impl KafkaCluster {
 
     /// The fewest replicas of any partition.
     fn replicas(&self, spec: &TopicSpec) -> Result<i32, LogError> {
-        let metadata = self.probe.consumer.fetch_metadata(Some(&spec.name), REQUEST).map_err(|e| triage(&e))?;
+        let metadata =
+            self.probe.asked(|consumer| consumer.fetch_metadata(Some(&spec.name), REQUEST).map_err(|e| triage(&e)))?;
         let fewest = metadata.topics().iter().flat_map(MetadataTopic::partitions).map(|p| p.replicas().len()).min();
         Ok(fewest.map_or(0, |n| i32::try_from(n).unwrap_or(i32::MAX)))
     }

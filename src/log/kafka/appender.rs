@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
 use super::KafkaOptions;
@@ -30,10 +31,16 @@ impl KafkaAppender {
         self.producer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A fatal error ends an idempotent producer; the next append gets a new one.
-    fn replace_if_dead(&self) -> Result<(), LogError> {
+    /// A fatal error ends an idempotent producer, and one that delivered nothing in all that time may have lost its brokers for
+    /// good: the next append gets a new one, unless another append has seen to that.
+    fn replace_if_dead(&self, failed: &Client, error: &KafkaError) -> Result<(), LogError> {
+        let why = match failed.client().fatal_error() {
+            Some((_, why)) => why,
+            None if error.rdkafka_error_code() == Some(Code::MessageTimedOut) => error.to_string(),
+            None => return Ok(()),
+        };
         let mut producer = self.producer.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, why)) = producer.client().fatal_error() {
+        if std::ptr::eq(producer.client(), failed.client()) {
             tracing::warn!("the producer is replaced: {why}");
             *producer = connect(&self.options)?;
         }
@@ -63,7 +70,7 @@ impl Appender for KafkaAppender {
                     Ok((TopicPartition { topic: append.topic, partition: delivery.partition }, delivery.offset))
                 }
                 Err((error, _)) => {
-                    self.replace_if_dead()?;
+                    self.replace_if_dead(&producer, &error)?;
                     Err(triage(&error))
                 }
             }

@@ -11,6 +11,7 @@ use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, Owne
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::KafkaOptions;
+use super::missing::Missing;
 use crate::log::{
     Append, Ends, Headers, LogError, MAX_RECORD_BYTES, Position, Record, TopicPartition, max_record_bytes,
 };
@@ -254,24 +255,34 @@ pub(super) fn partitions_of(names: &TopicNames, list: &TopicPartitionList) -> Ve
 pub(super) fn ends_seen_by<C: rdkafka::consumer::ConsumerContext>(
     consumer: &BaseConsumer<C>,
     names: &TopicNames,
+    missing: &Missing,
     partitions: &[TopicPartition],
 ) -> Result<Vec<Ends>, LogError> {
     let deadline = Instant::now() + REQUEST;
-    partitions.iter().map(|at| ends_of(consumer, &names.name(at.topic), *at, deadline)).collect()
+    partitions.iter().map(|at| ends_of(consumer, &names.name(at.topic), missing, *at, deadline)).collect()
 }
 
-/// Asks again while the partition has no leader, as between its creation and its first election.
+/// Asks again while the partition has no leader, as between its creation and its first election, or isn't known yet, as to a
+/// broker that has just started.
 fn ends_of<C: rdkafka::consumer::ConsumerContext>(
     consumer: &BaseConsumer<C>,
     name: &str,
+    missing: &Missing,
     at: TopicPartition,
     deadline: Instant,
 ) -> Result<Ends, LogError> {
     loop {
-        match consumer.fetch_watermarks(name, at.partition, REQUEST).map_err(|e| triage(&e)) {
-            Ok((low, high)) => return Ok(Ends { low, high }),
-            Err(LogError::Away(_)) if Instant::now() < deadline => std::thread::sleep(ASK_AGAIN),
-            Err(error) => return Err(with_place(error, at)),
+        let error = match consumer.fetch_watermarks(name, at.partition, REQUEST) {
+            Ok((low, high)) => {
+                missing.found(at);
+                return Ok(Ends { low, high });
+            }
+            Err(error) if missing.doubts(at, &error) => LogError::Away(error.to_string()),
+            Err(error) => triage(&error),
+        };
+        match error {
+            LogError::Away(_) if Instant::now() < deadline => std::thread::sleep(ASK_AGAIN),
+            error => return Err(with_place(error, at)),
         }
     }
 }

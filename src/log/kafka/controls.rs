@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Whoever takes the transactional id over fences everyone who is at it. Between taking it over and committing nobody
 /// else can have committed, so what was read is what the commit replaces. The one who was fenced begins anew.
 pub(super) fn change(
-    options: &KafkaOptions,
+    options: &Arc<KafkaOptions>,
     probe: &Arc<Probe>,
     change: &mut ControlsChange<'_>,
 ) -> Result<(), LogError> {
@@ -49,7 +49,7 @@ pub(super) fn change(
 }
 
 fn change_once(
-    options: &KafkaOptions,
+    options: &Arc<KafkaOptions>,
     probe: &Arc<Probe>,
     id: &str,
     uncertain: &mut Option<String>,
@@ -81,7 +81,7 @@ fn is_marked(record: &Record, mark: &str) -> bool {
 }
 
 /// The newest value of every key, in the order in which they were written; tombstoned keys are left out.
-pub(super) fn read_to_end(options: &KafkaOptions, probe: &Arc<Probe>) -> Result<Vec<Record>, LogError> {
+pub(super) fn read_to_end(options: &Arc<KafkaOptions>, probe: &Arc<Probe>) -> Result<Vec<Record>, LogError> {
     let at = TopicPartition { topic: Topic::Controls, partition: 0 };
     let mut reader = KafkaReader::open(options, probe, &[at])?;
     let mut newest: BTreeMap<Vec<u8>, Record> = BTreeMap::new();

@@ -19,14 +19,16 @@ impl KafkaCluster {
             partitions.extend((0..self.partitions(topic)?).map(|partition| TopicPartition { topic, partition }));
         }
         let names = &self.options.names;
-        let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
-        let observer = match &mut *observer {
+        let mut kept = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that isn't answered may have lost its brokers: the next time takes another.
+        let observer = match kept.take() {
             Some(observer) => observer,
-            none => none.insert(group_observer(&self.options)?),
+            None => group_observer(&self.options)?,
         };
-        let committed = stable_offsets(observer, &partition_list(names, &partitions), REQUEST)?;
-        let stable = newest(observer, names, &partitions)?;
-        let ends = newest(&self.probe.consumer, names, &partitions)?;
+        let committed = stable_offsets(&observer, &partition_list(names, &partitions), REQUEST)?;
+        let stable = newest(&observer, names, &partitions)?;
+        *kept = Some(observer);
+        let ends = self.probe.asked(|consumer| newest(consumer, names, &partitions))?;
         let mut lags = Vec::new();
         for (((at, committed), stable), end) in partitions.into_iter().zip(committed).zip(stable).zip(ends) {
             let from = match committed {

@@ -6,12 +6,14 @@
 mod acls;
 mod admin;
 mod appender;
+mod aside;
 mod client;
 mod contact;
 mod controls;
 mod lags;
 #[cfg(target_os = "linux")]
 mod leader_hints;
+mod missing;
 mod offsets;
 mod probe;
 mod producer;

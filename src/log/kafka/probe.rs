@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -14,18 +14,40 @@ use rdkafka::metadata::Metadata;
 
 use super::KafkaOptions;
 use super::client::{FETCH, REQUEST, ends_seen_by, log_error, log_line, plain_consumer_in, triage};
+use super::missing::Missing;
 use crate::log::{Ends, LogError, TopicPartition};
 use crate::record::{Topic, TopicNames};
 
 /// Events that are looked at for a reason.
 const MAX_EVENTS: usize = 64;
 
+/// How long an answer may take that says no more than that there is one.
+const SIGN: Duration = Duration::from_secs(1);
+/// How long a client may go without an answer before another one is made: there is nobody to compare it with.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// See the module.
 pub(super) struct Probe {
-    pub(super) consumer: BaseConsumer<Hearing>,
+    options: KafkaOptions,
+    client: Mutex<Client>,
     names: TopicNames,
+    /// What all clients of the process hear of partitions that aren't there.
+    pub(super) missing: Missing,
     /// Whether a broker has ever answered: one that turns away a known client may be mending itself.
     was_let_in: AtomicBool,
+}
+
+struct Client {
+    consumer: Arc<BaseConsumer<Hearing>>,
+    /// When it was answered last, or made.
+    answered: Instant,
+}
+
+impl Client {
+    fn new(options: &KafkaOptions) -> Result<Self, LogError> {
+        let consumer = plain_consumer_in(options, &FETCH, ("read_uncommitted", "error"), Hearing::default())?;
+        Ok(Self { consumer: Arc::new(consumer), answered: Instant::now() })
+    }
 }
 
 /// Keeps why the brokers turned the client away last.
@@ -52,17 +74,45 @@ impl rdkafka::consumer::ConsumerContext for Hearing {}
 
 impl Probe {
     pub(super) fn new(options: &KafkaOptions) -> Result<Self, LogError> {
-        let consumer = plain_consumer_in(options, &FETCH, ("read_uncommitted", "error"), Hearing::default())?;
-        Ok(Self { consumer, names: options.names.clone(), was_let_in: AtomicBool::new(false) })
+        let client = Mutex::new(Client::new(options)?);
+        let (options, names) = (options.clone(), options.names.clone());
+        Ok(Self { options, client, names, missing: Missing::default(), was_let_in: AtomicBool::new(false) })
+    }
+
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the brokers something. A client that has had no answer for a while gives way to a new one: librdkafka's may have
+    /// lost them for good.
+    pub(super) fn asked<T>(
+        &self,
+        ask: impl FnOnce(&BaseConsumer<Hearing>) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let consumer = Arc::clone(&self.client().consumer);
+        let answer = ask(&consumer);
+        let mut client = self.client();
+        if !matches!(answer, Err(LogError::Away(_))) {
+            client.answered = Instant::now();
+        } else if client.answered.elapsed() > PATIENCE {
+            *client = Client::new(&self.options)?;
+        }
+        answer
+    }
+
+    /// Whether the brokers answer at once.
+    pub(super) fn is_answered(&self, topic: &str) -> bool {
+        self.asked(|consumer| consumer.fetch_metadata(Some(topic), SIGN).map_err(|e| triage(&e))).is_ok()
     }
 
     /// The id of the cluster, where it says one within a few seconds.
     pub(super) fn cluster_id(&self) -> Option<String> {
-        self.consumer.client().fetch_cluster_id(REQUEST)
+        let silent = || LogError::Away("the cluster doesn't say what it is".to_owned());
+        self.asked(|consumer| consumer.client().fetch_cluster_id(REQUEST).ok_or_else(silent)).ok()
     }
 
     pub(super) fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<Ends>, LogError> {
-        ends_seen_by(&self.consumer, &self.names, partitions)
+        self.asked(|consumer| ends_seen_by(consumer, &self.names, &self.missing, partitions))
     }
 
     pub(super) fn partition_count(&self, topic: Topic) -> Result<i32, LogError> {
@@ -75,7 +125,8 @@ impl Probe {
     pub(super) fn partition_counts(&self, names: &[&str]) -> Result<BTreeMap<String, i32>, LogError> {
         let mut counts = BTreeMap::new();
         for name in names {
-            let metadata = self.let_in(self.consumer.fetch_metadata(Some(name), REQUEST))?;
+            let metadata =
+                self.asked(|consumer| self.let_in(consumer, consumer.fetch_metadata(Some(name), REQUEST)))?;
             for topic in metadata.topics().iter().filter(|t| t.name() == *name) {
                 match topic.error().map(Code::from) {
                     None => {
@@ -91,7 +142,7 @@ impl Probe {
     }
 
     /// What was answered; `Fatal` where no broker has let this client in yet and one said why.
-    fn let_in(&self, answer: KafkaResult<Metadata>) -> Result<Metadata, LogError> {
+    fn let_in(&self, consumer: &BaseConsumer<Hearing>, answer: KafkaResult<Metadata>) -> Result<Metadata, LogError> {
         let error = match answer {
             Ok(metadata) => {
                 self.was_let_in.store(true, Ordering::Relaxed);
@@ -104,9 +155,9 @@ impl Probe {
         }
         // A poll may bring nothing but log lines, and gives nothing then.
         for _ in 0..MAX_EVENTS {
-            let _ = self.consumer.poll(Duration::ZERO);
+            let _ = consumer.poll(Duration::ZERO);
         }
-        let heard = self.consumer.context().turned_away.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let heard = consumer.context().turned_away.lock().unwrap_or_else(PoisonError::into_inner).take();
         Err(heard.map_or_else(
             || triage(&error),
             |reason| LogError::Fatal(format!("nobody is let in with these settings: {reason}")),

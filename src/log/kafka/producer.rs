@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -14,6 +14,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 
 use super::KafkaOptions;
+use super::aside::Aside;
 use super::client::{
     check_size, is_refusal, log_error, log_line, owned_headers, permission, producer_settings, triage,
 };
@@ -26,6 +27,8 @@ const STEP: Duration = Duration::from_secs(5);
 const REPEATED_AFTER_MS: &str = "200";
 /// Whatever took less was not repeated.
 const MAY_BE_REPEATED: Duration = Duration::from_millis(160);
+/// How long after its time a call that must have returned is waited for.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long records may be under way before the topics of targets among them are looked for, and again.
 const LOOK_FOR_TOPICS: Duration = Duration::from_secs(1);
 /// The shortest wait between two looks at the deliveries.
@@ -121,11 +124,14 @@ impl ProducerContext for Deliveries {
 
 /// A producer under a transactional id. Its creation fences whoever had the id before and ends that one's transaction.
 pub(super) struct Transactions {
-    producer: BaseProducer<Deliveries>,
+    producer: Arc<BaseProducer<Deliveries>>,
     names: TopicNames,
     timeout: Duration,
-    /// Whether a request may have been repeated.
-    repeated: Cell<bool>,
+    /// Whether the next transaction takes another producer.
+    spent: Cell<bool>,
+    aside: Aside,
+    /// Whether a call never returned.
+    stuck: Cell<bool>,
 }
 
 impl Transactions {
@@ -141,10 +147,12 @@ impl Transactions {
         let producer: BaseProducer<Deliveries> =
             producer_settings(options, &fixed).create_with_context(Deliveries::default()).map_err(|e| triage(&e))?;
         let this = Self {
-            producer,
+            producer: Arc::new(producer),
             names: options.names.clone(),
             timeout: options.transaction_timeout,
-            repeated: Cell::new(false),
+            spent: Cell::new(false),
+            aside: Aside::default(),
+            stuck: Cell::new(false),
         };
         let deadline = Instant::now() + wait;
         this.repeat(deadline, |left| this.producer.init_transactions(left)).map_err(|e| match this.judge(&e) {
@@ -153,14 +161,15 @@ impl Transactions {
             Verdict::Abort(text) | Verdict::Silent(text) => LogError::Away(text),
         })?;
         // What the producers before this one sent has an older epoch.
-        this.repeated.set(false);
+        this.spent.set(false);
         Ok(this)
     }
 
-    /// Whether a repeated request's first copy may still be on its way. A late EndTxn ends whatever transaction this
-    /// producer has open then, half written as it is: the next one takes a producer of a later epoch.
-    pub(super) fn may_have_repeated(&self) -> bool {
-        self.repeated.get()
+    /// Whether the next transaction takes a producer of a later epoch. A repeated request's first copy may still be on its way,
+    /// and a late EndTxn ends whatever transaction this producer has open then, half written as it is. Or this client has
+    /// delivered nothing for as long as a transaction may take: it may have lost its brokers for good.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent.get()
     }
 
     /// One transaction. `offsets`, where given, are sent with the group metadata of this moment. Gives where each
@@ -176,7 +185,12 @@ impl Transactions {
         appends.iter().try_for_each(check_size)?;
         let deadline = Instant::now() + self.timeout;
         self.begin()?;
-        self.fill(appends, written, offsets, deadline).or_else(|error| self.abort(written, &error))?;
+        self.fill(appends, written, offsets, deadline).or_else(|error| {
+            if self.stuck.get() {
+                return Err(LogError::Stuck("it never answered where the group's positions go".to_owned()));
+            }
+            self.abort(written, &error)
+        })?;
         let committed = self.repeat(deadline, |left| self.producer.commit_transaction(left));
         committed.or_else(|error| match self.judge(&error) {
             Verdict::Silent(text) => Err(LogError::Undecided(text)),
@@ -228,10 +242,27 @@ impl Transactions {
         self.drain(written, deadline)?;
         if let Some((list, group)) = offsets {
             // The generation may have changed without a callback: what was cached at the assignment may be stale.
-            let group = group().ok_or(KafkaError::Canceled)?;
-            self.repeat(deadline, |left| self.producer.send_offsets_to_transaction(list, &group, left))?;
+            let of = Arc::new((list.clone(), group().ok_or(KafkaError::Canceled)?));
+            self.repeat(deadline, |left| self.send_offsets(Arc::clone(&of), left, deadline))?;
         }
         Ok(())
+    }
+
+    /// librdkafka doesn't keep the time-out of this call: it waits for the group's coordinator for ever if the cluster took that
+    /// broker out while it was looked for.
+    fn send_offsets(
+        &self,
+        of: Arc<(TopicPartitionList, ConsumerGroupMetadata)>,
+        left: Duration,
+        deadline: Instant,
+    ) -> Result<(), KafkaError> {
+        let producer = Arc::clone(&self.producer);
+        let send = move || producer.send_offsets_to_transaction(&of.0, &of.1, left);
+        let sent = self.aside.call(send, deadline.saturating_duration_since(Instant::now()) + GRACE);
+        sent.unwrap_or_else(|| {
+            self.stuck.set(true);
+            Err(KafkaError::Canceled)
+        })
     }
 
     fn produce(&self, mut record: BaseRecord<'_, [u8], [u8]>, deadline: Instant) -> Result<(), KafkaError> {
@@ -290,6 +321,9 @@ impl Transactions {
         if let Verdict::Fenced(text) = verdict {
             return Err(LogError::ProducerFenced(text));
         }
+        if cause.rdkafka_error_code() == Some(Code::MessageTimedOut) {
+            self.spent.set(true);
+        }
         self.producer.purge(PurgeConfig::default().queue().inflight());
         // An abort with deliveries unread would wait for someone to poll.
         while self.producer.in_flight_count() > 0 {
@@ -300,7 +334,7 @@ impl Transactions {
         self.take_failure();
         if let Some(topic) = to_blame {
             // It never committed; what is left of it ends with this producer.
-            self.repeated.set(self.repeated.get() || aborted.is_err());
+            self.spent.set(self.spent.get() || aborted.is_err());
             let (Verdict::Refused(text) | Verdict::Abort(text) | Verdict::Silent(text) | Verdict::Fenced(text)) =
                 verdict;
             return Err(LogError::TargetTopic { topic, text });
@@ -337,7 +371,7 @@ impl Transactions {
             }
         };
         if begun.elapsed() >= MAY_BE_REPEATED {
-            self.repeated.set(true);
+            self.spent.set(true);
         }
         last
     }

@@ -27,7 +27,9 @@ const RUN: usize = 64;
 
 /// A read-committed reader of some partitions: from their beginning and then on, or from positions to the goal.
 pub(super) struct KafkaReader {
+    options: Arc<KafkaOptions>,
     consumer: Arc<BaseConsumer<Tracing>>,
+    in_time: bool,
     /// A queue for each partition where they are read in the order of time, else none.
     queues: Vec<Queue>,
     /// Records read since the partition furthest behind had one.
@@ -63,7 +65,7 @@ impl Goal {
 
 impl KafkaReader {
     pub(super) fn open(
-        options: &KafkaOptions,
+        options: &Arc<KafkaOptions>,
         probe: &Arc<Probe>,
         partitions: &[TopicPartition],
     ) -> Result<Self, LogError> {
@@ -75,7 +77,7 @@ impl KafkaReader {
     /// From these positions on, in the order of time as far as that goes: what was written together is read together, and
     /// who puts it together again has little of it in hand at any time.
     pub(super) fn open_at(
-        options: &KafkaOptions,
+        options: &Arc<KafkaOptions>,
         probe: &Arc<Probe>,
         positions: &[Position],
     ) -> Result<Self, LogError> {
@@ -86,34 +88,16 @@ impl KafkaReader {
     }
 
     fn open_towards(
-        options: &KafkaOptions,
+        options: &Arc<KafkaOptions>,
         probe: &Arc<Probe>,
         goals: BTreeMap<TopicPartition, Goal>,
         in_time: bool,
     ) -> Result<Self, LogError> {
-        // Only what is deleted while it is being read can be out of range, and then the rest is to be read.
-        let defaults = if in_time { &FETCH_IN_TIME } else { &FETCH };
-        let consumer = Arc::new(plain_consumer_with(options, defaults, "read_committed", "earliest")?);
-        let mut list = TopicPartitionList::with_capacity(goals.len());
-        for (at, goal) in &goals {
-            list.add_partition_offset(&options.names.name(at.topic), at.partition, Offset::Offset(goal.position))
-                .map_err(|e| triage(&e))?;
-        }
-        // With the topics known the first fetch leaves at once, and not after the next refresh of metadata.
-        if let Some(at) = goals.keys().next() {
-            consumer
-                .fetch_metadata(Some(&options.names.name(at.topic)), super::client::REQUEST)
-                .map_err(|e| triage(&e))?;
-        }
-        consumer.assign(&list).map_err(|e| triage(&e))?;
-        let mut queues = Vec::new();
-        for at in goals.keys().filter(|_| in_time) {
-            let queue = consumer.split_partition_queue(&options.names.name(at.topic), at.partition);
-            let records = queue.ok_or_else(|| LogError::Away(format!("{at} has no queue")))?;
-            queues.push(Queue { at: *at, records, time: Timestamp(i64::MIN) });
-        }
+        let (consumer, queues) = connect(options, &goals, in_time)?;
         Ok(Self {
+            options: Arc::clone(options),
             consumer,
+            in_time,
             queues,
             ahead: 0,
             probe: Arc::clone(probe),
@@ -122,6 +106,24 @@ impl KafkaReader {
             last_record: Instant::now(),
             contact: Contact::new(),
         })
+    }
+
+    /// Asks whether the brokers are there, and goes on with another client where they are and this one has lost them.
+    fn keep_contact(&mut self) -> Result<(), LogError> {
+        let Some(at) = self.goals.keys().next() else { return Ok(()) };
+        if self.contact.keep(&self.consumer, &self.names.name(at.topic), &self.probe) {
+            tracing::warn!("a reader has no answers, and others have; it begins anew where it was");
+            match connect(&self.options, &self.goals, self.in_time) {
+                Ok(anew) => {
+                    (self.consumer, self.queues) = anew;
+                    (self.ahead, self.contact) = (0, Contact::new());
+                }
+                // It is tried again.
+                Err(LogError::Away(text)) => tracing::debug!("reader: {text}"),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
     }
 
     /// The consumer's position, not the last record's offset, tells how far it is: markers and aborted records have
@@ -186,6 +188,34 @@ impl KafkaReader {
     }
 }
 
+/// A consumer that delivers from these positions on, with a queue for each partition where they are read in the order of time.
+fn connect(
+    options: &KafkaOptions,
+    goals: &BTreeMap<TopicPartition, Goal>,
+    in_time: bool,
+) -> Result<(Arc<BaseConsumer<Tracing>>, Vec<Queue>), LogError> {
+    // Only what is deleted while it is being read can be out of range, and then the rest is to be read.
+    let defaults = if in_time { &FETCH_IN_TIME } else { &FETCH };
+    let consumer = Arc::new(plain_consumer_with(options, defaults, "read_committed", "earliest")?);
+    let mut list = TopicPartitionList::with_capacity(goals.len());
+    for (at, goal) in goals {
+        list.add_partition_offset(&options.names.name(at.topic), at.partition, Offset::Offset(goal.position))
+            .map_err(|e| triage(&e))?;
+    }
+    // With the topics known the first fetch leaves at once, and not after the next refresh of metadata.
+    if let Some(at) = goals.keys().next() {
+        consumer.fetch_metadata(Some(&options.names.name(at.topic)), super::client::REQUEST).map_err(|e| triage(&e))?;
+    }
+    consumer.assign(&list).map_err(|e| triage(&e))?;
+    let mut queues = Vec::new();
+    for at in goals.keys().filter(|_| in_time) {
+        let queue = consumer.split_partition_queue(&options.names.name(at.topic), at.partition);
+        let records = queue.ok_or_else(|| LogError::Away(format!("{at} has no queue")))?;
+        queues.push(Queue { at: *at, records, time: Timestamp(i64::MIN) });
+    }
+    Ok((consumer, queues))
+}
+
 /// Takes in what a poll brought; gives the time of the record.
 fn take_in(
     names: &TopicNames,
@@ -237,6 +267,7 @@ impl Reader for KafkaReader {
         }
         if !records.is_empty() {
             self.last_record = Instant::now();
+            self.contact.heard();
         }
         if !self.at_goal() {
             self.note_positions()?;
@@ -245,8 +276,8 @@ impl Reader for KafkaReader {
                 self.last_record = Instant::now();
             }
         }
-        if let Some(at) = self.goals.keys().next().filter(|_| !wait.is_zero()) {
-            self.contact.keep(&self.consumer, &self.names.name(at.topic));
+        if !wait.is_zero() {
+            self.keep_contact()?;
         }
         Ok(records)
     }

@@ -97,9 +97,9 @@ impl KafkaLog {
         Transactions::begin_under(&self.options, &id, TAKE_OVER)
     }
 
-    /// Puts a producer of a later epoch in the place of one of which a request may still be on its way.
+    /// Puts a producer of a later epoch in the place of one that is spent.
     fn renew_producer_if_due(&mut self) -> Result<(), LogError> {
-        if self.clients()?.transactions.may_have_repeated() {
+        if self.clients()?.transactions.is_spent() {
             let transactions = self.begin_producer()?;
             if let Some(clients) = &mut self.clients {
                 clients.transactions = transactions;
@@ -144,12 +144,18 @@ impl KafkaLog {
         Ok(())
     }
 
-    /// What is kept for a poll's caller, having asked whether the brokers are there.
-    fn hand_out(&mut self) -> Batch {
-        if let Some(clients) = &self.clients {
-            self.contact.keep(clients.consumer(), &self.options.names.name(Topic::Manifests));
+    /// What is kept for a poll's caller, having asked whether the brokers are there. `Stuck` where they are and the consumer
+    /// has lost them.
+    fn hand_out(&mut self) -> Result<Batch, LogError> {
+        if !self.kept.records.is_empty() {
+            self.contact.heard();
         }
-        std::mem::take(&mut self.kept)
+        if let Some(clients) = &self.clients
+            && self.contact.keep(clients.consumer(), &self.options.names.name(Topic::Manifests), &self.probe)
+        {
+            return Err(LogError::Stuck("the consumer has no answers, and others have".to_owned()));
+        }
+        Ok(std::mem::take(&mut self.kept))
     }
 
     /// A join whose answer an outage swallowed is repeated, and the broker takes the repetition for another process under
@@ -266,7 +272,7 @@ impl Log for KafkaLog {
             self.poll_once(left)?;
             let over = !idle && self.kept.records.len() == before || Instant::now() >= deadline;
             if over || self.kept.records.len() >= max {
-                return Ok(self.hand_out());
+                return self.hand_out();
             }
         }
     }
@@ -329,7 +335,9 @@ impl Log for KafkaLog {
 
     fn ends(&mut self, partitions: &[TopicPartition], isolation: Isolation) -> Result<Vec<Ends>, LogError> {
         match isolation {
-            Isolation::ReadCommitted => ends_seen_by(self.clients()?.consumer(), &self.options.names, partitions),
+            Isolation::ReadCommitted => {
+                ends_seen_by(self.clients()?.consumer(), &self.options.names, &self.probe.missing, partitions)
+            }
             Isolation::ReadUncommitted => self.probe.ends(partitions),
         }
     }
@@ -340,10 +348,6 @@ impl Log for KafkaLog {
 
     fn reader_from(&mut self, positions: &[Position]) -> Result<Box<dyn Reader>, LogError> {
         Ok(Box::new(KafkaReader::open_at(&self.options, &self.probe, positions)?))
-    }
-
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        self.transact_with(appends, Vec::new(), positions)
     }
 
     fn check_topic(&mut self, topic: &str) -> TopicCheck {
@@ -365,12 +369,10 @@ impl Log for KafkaLog {
         let group = || clients.consumer().group_metadata();
         let is_missing = |topic: &str| self.probe.partition_counts(&[topic]).is_ok_and(|counts| counts.is_empty());
         let written = Written { records: &records, is_missing: &is_missing };
-        let next = clients.transactions.transact(&appends, written, Some((&list, &group))).map_err(|error| {
+        clients.transactions.transact(&appends, written, Some((&list, &group))).map_err(|error| {
             // The consumer knows better than the producer who it is that has the identity.
             self.excuse(clients.fatal().unwrap_or(error))
-        })?;
-        self.contact.heard();
-        Ok(next)
+        })
     }
 
     fn silence(&self) -> Duration {

@@ -143,10 +143,6 @@ impl Log for Worker {
         Ok(Box::new(MemoryReader::from(Arc::clone(&self.shared), positions)?))
     }
 
-    fn transact(&mut self, appends: Vec<Append>, positions: &[Position]) -> Result<Vec<Position>, LogError> {
-        self.transact_with(appends, Vec::new(), positions)
-    }
-
     fn check_topic(&mut self, topic: &str) -> TopicCheck {
         self.shared.lock().targets.check(topic)
     }

@@ -86,7 +86,13 @@ pub(super) async fn write(
     report.await.unwrap_or(Err(Undelivered { error: lost, is_absent: false, is_refused: false }))
 }
 
-/// Whether the client is of no more use.
-pub(super) fn is_broken(producer: &Producer) -> bool {
-    producer.client().fatal_error().is_some()
+/// Whether the client is of no more use: it says so itself, or it delivered nothing in all its time, as one does that has lost
+/// its brokers for good.
+pub(super) fn is_broken(producer: &Producer, failed: &Undelivered) -> bool {
+    failed.error.rdkafka_error_code() == Some(Code::MessageTimedOut) || producer.client().fatal_error().is_some()
+}
+
+/// Whether two are clones of each other.
+pub(super) fn is_same(one: &Producer, other: &Producer) -> bool {
+    std::ptr::eq(one.client(), other.client())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::fleet::{Fleet, check, load};
 use super::scaled;
 use crate::servers::OwnBed;
-use crate::servers::proxy::{Loss, Proxy};
+use crate::servers::proxy::{Loss, Proxy, TXN_OFFSET_COMMIT};
 use crate::setup::Setup;
 use crate::world::World;
 
@@ -101,7 +101,7 @@ impl Chaos<'_> {
             "positions delayed by 2 s" => {
                 struck = self.positions_held().await;
                 seconds(2).await;
-                self.proxy.hold_offset_commits(false);
+                self.proxy.hold(None);
             }
             "end's request lost" => struck = self.lost(Loss::Request).await,
             "end's reply lost" => struck = self.lost(Loss::Reply).await,
@@ -112,7 +112,7 @@ impl Chaos<'_> {
                     // Where some transaction has written records and no positions.
                     self.positions_held().await;
                     self.proxy.deliver_late();
-                    self.proxy.hold_offset_commits(false);
+                    self.proxy.hold(None);
                 }
             }
             other => panic!("{other}"),
@@ -141,8 +141,8 @@ impl Chaos<'_> {
 
     /// From here on positions are held back; waits until some are.
     async fn positions_held(&self) -> bool {
-        self.proxy.hold_offset_commits(true);
-        until(|| self.proxy.held_offset_commits() > 0).await
+        self.proxy.hold(Some(TXN_OFFSET_COMMIT));
+        until(|| self.proxy.held() > 0).await
     }
 }
 

@@ -307,6 +307,7 @@ fn kind(error: &LogError) -> &'static str {
         LogError::Away(_) => "away",
         LogError::Aborted(_) => "aborted",
         LogError::Undecided(_) => "undecided",
+        LogError::Stuck(_) => "stuck",
         LogError::ProducerFenced(_) | LogError::Displaced(_) | LogError::InstanceFenced(_) => "fenced",
         LogError::OutOfRange(_) => "out of range",
         LogError::TargetTopic { .. } => "a topic of a target refused",
