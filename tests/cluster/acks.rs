@@ -32,7 +32,9 @@ impl Receiver {
         let lines: Arc<Mutex<Vec<Value>>> = Arc::default();
         let all = Arc::clone(&lines);
         std::thread::spawn(move || {
-            said.map_while(Result::ok).for_each(|l| all.lock().unwrap().push(check("receiver", &l)))
+            for line in said.map_while(Result::ok) {
+                all.lock().unwrap().push(check("receiver", &line));
+            }
         });
         Self { child, url: format!("{}/receiver", listening["url"].as_str().unwrap()), lines }
     }
