@@ -7,6 +7,7 @@ mod commands;
 mod left_alone;
 mod no_brokers;
 mod outage;
+mod pausing;
 mod predicted;
 mod python;
 #[path = "../servers/python.rs"]
