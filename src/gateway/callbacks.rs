@@ -34,8 +34,6 @@ pub(super) use limits::Limits;
 const MAX_REPORT: usize = 64 * 1024;
 /// How long a report may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(15);
-/// How long the engine's judgement is waited for.
-const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 /// How long the view may need to know the attempt that is reported on.
 const VIEW_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest reference.
@@ -324,7 +322,10 @@ async fn take(app: &App, about: &About, report: Report) -> Result<Response, Prob
     if before.settled_by.is_some() || !said.settles() {
         return told(first, &before).map(|()| recorded(StatusCode::OK, Some(before.status)));
     }
-    if !app.wait(JUDGED_WITHIN, || dispatch(app, about).is_ok_and(|found| found.settled_by.is_some())).await {
+    if !app
+        .wait(app.callbacks.limits.judged_within, || dispatch(app, about).is_ok_and(|found| found.settled_by.is_some()))
+        .await
+    {
         return Ok(recorded(StatusCode::ACCEPTED, None));
     }
     let after = dispatch(app, about)?;

@@ -1,6 +1,7 @@
 //! Callbacks: what a target hears, and what of it is recorded.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use consign::gateway::{Access, CallbackLimits};
 use consign::log::memory::{Fault, FaultPoint};
@@ -117,6 +118,19 @@ async fn the_first_report_is_answered_by_what_the_engine_makes_of_it() {
         let (reply, ()) = tokio::join!(report(&world, "billing?attempt=2", &body, Some(TOKEN)), engine);
         reply.expect(status);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_nobody_has_judged_yet_is_said_to_be_recorded() {
+    let limits = CallbackLimits { judged_within: Duration::from_millis(1), ..CallbackLimits::default() };
+    let world = World::limited(Access::Loopback, TcpListener::bind("127.0.0.1:0").await.unwrap(), limits).await;
+    world.state(&Open(Status::Awaiting, None).state()).await;
+    for (said, status) in [("SUCCEEDED", 202), ("REJECTED", 202), ("IN_PROGRESS", 200)] {
+        let reply = report(&world, "billing?attempt=2", &json!({ "outcome": said }), Some(TOKEN)).await;
+        let body = reply.expect(status);
+        assert_eq!(body["status"].is_null(), status == 202, "{said}: {body}");
+    }
+    assert_eq!(recorded(&world).len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
