@@ -61,8 +61,8 @@ impl Run<'_> {
                         answers or references differ";
             cannot_see.push(text.to_owned());
         }
-        if self.plan.confirmed_by.by == Confirmation::Acks {
-            cannot_see.push("its confirmations: the acks topic isn't read".to_owned());
+        if self.plan.confirmed_by.by == Confirmation::Acks && self.subject.acks.is_none() {
+            cannot_see.push("its confirmations: without --acks the acks topic isn't read".to_owned());
         }
         Report {
             target: self.plan.target.to_string(),
@@ -251,8 +251,8 @@ impl Run<'_> {
         let names = ["confirmation", "confirmation_once", "confirmation_reference", "confirmation_digest", "report"];
         let Some(hearing) = self.hearing.take() else {
             let (verdict, text) = match self.plan.confirmed_by.by {
-                Confirmation::Acks => (Verdict::Unseen, "the acks topic isn't read"),
-                _ => (Verdict::LeftOut, "the target isn't confirmed by callback"),
+                Confirmation::Acks => (Verdict::Unseen, "without --acks the acks topic isn't read"),
+                _ => (Verdict::LeftOut, "the target isn't confirmed by callback or acks"),
             };
             names.into_iter().for_each(|name| self.say(name, verdict, text));
             return;

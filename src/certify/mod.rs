@@ -10,20 +10,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::record::{Confirmation, FileId, PlannedDispatch, TransportKind};
+use crate::log::Cluster;
+use crate::record::{Codec, Confirmation, FileId, PlannedDispatch, TransportKind};
 use crate::transport::{Egress, Places, Secrets};
 
+mod acks;
+mod callbacks;
 mod checks;
 mod effects;
 mod hearing;
 mod report;
 mod sender;
 
-pub use hearing::ListenError;
+pub use callbacks::ListenError;
 pub use report::{Check, Report, Verdict};
 
 /// Makes the plan for a file of this identity, as for any other. The error says why there is none.
 pub type PlanOf = Arc<dyn Fn(&FileId) -> Result<PlannedDispatch, String> + Send + Sync>;
+
+/// The acks topic.
+#[derive(Clone)]
+pub struct AcksTopic {
+    /// The log that it is on.
+    pub cluster: Arc<dyn Cluster>,
+    /// Decodes its records.
+    pub codec: Arc<Codec>,
+}
 
 /// What is certified, and how.
 #[derive(Clone)]
@@ -36,6 +48,8 @@ pub struct Subject {
     pub secrets: Secrets,
     /// Where announced files may lie.
     pub places: Places,
+    /// Where acks are read, for a target that is confirmed by them; without it they are unseen.
+    pub acks: Option<AcksTopic>,
     /// Where callbacks are heard, and the URL of that place as the receiver reaches it where it is another.
     pub listen: (std::net::SocketAddr, Option<String>),
     /// How long a confirmation may take.
@@ -59,6 +73,9 @@ pub enum CertifyError {
     /// Nobody can be heard.
     #[error("{0}")]
     Listen(#[from] ListenError),
+    /// The acks topic can't be read.
+    #[error("the acks topic can't be read: {0}")]
+    Acks(String),
     /// The command that counts effects doesn't.
     #[error("--effects: {0}")]
     Effects(String),
@@ -76,9 +93,11 @@ pub async fn certify(subject: Subject) -> Result<Report, CertifyError> {
             first.target
         )));
     }
-    let hearing = match first.confirmed_by.by {
-        Confirmation::Callback => Some(hearing::Hearing::begin(&subject, &first).await?),
-        _ => None,
+    let hearing = match (first.confirmed_by.by, &subject.acks) {
+        (Confirmation::Callback, None) => Some(callbacks::hear(&subject, &first).await?),
+        (Confirmation::Acks, Some(topic)) => Some(acks::hear(topic.clone(), &first).await?),
+        (_, None) => None,
+        (by, Some(_)) => return Err(CertifyError::Plan(format!("--acks: {} is confirmed by {by}", first.target))),
     };
     let sender = sender::Sender::new(&subject, &first, hearing.as_ref());
     checks::Run { subject: &subject, plan: &first, sender, hearing, checks: Vec::new(), keys: BTreeMap::new() }
@@ -90,3 +109,6 @@ pub async fn certify(subject: Subject) -> Result<Report, CertifyError> {
 fn shell() -> PathBuf {
     PathBuf::from("/bin/sh")
 }
+
+#[cfg(test)]
+mod tests;

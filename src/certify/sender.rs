@@ -27,9 +27,12 @@ const STALE_MS: i64 = 600_000;
 /// The secret that no receiver knows.
 const STRANGER: &str = "consign-certify-stranger";
 
+/// How the identity of each file begins that is made up here.
+pub(super) const PREFIX: &str = "certify-";
+
 /// A file that nobody has seen.
 pub(super) fn fresh_file() -> FileId {
-    FileId::trusted(&format!("certify-{}", uuid::Uuid::now_v7().simple()))
+    FileId::trusted(&format!("{PREFIX}{}", uuid::Uuid::now_v7().simple()))
 }
 
 /// Tokens of a key that nobody has.
@@ -143,7 +146,7 @@ impl Sender {
             connect_timeout: CONNECT_TIMEOUT,
             egress: subject.egress.clone(),
             secrets,
-            callback_base: hearing.map(|hearing| hearing.base.clone()),
+            callback_base: hearing.and_then(|hearing| hearing.base.clone()),
             kafka: KafkaTargets::default(),
             places: subject.places.clone(),
         };

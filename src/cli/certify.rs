@@ -12,10 +12,11 @@ use super::client::{Globals, parse_duration};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::foresee::sources::{DocumentArgs, load, manifests};
+use super::kafka::{Connection, ConnectionArgs};
 use super::outbound;
 use super::output::print;
 use super::output::text::clean;
-use crate::certify::{CertifyError, PlanOf, Subject, certify};
+use crate::certify::{AcksTopic, CertifyError, PlanOf, Subject, certify};
 use crate::plan::{self, Inputs};
 use crate::record::{Arrival, FileId};
 use crate::routing::{Document, Sources};
@@ -32,6 +33,7 @@ const VERIFYING: &str = "certify-verifying";
   consign certify billing --manifest invoice.json --routing routing.yaml --config consign.toml
   consign certify https://billing.example/v1 --sign-with hook.key
   consign certify http://127.0.0.1:8491/billing --allow-http --allow-cidr 127.0.0.0/8 --callback
+  consign certify http://127.0.0.1:8491/ledger --allow-http --allow-cidr 127.0.0.0/8 --acks --kafka localhost:9092
   consign certify https://billing.example/v1 --effects 'grep -c \"taken.*$CONSIGN_KEY\" received.jsonl'
 
 What it sends has effects: point it at a place for tests. A target is that of the routing document, with its URL, headers,
@@ -40,7 +42,7 @@ JSON body. Requests leave as in production, under the outbound guard of the conf
 
 It sends the same request twice, several at once, one unsigned, one signed by a stranger, one signed ten minutes ago, two with
 an unknown signature beside the right one, and one with a large body; where the target is confirmed by callback, it hears what is
-reported. docs/receivers.md says what each check means.
+reported, and with --acks it reads the acks topic. docs/receivers.md says what each check means.
 
 A second effect shows where answers or references differ, and otherwise only to --effects: a command that prints how many effects
 the key in CONSIGN_KEY has had (its webhook-id stands in CONSIGN_WEBHOOK_ID). What nobody can tell is called unseen.
@@ -65,6 +67,10 @@ pub struct CertifyArgs {
     /// For a URL: it confirms by callback.
     #[arg(long)]
     pub callback: bool,
+    /// The target confirms through the acks topic of the broker: read it. An engine that reads there too takes these acks for
+    /// reports on unknown files, so use a prefix for tests.
+    #[arg(long, conflicts_with = "callback")]
+    pub acks: bool,
     /// For a URL: the file of the key by which its reports are verified, `whsec_…` or `whpk_…`.
     #[arg(long, value_name = "FILE", requires = "callback")]
     pub verify_with: Option<PathBuf>,
@@ -120,6 +126,8 @@ fn failure(e: &CertifyError) -> Failure {
             .hint("what is closed by the outbound guard is opened by [egress], --allow-http and --allow-cidr"),
         CertifyError::Listen(_) => Failure { exit: Exit::Unreachable, code: None, message: text, hint: None }
             .hint("choose another address with --listen"),
+        CertifyError::Acks(_) => Failure { exit: Exit::Unreachable, code: None, message: text, hint: None }
+            .hint("look at the broker, its permissions and --prefix, then repeat it"),
         CertifyError::Effects(_) => {
             Failure::usage(text).hint("the command prints one number: how many effects the key in CONSIGN_KEY has had")
         }
@@ -138,8 +146,10 @@ fn subject(args: &CertifyArgs) -> Result<Subject, Failure> {
     let mut secrets = outbound::secrets(&config);
     let plan_of = if args.target.contains("://") { of_url(args, &mut secrets)? } else { of_target(args)? };
     let public_url = args.public_url.clone();
+    let acks = args.acks.then(|| acks_topic(&args.document.connection)).transpose()?;
     Ok(Subject {
         plan_of,
+        acks,
         egress,
         secrets,
         places,
@@ -150,6 +160,11 @@ fn subject(args: &CertifyArgs) -> Result<Subject, Failure> {
         large_body: usize::try_from(args.large_body).unwrap_or(0),
         effects: args.effects.clone(),
     })
+}
+
+fn acks_topic(connection: &ConnectionArgs) -> Result<AcksTopic, Failure> {
+    let connection = Connection::open(connection)?;
+    Ok(AcksTopic { cluster: connection.as_cluster(), codec: connection.codec })
 }
 
 /// The target of a routing document, by a manifest that leads to it.
@@ -189,9 +204,10 @@ fn of_url(args: &CertifyArgs, secrets: &mut Secrets) -> Result<PlanOf, Failure> 
         Some(_) => json!({"webhook": {"url": args.target, "sign_with": SIGNING}}),
         None => json!({"http": {"url": args.target}}),
     };
-    let confirmed_by = match (&args.callback, &args.verify_with) {
+    let confirmed_by = match (args.callback, &args.verify_with) {
         (true, Some(_)) => json!({"callback": {"within": "1h", "verify_with": VERIFYING}}),
         (true, None) => json!({"callback": "1h"}),
+        (false, _) if args.acks => json!({"acks": "1h"}),
         (false, _) => json!({"response": args.succeeded}),
     };
     let mut target = json!({"owner": "certify", "confirmed_by": confirmed_by, "on_unknown": "retry"});

@@ -1,6 +1,7 @@
 //! `consign dev`: the embedded product stays up, with its HTTP API.
 
 use std::path::PathBuf;
+use std::pin::pin;
 
 use clap::Args;
 
@@ -31,7 +32,13 @@ pub struct DevArgs {
 
 /// Runs until Ctrl-C or SIGTERM.
 pub async fn run(args: DevArgs, globals: &Globals) -> Exit {
-    let stage = match set(args, globals).await {
+    // Before the gateway answers anybody: who has an answer may end it at once.
+    let mut told = pin!(super::interrupted());
+    let set = tokio::select! {
+        set = set(args, globals) => set,
+        () = &mut told => return Exit::Ok,
+    };
+    let stage = match set {
         Ok(stage) => stage,
         Err(failure) => return failure.tell(globals.output),
     };
@@ -41,7 +48,6 @@ pub async fn run(args: DevArgs, globals: &Globals) -> Exit {
         observing: Some(gateway),
         receivers: Some(format!("http://{}", stage.receivers.addr())),
     };
-    let told = super::interrupted();
     print(globals.output, &serving, || {
         let names: Vec<String> = demo_behaviours().into_keys().map(|t| t.to_string()).collect();
         format!(
@@ -53,7 +59,7 @@ pub async fn run(args: DevArgs, globals: &Globals) -> Exit {
     });
     let exit = tokio::select! {
         stop = stage.ended() => super::run::stopped(&stop, globals),
-        () = told => Exit::Ok,
+        () = &mut told => Exit::Ok,
     };
     stage.strike().await;
     exit

@@ -10,12 +10,14 @@ use clap::Args;
 use super::client::Globals;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::kafka::{Connection, ConnectionArgs};
 use super::output::text::clean;
 use super::output::{OutputFormat, json, print};
 use super::stage::cannot_listen;
+use crate::log::Cluster as _;
 use crate::predict::Script;
-use crate::receiver::{Behaviour, Journal, Line, LineFile, Listener, Receivers, Setup, scripted};
-use crate::record::TargetName;
+use crate::receiver::{AckLog, Behaviour, Journal, Line, LineFile, Listener, Receivers, Setup, scripted};
+use crate::record::{TargetName, Topic};
 use crate::transport::Secrets;
 
 /// What is kept of requests in memory: nothing asks for them here.
@@ -28,10 +30,12 @@ const KEPT: (usize, usize) = (16, 1024 * 1024);
   consign receiver --listen 127.0.0.1:0 --output json
   consign receiver --script 'billing: 503 retry-after 1s, timeout, ok; crm: 202 then succeeded after 2s then rejected'
   consign receiver --verify-with hook.key --journal received.jsonl
+  consign receiver --acks --kafka localhost:9092 --registry http://localhost:8081
 
 Plays every target: the first segment of a request's path names it, such as http://127.0.0.1:8491/billing. Without a script a
 target takes each file once, remembers its key and answers each repeat the same: 200 with
-{\"result\":\"ok\",\"received_digest\":\"sha256:…\"}; or 202, and SUCCEEDED by callback, where the request names a callback URL. The same key with another body is answered 422.
+{\"result\":\"ok\",\"received_digest\":\"sha256:…\"}; or 202, and SUCCEEDED by callback, where the request names a callback URL; with --acks also where it has an ack token and
+no URL, on the acks topic. The same key with another body is answered 422.
 
 A script is that of consign simulate: the first step is for the first request with a key, the second for its repeat, and
 once the list is at its end a target does as without a script.
@@ -41,7 +45,8 @@ once the list is at its end a target does as without a script.
   timeout, reset         no answer, or the connection broken off
   ... after 2s           the answer takes that long
   ... then succeeded after 2s, then accepted, then duplicate, then rejected, then retryable
-                         reports by callback, each after the one before: once, twice, late, contradictory
+                         reports by callback or on the acks topic, each after the one before: once, twice, late,
+                         contradictory
   503 x8                 eight times
 
 With --verify-with a request that isn't signed by one of these keys, or more than five minutes ago or ahead, is answered
@@ -64,6 +69,12 @@ pub struct ReceiverArgs {
     /// A file with a key by which reports by callback are signed, `whsec_…` or `whsk_…`.
     #[arg(long, value_name = "FILE")]
     pub sign_with: Option<PathBuf>,
+    /// Confirm through the acks topic of the broker, where a request has an ack token and names no callback URL.
+    #[arg(long)]
+    pub acks: bool,
+    /// Where broker and registry are, for --acks.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     /// A file to which each line is added as JSON.
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
@@ -94,12 +105,13 @@ fn set_up(args: &ReceiverArgs, output: OutputFormat) -> Result<Receivers, Failur
         // Said whatever the log level is: who starts it must know.
         eprintln!("warning: whoever reaches {} is believed: --verify-with FILE says who is", args.listen);
     }
+    let acks = args.acks.then(|| acks(&args.connection, output)).transpose()?;
     let listener = listener(args, output)?;
     let setup = Setup {
         listen: args.listen,
         behaviours,
         otherwise: Some(Behaviour::Take),
-        acks: None,
+        acks,
         keys,
         verify_with,
         sign_with,
@@ -110,6 +122,18 @@ fn set_up(args: &ReceiverArgs, output: OutputFormat) -> Result<Receivers, Failur
         .map_err(|e| cannot_listen(&args.listen.to_string(), &e))?;
     listener(&Line::Listening { url: format!("http://{}", receivers.addr()) });
     Ok(receivers)
+}
+
+/// The acks topic, once broker and registry have answered.
+fn acks(connection: &ConnectionArgs, output: OutputFormat) -> Result<AckLog, Failure> {
+    let connection = Connection::open(connection)?;
+    connection.ask(output, |connection| {
+        connection.prepare()?;
+        let cluster = &connection.cluster;
+        let there = cluster.partitions(Topic::Acks).and_then(|_| cluster.appender());
+        let appender = there.map_err(|e| connection.log_failure(&e))?;
+        Ok(AckLog { appender, codec: Arc::clone(&connection.codec) })
+    })
 }
 
 /// By whom each target is verified: names of keys.

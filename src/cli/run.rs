@@ -177,7 +177,8 @@ fn callback_limits(config: &Config) -> Result<CallbackLimits, Failure> {
     let limits = &config.gateway.callbacks;
     let per_second = NonZeroU32::new(limits.per_second);
     let per_second = per_second.ok_or_else(|| usage("CG400", "gateway.callbacks.per_second is at least 1".into()))?;
-    Ok(CallbackLimits { at_once: limits.at_once, of_target: limits.of_target, per_second })
+    let (at_once, of_target) = (limits.at_once, limits.of_target);
+    Ok(CallbackLimits { at_once, of_target, per_second, ..CallbackLimits::default() })
 }
 
 /// The certificate of the HTTP API, if it has one.

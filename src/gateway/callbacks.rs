@@ -34,8 +34,6 @@ pub(super) use limits::Limits;
 const MAX_REPORT: usize = 64 * 1024;
 /// How long a report may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(15);
-/// How long the engine's judgement is waited for.
-const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 /// How long the view may need to know the attempt that is reported on.
 const VIEW_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest reference.
@@ -66,11 +64,17 @@ pub type SignatureCheck = Arc<dyn Fn(&str, [Option<&str>; 3], &[u8]) -> bool + S
 /// Compares a token with that of a dispatch's key.
 pub type TokenComparison = Arc<dyn Fn(&str, Option<&str>) -> TokenCheck + Send + Sync>;
 
+/// Whether a digest (the second) is the one that a dispatch's receipt must name, by what the callback's URL carries of it (the
+/// third); nothing where that can't tell.
+pub type ReceiptComparison = Arc<dyn Fn(&str, &str, Option<&str>) -> Option<bool> + Send + Sync>;
+
 /// By what callbacks are believed.
 #[derive(Clone)]
 pub struct CallbackChecks {
     /// Compares tokens in constant time.
     pub token: TokenComparison,
+    /// Compares the digest of a receipt.
+    pub receipt: ReceiptComparison,
     /// Finds what a file's plan says of a target.
     pub rule: RuleOf,
     /// Checks the receiver's signature.
@@ -151,11 +155,12 @@ pub struct Recorded {
     pub status: Option<Status>,
 }
 
-/// `?attempt=n`
+/// `?attempt=n&receipt=seal`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Of {
     attempt: Option<i32>,
+    receipt: Option<String>,
 }
 
 pub(super) async fn report(
@@ -183,16 +188,31 @@ pub(super) async fn report(
     let report = read(&body)?;
     let attempt = bound(&report, &key, of.attempt, rule.verify_with.is_some())?;
     let about = About { file_id, target, attempt };
-    if rule.receipt && report.outcome.is_success() && report.received_digest.is_none() {
+    if let Some(lack) = lack_of_receipt(&app, &rule, &report, (&key, of.receipt.as_deref())) {
         append(&app, &about, report).await?;
-        let text = format!("{} must name received_digest; the report is recorded", about.target);
-        return Err(Problem::new(Code::CG361, text));
+        return Err(Problem::new(Code::CG361, format!("{} {lack}; the report is recorded", about.target)));
     }
     if rule.confirms {
         return take(&app, &about, report).await;
     }
     append(&app, &about, report).await?;
     Err(Problem::new(Code::CG361, format!("{} is not confirmed by callback; the report is recorded", about.target)))
+}
+
+/// Why a report of success isn't one, where the target asks for a receipt. The engine judges the same by the plan; where the URL
+/// can't tell, it alone does.
+fn lack_of_receipt(
+    app: &App,
+    rule: &CallbackRule,
+    report: &Report,
+    (key, seal): (&str, Option<&str>),
+) -> Option<&'static str> {
+    if !rule.receipt || !report.outcome.is_success() {
+        return None;
+    }
+    let Some(digest) = &report.received_digest else { return Some("must name received_digest") };
+    let differs = (app.callbacks.receipt)(key, digest, seal) == Some(false);
+    differs.then_some("names the digest of something else than what was sent to it")
 }
 
 /// What a report is about.
@@ -302,7 +322,10 @@ async fn take(app: &App, about: &About, report: Report) -> Result<Response, Prob
     if before.settled_by.is_some() || !said.settles() {
         return told(first, &before).map(|()| recorded(StatusCode::OK, Some(before.status)));
     }
-    if !app.wait(JUDGED_WITHIN, || dispatch(app, about).is_ok_and(|found| found.settled_by.is_some())).await {
+    if !app
+        .wait(app.callbacks.limits.judged_within, || dispatch(app, about).is_ok_and(|found| found.settled_by.is_some()))
+        .await
+    {
         return Ok(recorded(StatusCode::ACCEPTED, None));
     }
     let after = dispatch(app, about)?;

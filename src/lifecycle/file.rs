@@ -9,7 +9,7 @@ use super::dispatches::Dispatches;
 use super::fetched::fetch_of;
 use crate::record::{
     Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown,
-    Outcome, OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp,
+    Outcome, OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp, TokenCheck,
 };
 
 /// Reports of one dispatch that change nothing and are recorded, for each judgement; further ones are counted only.
@@ -131,10 +131,29 @@ pub struct Spent {
 }
 
 /// What a report said, for telling an exact repeat from news.
-type ReportMark = (OutcomeKind, Reporter, Option<i32>, String, Option<String>);
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ReportMark {
+    kind: OutcomeKind,
+    reporter: Reporter,
+    attempt: Option<i32>,
+    code: String,
+    reference: Option<String>,
+    received_digest: Option<String>,
+    token: Option<TokenCheck>,
+}
 
-fn mark_of(outcome: &Outcome) -> ReportMark {
-    (outcome.kind, outcome.reporter, outcome.attempt, outcome.code.clone(), outcome.reference.clone())
+impl ReportMark {
+    fn of(outcome: &Outcome) -> Self {
+        Self {
+            kind: outcome.kind,
+            reporter: outcome.reporter,
+            attempt: outcome.attempt,
+            code: outcome.code.clone(),
+            reference: outcome.reference.clone(),
+            received_digest: outcome.received_digest.clone(),
+            token: outcome.token,
+        }
+    }
 }
 
 /// One dispatch: a file's way to one target.
@@ -269,7 +288,7 @@ impl Dispatch {
 
     /// Remembers a report that is applied, so that an exact repeat of it is known.
     pub(super) fn remember(&mut self, outcome: &Outcome) {
-        let mark = (Judgement::Applied, mark_of(outcome));
+        let mark = (Judgement::Applied, ReportMark::of(outcome));
         if !self.heard.contains(&mark) {
             self.heard.push(mark);
         }
@@ -278,7 +297,7 @@ impl Dispatch {
     /// Remembers a report that changes nothing; whether it is news. What is refused says nothing of what is believed:
     /// a forged report hides no genuine one. Each judgement has a limit of its own, so that no flood hides another.
     pub(super) fn is_news(&mut self, judgement: Judgement, outcome: &Outcome) -> bool {
-        let mark = mark_of(outcome);
+        let mark = ReportMark::of(outcome);
         let is_refused = judgement == Judgement::Refused;
         let was_heard = |(j, m): &(Judgement, ReportMark)| (*j == Judgement::Refused) == is_refused && *m == mark;
         let is_news =

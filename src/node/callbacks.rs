@@ -24,8 +24,10 @@ pub(super) fn checks(tokens: Arc<AckTokens>, secrets: Secrets, clock: Clock, lim
             false
         })
     };
+    let seals = Arc::clone(&tokens);
     CallbackChecks {
         token: Arc::new(move |key, token| tokens.check(key, token)),
+        receipt: Arc::new(move |key, digest, seal| seals.is_sealed(key, digest, seal)),
         rule: Arc::new(move |bundle, target| rule_of(&known, bundle, target)),
         signature: Arc::new(signature),
         limits,

@@ -320,6 +320,7 @@ fn success(confirmed_by: &ConfirmedBy) -> Verdict {
         detail: None,
         refusal: false,
         retry_after_ms: None,
+        exhausted_for_ms: None,
         received_digest: confirmed_by.receipt.clone(),
         evidence: None,
     }

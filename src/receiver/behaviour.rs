@@ -37,13 +37,26 @@ impl Reply {
     }
 }
 
-/// A report by callback.
+/// A report: by callback, or as an ack, whichever its request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// How long after the report before it, or after the request.
     pub after: Duration,
-    /// The word of its `outcome`.
+    /// The word of its `outcome`, as a callback says it.
     pub outcome: &'static str,
+}
+
+impl Report {
+    /// The kind that an ack with this word has.
+    pub(super) fn kind(&self) -> OutcomeKind {
+        match self.outcome {
+            "SUCCEEDED" => OutcomeKind::Succeeded,
+            "DUPLICATE" => OutcomeKind::Duplicate,
+            "REJECTED" => OutcomeKind::Rejected,
+            "RETRY_LATER" => OutcomeKind::Retryable,
+            _ => OutcomeKind::Accepted,
+        }
+    }
 }
 
 /// Chooses a behaviour by the file.
@@ -55,7 +68,7 @@ pub enum Behaviour {
     /// Does what a receiver should: it takes what a key's first request brings, and answers the same to each repeat.
     ///
     /// The answer is 200 with `{"result":"ok","received_digest":"sha256:…"}`; where the request asks for a confirmation it is 202, and SUCCEEDED
-    /// follows by callback, or else on `acks`. The same key with another body is answered 422.
+    /// follows by callback, or where it names no URL for that, on `acks`. The same key with another body is answered 422.
     Take,
     /// Answers.
     Answer(Reply),
@@ -67,14 +80,8 @@ pub enum Behaviour {
     Echo(u16),
     /// Reads the request and resets the connection without an answer.
     Reset,
-    /// Answers 202, and puts an outcome of this kind onto `acks` later, with the request's ack token.
-    ConfirmLater {
-        /// How much later.
-        after: Duration,
-        /// What the ack says.
-        kind: OutcomeKind,
-    },
-    /// Reports by the request's callback URL, one after the other, whatever becomes of what it does meanwhile.
+    /// Reports by the request's callback URL, or where it names none and there is an acks topic, there; one after the other,
+    /// whatever becomes of what it does meanwhile.
     Report(Vec<Report>, Box<Self>),
     /// Does what the file's identity asks for.
     ByFile(ByFile),
@@ -101,8 +108,8 @@ impl Behaviour {
         Self::Answer(Reply::new(503, "").with("retry-after", retry_after))
     }
 
-    /// Answers 202, and reports each of these outcomes by callback, each so long after the one before.
-    pub fn call_back(after: Duration, outcomes: &[&'static str]) -> Self {
+    /// Answers 202, and reports each of these outcomes, each so long after the one before.
+    pub fn report_later(after: Duration, outcomes: &[&'static str]) -> Self {
         let reports = outcomes.iter().map(|outcome| Report { after, outcome }).collect();
         Self::Report(reports, Box::new(Self::status(202)))
     }
@@ -127,9 +134,6 @@ impl fmt::Debug for Behaviour {
             Self::Stall(time, next) => f.debug_tuple("Stall").field(time).field(next).finish(),
             Self::Echo(status) => f.debug_tuple("Echo").field(status).finish(),
             Self::Reset => f.write_str("Reset"),
-            Self::ConfirmLater { after, kind } => {
-                f.debug_struct("ConfirmLater").field("after", after).field("kind", kind).finish()
-            }
             Self::Report(reports, next) => f.debug_tuple("Report").field(reports).field(next).finish(),
             Self::ByFile(_) => f.write_str("ByFile"),
         }
@@ -154,7 +158,7 @@ pub fn demo_behaviours() -> BTreeMap<TargetName, Behaviour> {
         0 => Behaviour::json(422, r#"{"error":"unknown account"}"#),
         _ => Behaviour::ok(),
     };
-    let after_1_s = Behaviour::ConfirmLater { after: Duration::from_secs(1), kind: OutcomeKind::Succeeded };
+    let after_1_s = Behaviour::report_later(Duration::from_secs(1), &["SUCCEEDED"]);
     [
         ("archive", Behaviour::ok()),
         ("billing", Behaviour::ok()),
@@ -162,7 +166,7 @@ pub fn demo_behaviours() -> BTreeMap<TargetName, Behaviour> {
         ("flaky", Behaviour::status(503)),
         ("ledger", after_1_s),
         ("legacy", Behaviour::status(502)),
-        ("notary", Behaviour::call_back(Duration::from_millis(200), &["IN_PROGRESS", "SUCCEEDED"])),
+        ("notary", Behaviour::report_later(Duration::from_millis(200), &["IN_PROGRESS", "SUCCEEDED"])),
         ("partner", Behaviour::by_file(partner)),
         ("slow", Behaviour::stall(Duration::from_millis(800), Behaviour::ok())),
         ("warehouse", Behaviour::ok()),

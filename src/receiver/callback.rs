@@ -77,7 +77,8 @@ impl Callbacks {
             why,
         };
         let Some(way) = way else {
-            let why = "the request named no Consign-Callback-Url and Consign-Ack-Token";
+            let why =
+                "the request named no Consign-Callback-Url with a Consign-Ack-Token, and there is no acks topic here";
             return said(None, Some(why.to_owned()));
         };
         let (status, answer) = match self.post(about, way, keys, clock).await {

@@ -112,6 +112,15 @@ pub enum Line {
         /// Why it wasn't answered.
         why: Option<String>,
     },
+    /// A report stands on the acks topic.
+    Ack {
+        /// When, by the wall clock.
+        at: Timestamp,
+        /// The key of the request that it is about.
+        idempotency_key: String,
+        /// Its kind.
+        outcome: String,
+    },
 }
 
 /// A request, as a line says it.
@@ -204,6 +213,7 @@ impl fmt::Display for Line {
                 let why = why.as_deref().unwrap_or("no answer");
                 write!(f, "{at} could not report {outcome} of {idempotency_key}: {why}")
             }
+            Self::Ack { at, idempotency_key, outcome } => write!(f, "{at} acked {outcome} of {idempotency_key}"),
         }
     }
 }

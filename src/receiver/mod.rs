@@ -60,7 +60,7 @@ pub struct Setup {
     pub behaviours: BTreeMap<TargetName, Behaviour>,
     /// What all other targets do; without it they answer 404.
     pub otherwise: Option<Behaviour>,
-    /// Where [`Behaviour::ConfirmLater`] confirms: without it such a target accepts and never confirms.
+    /// Where targets report whose requests name no callback URL: without it they accept and never confirm.
     pub acks: Option<AckLog>,
     /// Where the keys are.
     pub keys: Secrets,
@@ -113,7 +113,7 @@ struct Shared {
 impl Receivers {
     /// Listens on a free port of 127.0.0.1; tasks run on `handle`. A target without a behaviour answers 404.
     ///
-    /// `acks` is needed by [`Behaviour::ConfirmLater`]: without it such a target accepts and never confirms.
+    /// `acks` is where targets report whose requests name no callback URL.
     pub fn start(
         handle: &Handle,
         behaviours: BTreeMap<TargetName, Behaviour>,

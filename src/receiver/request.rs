@@ -166,10 +166,6 @@ async fn act(shared: &Arc<Shared>, breaker: &Breaker, asked: &Asked) -> Response
                 report(shared, asked, reports);
                 *next
             }
-            Behaviour::ConfirmLater { after, kind } => {
-                confirm_later(shared, asked, after, kind);
-                return Reply::new(202, "").into_response();
-            }
         };
     }
 }
@@ -191,12 +187,8 @@ fn take(shared: &Arc<Shared>, asked: &Asked) -> Reply {
     }
     let received = format!(r#"{{"result":"ok","received_digest":"sha256:{}"}}"#, asked.body_sha256);
     let answer = |status| Reply::json(status, received.clone());
-    if asked.callback_url.is_some() {
+    if asked.callback_url.is_some() || asked.ack_token.is_some() {
         report(shared, asked, vec![Report { after: Duration::ZERO, outcome: "SUCCEEDED" }]);
-        return answer(202);
-    }
-    if asked.ack_token.is_some() {
-        confirm_later(shared, asked, Duration::ZERO, OutcomeKind::Succeeded);
         return answer(202);
     }
     answer(200)
@@ -207,22 +199,33 @@ fn echo(status: u16, asked: &Asked) -> Reply {
     Reply::new(status, lines.join("\n")).with("server", &lines.join(", "))
 }
 
+/// Reports by callback where the request names a URL, and else on `acks` where there is that topic.
 fn report(shared: &Arc<Shared>, asked: &Asked, reports: Vec<Report>) {
     let way = match (&asked.callback_url, &asked.ack_token) {
         (Some(url), Some(token)) => Some(Way { url: url.clone(), token: token.clone() }),
         _ => None,
     };
+    let acks = shared.acks.clone().filter(|_| asked.callback_url.is_none() && asked.ack_token.is_some());
     let shared = Arc::clone(shared);
     let (key, attempt) = (asked.key.clone(), asked.attempt);
     let received = (format!("sha256:{}", asked.body_sha256), asked.body_length);
+    let ack = ack(asked);
     tokio::spawn(async move {
         let stop = shared.stop.clone();
         let reporting = async {
-            for Report { after, outcome } in reports {
-                tokio::time::sleep(after).await;
-                let keys = values(&shared, &shared.setup.sign_with).await;
-                let about = super::callback::About { key: &key, attempt, received: &received, outcome };
-                let line = shared.callbacks.report(&about, way.as_ref(), &keys, &shared.clock).await;
+            for report in reports {
+                tokio::time::sleep(report.after).await;
+                let line = if let Some(acks) = &acks {
+                    let outcome = Outcome { kind: report.kind(), reported_at: (shared.clock)(), ..ack.clone() };
+                    acks.deliver(Topic::Acks, None, outcome).await;
+                    let (idempotency_key, outcome) = (key.clone(), report.kind().to_string());
+                    Line::Ack { at: (shared.clock)(), idempotency_key, outcome }
+                } else {
+                    let keys = values(&shared, &shared.setup.sign_with).await;
+                    let outcome = report.outcome;
+                    let about = super::callback::About { key: &key, attempt, received: &received, outcome };
+                    shared.callbacks.report(&about, way.as_ref(), &keys, &shared.clock).await
+                };
                 (shared.setup.listener)(&line);
             }
         };
@@ -233,32 +236,16 @@ fn report(shared: &Arc<Shared>, asked: &Asked, reports: Vec<Report>) {
     });
 }
 
-fn confirm_later(shared: &Arc<Shared>, asked: &Asked, after: Duration, kind: OutcomeKind) {
-    let Some(acks) = shared.acks.clone() else { return };
-    let (clock, stop) = (Arc::clone(&shared.clock), shared.stop.clone());
-    let mut outcome = ack(asked, kind);
-    tokio::spawn(async move {
-        let confirming = async {
-            tokio::time::sleep(after).await;
-            outcome.reported_at = clock();
-            acks.deliver(Topic::Acks, None, outcome).await;
-        };
-        tokio::select! {
-            () = confirming => {}
-            () = ended(stop) => {}
-        }
-    });
-}
-
-fn ack(asked: &Asked, kind: OutcomeKind) -> Outcome {
+/// What every ack about a request says.
+fn ack(asked: &Asked) -> Outcome {
     let target = TargetName::trusted(asked.key.split_once('/').map_or(asked.target.as_str(), |(_, target)| target));
     Outcome {
         attempt: asked.attempt,
         ack_token: asked.ack_token.clone(),
-        reference: Some(format!("{}-{}", asked.target, asked.file_id)),
+        reference: Some(format!("receiver-{}", asked.key)),
         received_digest: Some(format!("sha256:{}", asked.body_sha256)),
         received_size: i64::try_from(asked.body_length).ok(),
-        ..Outcome::new(asked.file_id.clone(), target, kind, Reporter::Acks, Timestamp(0))
+        ..Outcome::new(asked.file_id.clone(), target, OutcomeKind::Succeeded, Reporter::Acks, Timestamp(0))
     }
 }
 

@@ -108,7 +108,7 @@ async fn behaviours_nest() {
 
 #[tokio::test]
 async fn the_transport_and_a_late_confirmation_fit_together() {
-    let later = Behaviour::ConfirmLater { after: Duration::from_millis(1), kind: OutcomeKind::Succeeded };
+    let later = Behaviour::report_later(Duration::from_millis(1), &["SUCCEEDED"]);
     let rig = Rig::new([("a", Behaviour::Sequence(vec![Behaviour::Reset, later]))]);
     let tokens = Arc::new(AckTokens::new(vec![("k".into(), vec![1; 32])]).expect("a key"));
     let outcomes = RecordingAppender::new();
@@ -295,4 +295,32 @@ async fn reports_come_as_scripted_late_twice_and_contradictory() {
     let lines = telling.lines(8).await;
     let reports: Vec<_> = lines.iter().filter(|line| line["what"] == "report").map(said).collect();
     assert!(reports.contains(&(json!("SUCCEEDED"), json!(null))), "without a URL there is nobody to tell: {reports:?}");
+}
+
+#[tokio::test]
+async fn where_there_is_no_url_the_script_is_kept_on_the_acks_topic() {
+    let script = "a: 202 then accepted after 1ms then succeeded then rejected, 202 then retryable, ok";
+    let script = crate::predict::Script::parse(script).expect("a script");
+    let behaviours = scripted(&script).expect("a receiver can do it");
+    let acks = RecordingAppender::new();
+    let log = AckLog { appender: Arc::clone(&acks) as Arc<dyn Appender>, codec: codec() };
+    let telling = Telling::new(Setup { behaviours, acks: Some(log), ..Setup::default() });
+    let headers = [("idempotency-key", "f/a"), ("consign-attempt", "1"), ("consign-ack-token", "t")];
+    for count in [3, 4, 5] {
+        assert_eq!(telling.post(&headers, "one").await.0, 202);
+        // One after the other: reports of different requests have no order.
+        acks.outcomes(count).await;
+    }
+    let said = acks.outcomes(5).await;
+    let kinds: Vec<&str> = said.iter().map(|ack| ack.kind.as_str()).collect();
+    assert_eq!(kinds, ["ACCEPTED", "SUCCEEDED", "REJECTED", "RETRYABLE", "SUCCEEDED"]);
+    assert!(said.iter().all(|ack| ack.ack_token.as_deref() == Some("t") && ack.attempt == Some(1)));
+    // SHA-256 of `one`.
+    let digest = "sha256:7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+    assert!(said.iter().all(|ack| ack.received_digest.as_deref() == Some(digest) && ack.received_size == Some(3)));
+    // Three requests, one file, five acks.
+    let lines = telling.lines(9).await;
+    let acked: Vec<_> = lines.iter().filter(|line| line["what"] == "ack").map(|line| line["outcome"].clone()).collect();
+    assert_eq!(acked, kinds);
+    assert!(!json!(lines).to_string().contains("\"t\""), "no token stands on a line");
 }

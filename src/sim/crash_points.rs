@@ -262,7 +262,7 @@ impl Script {
             ("strict", 1) => return None,
             ("locked", 1) => Answer::Refused,
             ("brittle", _) => Answer::Rejected,
-            ("ledger" | "lagging", _) => Answer::Accepted,
+            ("ledger" | "lagging" | "stamped", _) => Answer::Accepted,
             _ => Answer::Succeeded,
         })
     }

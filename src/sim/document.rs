@@ -15,6 +15,7 @@ file_types:
   brief: {deadline: 30m}
   chained: {deadline: 15m}
   booked: {deadline: 30m}
+  proven: {deadline: 30m}
   nowhere: {deadline: 30m}
   bulky: {deadline: 30m}
   fetched: {deadline: 20m, content: {format: json, attempts: 4, schedule: [1s, 4s], within: 5s}}
@@ -62,6 +63,19 @@ targets:
     kafka: {topic: booked.in, key: "=file.type", in_transaction: true}
     confirmed_by: transport
     on_unknown: hold
+  sworn:
+    owner: team-w
+    http: {url: "http://targets.invalid/sworn"}
+    confirmed_by: {response: "status == 200"}
+    on_unknown: hold
+    receipt: digest
+  stamped:
+    owner: team-p
+    http: {url: "http://targets.invalid/stamped"}
+    confirmed_by: {acks: {within: 30s}}
+    on_unknown: retry
+    on_overdue: retry
+    receipt: digest
 routes:
   - to: fast
     when: "file.type in ['plain', 'wide', 'brief', 'fetched', 'checked', 'booked']"
@@ -76,6 +90,8 @@ routes:
   - {to: brittle, when: "file.type == 'brief'", payload: whole}
   - {to: last, after: [ledger], when: "file.type == 'chained'", payload: whole}
   - {to: booked, when: "file.type == 'booked'", payload: whole}
+  - {to: sworn, when: "file.type == 'proven'", payload: whole}
+  - {to: stamped, when: "file.type == 'proven'", payload: whole}
 "#;
 
 /// Another document over the same targets: `plain` goes to `strict` too, and every body has one field more.

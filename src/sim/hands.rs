@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::wire::{Answer, blank, report_of};
+use super::wire::{Answer, Receipt, blank, report_of};
 use super::world::World;
 use crate::log::{Append, Cluster, Headers, LogError, Position, TopicPartition};
 use crate::record::{
@@ -80,15 +80,15 @@ impl World {
     }
 
     /// Ends a request; gives the report of what came back, and where it goes.
-    pub(super) fn report_of(&self, number: u64, answer: Answer) -> Option<(i32, Outcome)> {
+    pub(super) fn report_of(&self, number: u64, answer: Answer, receipt: Receipt) -> Option<(i32, Outcome)> {
         let parcel = self.wire.lock().parcels.remove(&number)?;
-        let (attempt, home) = parcel.end();
-        Some((home, report_of(&attempt, answer, self.now())))
+        let (plan, attempt, home) = parcel.end();
+        Some((home, report_of(&plan, &attempt, (answer, receipt), self.now())))
     }
 
     /// Ends a request and reports what came back.
     pub(super) fn report(&self, number: u64, answer: Answer) {
-        if let Some((home, outcome)) = self.report_of(number, answer) {
+        if let Some((home, outcome)) = self.report_of(number, answer, Receipt::Right) {
             self.append_outcome(home, &outcome);
         }
     }
@@ -127,11 +127,16 @@ impl World {
         self.wire.lock().journal.iter().filter(|r| r.idempotency_key == idempotency_key).count()
     }
 
-    /// An ack of a dispatch with its valid token, not yet on the log.
+    /// An ack of a dispatch with its valid token and the digest of what its target received, not yet on the log.
     pub fn ack(&self, file_id: &str, target: &str, kind: OutcomeKind) -> Outcome {
         let (file_id, target) = (FileId::trusted(file_id), TargetName::trusted(target));
-        let token = self.tokens.issue(&dispatch_key(&file_id, &target));
-        Outcome { ack_token: Some(token), ..blank(&file_id, &target, kind, self.now()) }
+        let key = dispatch_key(&file_id, &target);
+        let ack_token = Some(self.tokens.issue(&key));
+        let received_digest = {
+            let wire = self.wire.lock();
+            wire.journal.iter().find(|r| r.idempotency_key == key).map(|r| r.body_sha256.clone())
+        };
+        Outcome { ack_token, received_digest, ..blank(&file_id, &target, kind, self.now()) }
     }
 
     /// The record of an ack on the acks topic.

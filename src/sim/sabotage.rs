@@ -81,6 +81,8 @@ sabotages! {
     HoldSentTwice => ["I8"],
     /// A report of an unknown fate is read as one of a known no.
     UnknownTakenForRetryable => ["I8", "I11"],
+    /// A report's wrong digest is read as that of what was sent.
+    ReceiptForged => ["I11"],
     /// The end of a request doesn't give its permit back.
     PermitsLeaked => ["L1"],
     /// A retry carries other bytes than the first request.
@@ -189,6 +191,10 @@ impl Saboteur {
             Sabotage::UnknownTakenForRetryable => {
                 let outcomes = batch.records.iter_mut().filter(|r| r.at.topic == Topic::Outcomes);
                 outcomes.filter_map(|r| r.value.as_mut()).for_each(|value| self.forgive(value));
+            }
+            Sabotage::ReceiptForged => {
+                let outcomes = batch.records.iter_mut().filter(|r| r.at.topic == Topic::Outcomes);
+                outcomes.filter_map(|r| r.value.as_mut()).for_each(|value| self.vouch(value));
             }
             _ => {}
         }

@@ -11,7 +11,7 @@ use crate::record::{
     TargetName, Timestamp, attempt_key,
 };
 use crate::routing::sha256_digest;
-use crate::transport::{Dispatch, Permit, Transport};
+use crate::transport::{self, Dispatch, Exchange, Permit, Transport};
 use crate::verify::Request;
 
 /// What a target, or the transport that spoke to it, says.
@@ -64,6 +64,28 @@ impl Answer {
     }
 }
 
+/// What a target that has succeeded says of what arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receipt {
+    /// Its digest.
+    Right,
+    /// The digest of something else.
+    Other,
+    /// Nothing.
+    Missing,
+}
+
+impl Receipt {
+    /// The digest that it names, where this is that of what arrived.
+    pub(super) fn named(self, arrived: Option<String>) -> Option<String> {
+        match self {
+            Self::Right => arrived,
+            Self::Other => Some(sha256_digest(b"something else")),
+            Self::Missing => None,
+        }
+    }
+}
+
 /// A request on its way.
 #[derive(Debug)]
 pub struct Parcel {
@@ -85,11 +107,11 @@ pub struct Parcel {
 
 impl Parcel {
     /// Ends the request: its permit is given back.
-    pub(super) fn end(self) -> (Arc<DispatchAttempt>, i32) {
+    pub(super) fn end(self) -> (Arc<PlannedDispatch>, Arc<DispatchAttempt>, i32) {
         if self.keeps_its_permit {
             std::mem::forget(self.permit);
         }
-        (self.attempt, self.home)
+        (self.plan, self.attempt, self.home)
     }
 }
 
@@ -202,10 +224,34 @@ fn report_of_fetch(attempt: &DispatchAttempt, answer: Answer, at: Timestamp) -> 
     }
 }
 
+/// The report of a 200 with a receipt, or without: what the transport makes of it.
+fn report_of_receipt(plan: &PlannedDispatch, attempt: &DispatchAttempt, receipt: Receipt, at: Timestamp) -> Outcome {
+    let arrived = sha256_digest(plan.request.body.as_ref().map(|body| &body.0[..]).unwrap_or_default());
+    let says = receipt.named(Some(arrived)).map(|digest| format!(r#"{{"received_digest":"{digest}"}}"#));
+    let answer = transport::Answer { status: 200, body: says.unwrap_or_default().into_bytes(), ..Default::default() };
+    let is_200 = |_: &str, answer: &transport::Answer| Ok(answer.status == 200);
+    let verdict = transport::classify(&plan.confirmed_by, &Exchange::Answer(answer), at, &is_200);
+    Outcome {
+        attempt: Some(attempt.attempt),
+        reporter: Reporter::Transport,
+        code: verdict.code,
+        received_digest: verdict.received_digest,
+        ..blank(&attempt.file_id, &attempt.target, verdict.kind, at)
+    }
+}
+
 /// The report of an answer to an attempt.
-pub(super) fn report_of(attempt: &DispatchAttempt, answer: Answer, at: Timestamp) -> Outcome {
+pub(super) fn report_of(
+    plan: &PlannedDispatch,
+    attempt: &DispatchAttempt,
+    (answer, receipt): (Answer, Receipt),
+    at: Timestamp,
+) -> Outcome {
     if attempt.target.as_str() == FILE_TARGET {
         return report_of_fetch(attempt, answer, at);
+    }
+    if answer == Answer::Succeeded && plan.confirmed_by.receipt.is_some() {
+        return report_of_receipt(plan, attempt, receipt, at);
     }
     let retry_after_ms = if let Answer::Retryable(after) = answer { after } else { None };
     Outcome {

@@ -15,7 +15,7 @@ use crate::lifecycle::File;
 use crate::lifecycle::specimen::{START, in_status, planned};
 use crate::record::{
     AuthKind, Authorization, Bytes, Confirmation, HeldBecause, Judgement, OnExhausted, OnFailed, OnOverdue, OnUnknown,
-    OutcomeKind, Reporter, SettledBy, State, Status, TargetName, Topic, TransportKind,
+    OutcomeKind, Reporter, SettledBy, State, Status, TargetName, TokenCheck, Topic, TransportKind,
 };
 
 /// Puts `over` into `base`: what both have is replaced, element by element.
@@ -83,7 +83,10 @@ fn full() -> File {
         "plan": plan, "attempt": {"intervention_id": "i-1"}, "grant": "i-2", "retry_at": START.0 + 94,
         "held_because": "fate_unknown", "escalate_at": START.0 + 95, "escalations": 3, "escalated_at": START.0 + 96,
         "settled_by": "operator", "doubtful": [1, 2], "late_success": true,
-        "heard": [["late", ["SUCCEEDED", "callback", 1, "said", "ref"]]],
+        "heard": [["late", {
+            "kind": "SUCCEEDED", "reporter": "callback", "attempt": 1, "code": "said", "reference": "ref",
+            "received_digest": "sha256:dd", "token": "absent",
+        }]],
     });
     merge(
         &mut value,
@@ -142,7 +145,7 @@ fn stored() -> String {
     let enums = (
         (State::ALL, Status::ALL, HeldBecause::ALL, SettledBy::ALL, OutcomeKind::ALL, Reporter::ALL, Judgement::ALL),
         (OnUnknown::ALL, OnOverdue::ALL, OnExhausted::ALL, OnFailed::ALL, TransportKind::ALL, Confirmation::ALL),
-        (Authorization::ALL, AuthKind::ALL, Topic::ALL),
+        (Authorization::ALL, AuthKind::ALL, Topic::ALL, TokenCheck::ALL),
     );
     writeln!(lines, "{enums:?}\n{}", hex(&encode(&enums))).expect("a string takes everything");
     lines

@@ -10,7 +10,7 @@ use crate::record::murmur2;
 
 /// Names the form of all keys and values. Raise it with any change of a type that is stored, or of the order of its parts:
 /// stores of other forms are rebuilt. A test compares what is stored with what this form was when it began.
-pub(super) const FORMAT: u8 = 6;
+pub(super) const FORMAT: u8 = 7;
 
 /// A file as a store keeps it: without the bodies of its requests, which stand beside it while it is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -68,6 +68,20 @@ impl AckTokens {
         format!("{id}.{}", URL_SAFE_NO_PAD.encode(tag))
     }
 
+    /// By what a digest is known again as that which a dispatch's receipt must name: what a callback URL carries of it. It tells
+    /// nobody which digest that is, and nobody else can make one.
+    pub fn seal(&self, dispatch_key: &str, digest: &str) -> String {
+        self.issue(&sealed(dispatch_key, digest))
+    }
+
+    /// Whether a digest is the one that was sealed for a dispatch. `None` where the seal can't tell: there is none, or it is by a
+    /// key that isn't known.
+    pub fn is_sealed(&self, dispatch_key: &str, digest: &str, seal: Option<&str>) -> Option<bool> {
+        let (id, _) = seal?.split_once('.')?;
+        self.keys.iter().find(|(known, _)| known == id)?;
+        Some(self.check(&sealed(dispatch_key, digest), seal) == TokenCheck::Ok)
+    }
+
     /// Compares a token with what a dispatch's must be, in a time that doesn't depend on where they differ.
     pub fn check(&self, dispatch_key: &str, token: Option<&str>) -> TokenCheck {
         let Some(token) = token else { return TokenCheck::Absent };
@@ -79,6 +93,11 @@ impl AckTokens {
             Err(_) => TokenCheck::Wrong,
         }
     }
+}
+
+/// What a seal is the HMAC of. No key of a dispatch holds a space, so that no seal is a token.
+fn sealed(dispatch_key: &str, digest: &str) -> String {
+    format!("{dispatch_key} {digest}")
 }
 
 impl fmt::Debug for AckTokens {
@@ -124,6 +143,24 @@ mod tests {
             assert_eq!(tokens.check("f/t", Some(wrong)), TokenCheck::Wrong, "`{wrong}`");
         }
         assert_eq!(tokens.check("f/other", Some(&token)), TokenCheck::Wrong);
+    }
+
+    #[test]
+    fn a_seal_knows_its_digest_and_is_no_token() {
+        let old = AckTokens::new(vec![key("old", 1)]).expect("legal");
+        let both = AckTokens::new(vec![key("new", 2), key("old", 1)]).expect("legal");
+        let seal = old.seal("f/t", "sha256:a");
+        let told = |dispatch: &str, digest: &str, seal: &str| both.is_sealed(dispatch, digest, Some(seal));
+        assert_eq!(told("f/t", "sha256:a", &seal), Some(true), "the old key is still listed");
+        assert_eq!(told("f/t", "sha256:b", &seal), Some(false));
+        assert_eq!(told("f/other", "sha256:a", &seal), Some(false));
+        assert_eq!(told("f/t", "sha256:a", &old.issue("f/t")), Some(false), "a token seals nothing");
+        assert_eq!(both.check("f/t", Some(&seal)), TokenCheck::Wrong, "a seal is no token");
+        for unknown in ["", "old", &both.seal("f/t", "sha256:a")] {
+            assert_eq!(old.is_sealed("f/t", "sha256:a", Some(unknown)), None, "`{unknown}` can't be told");
+        }
+        assert_eq!(old.is_sealed("f/t", "sha256:a", None), None);
+        assert!(!seal.contains("sha256"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! It opens at 70 % failures of at least 10 requests within five minutes, or at 10 failures in a row, first for 30 s; a probe
 //! that fails doubles that, up to 10 minutes, and one that doesn't closes it. And it keeps to what a target asked: after a
-//! 429 or 503 with Retry-After nothing goes to that target earlier.
+//! 429 or 503 with Retry-After, or an answer that says that nothing is left of a quota, nothing goes to that target earlier.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::VecDeque;

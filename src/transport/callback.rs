@@ -7,10 +7,14 @@ use crate::record::DispatchAttempt;
 /// Where the gateway takes callbacks, below its base.
 pub const CALLBACKS: &str = "/v1/callbacks";
 
-/// `{base}/v1/callbacks/{file_id}/{target}?attempt={n}`. It shows nothing but whose it is: the token stands elsewhere.
-pub(super) fn callback_url(base: &str, attempt: &DispatchAttempt) -> String {
+/// `{base}/v1/callbacks/{file_id}/{target}?attempt={n}`, and `&receipt={seal}` where a receipt is asked for: by it a gateway, which
+/// holds no plans, knows the right digest again. It shows nothing but whose it is: the token stands elsewhere.
+pub(super) fn callback_url(base: &str, attempt: &DispatchAttempt, seal: Option<&str>) -> String {
     let (file_id, target) = (encoded(attempt.file_id.as_str()), encoded(attempt.target.as_str()));
-    format!("{}{CALLBACKS}/{file_id}/{target}?attempt={}", base.trim_end_matches('/'), attempt.attempt)
+    let base = base.trim_end_matches('/');
+    // A seal is of unreserved characters.
+    let receipt = seal.map(|seal| format!("&receipt={seal}")).unwrap_or_default();
+    format!("{base}{CALLBACKS}/{file_id}/{target}?attempt={}{receipt}", attempt.attempt)
 }
 
 /// A path segment: whatever isn't unreserved (RFC 3986, section 2.3) is percent-encoded.
@@ -37,7 +41,8 @@ mod tests {
     fn a_file_id_of_any_letters_is_one_segment() {
         let mut attempt = testing::attempt(&testing::plan("http://h/"), 2);
         attempt.file_id = FileId::trusted("a?b#c%d~1");
-        let url = callback_url("https://consign.example/", &attempt);
+        let url = callback_url("https://consign.example/", &attempt, None);
         assert_eq!(url, "https://consign.example/v1/callbacks/a%3Fb%23c%25d~1/a?attempt=2");
+        assert_eq!(callback_url("https://consign.example", &attempt, Some("k.a-_")), format!("{url}&receipt=k.a-_"));
     }
 }

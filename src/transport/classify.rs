@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::quota;
 use crate::record::{Confirmation, ConfirmedBy, Evidence, OutcomeKind, Timestamp};
 
 /// Most bytes of an answer that are kept as evidence, headers included.
@@ -20,12 +21,14 @@ const EVIDENCE_HEADER_BYTES: usize = 1024;
 const DETAIL_BYTES: usize = 1024;
 
 /// The headers of an answer that are kept as evidence.
-const EVIDENCE_HEADERS: [&str; 13] = [
+const EVIDENCE_HEADERS: [&str; 15] = [
     "content-length",
     "content-type",
     "date",
     "etag",
     "location",
+    "ratelimit",
+    "ratelimit-policy",
     "request-id",
     "retry-after",
     "server",
@@ -108,6 +111,8 @@ pub struct Verdict {
     pub refusal: bool,
     /// How long the target asked to wait, in milliseconds; only where the kind is RETRYABLE.
     pub retry_after_ms: Option<i64>,
+    /// How long the target says that nothing is left of its quota, in milliseconds, whatever became of this request.
+    pub exhausted_for_ms: Option<i64>,
     /// The digest of what arrived, where the answer names one: `received_digest` of its JSON body.
     pub received_digest: Option<String>,
     /// What the target answered.
@@ -151,6 +156,7 @@ fn without_answer(kind: OutcomeKind, code: &str, detail: &str) -> Verdict {
         detail,
         refusal: false,
         retry_after_ms: None,
+        exhausted_for_ms: None,
         received_digest: None,
         evidence: None,
     }
@@ -164,6 +170,7 @@ fn of_answer(
 ) -> Verdict {
     let mut notes = Vec::new();
     let retry_after = answer.headers.get("retry-after").and_then(|value| retry_after_ms(value, now));
+    let exhausted_for_ms = quota::exhausted_for_ms(&answer.headers);
     let kind = by_rules(confirmed_by, answer, rule, &mut notes)
         .or_else(|| by_lists(confirmed_by, answer.status, &mut notes))
         .unwrap_or_else(|| by_default(confirmed_by.by, answer.status, retry_after.is_some(), &mut notes));
@@ -182,7 +189,9 @@ fn of_answer(
         code: unproven.map_or_else(|| format!("http_{}", answer.status), |(code, _)| code.to_owned()),
         detail: (!notes.is_empty()).then(|| cut(&notes.join("; "), DETAIL_BYTES).to_owned()),
         refusal: retryable && matches!(answer.status, 401 | 403 | 407 | 410) && !answer.token_was_kept,
-        retry_after_ms: retry_after.filter(|_| retryable),
+        // What is asked for in so many words goes before what is left of a quota.
+        retry_after_ms: retry_after.or(exhausted_for_ms).filter(|_| retryable),
+        exhausted_for_ms,
         received_digest,
         evidence: Some(evidence(answer)),
     }

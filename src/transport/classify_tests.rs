@@ -82,6 +82,7 @@ fn every_row_of_the_table_of_exchanges_without_an_answer() {
                 detail: Some(detail()),
                 refusal,
                 retry_after_ms: None,
+                exhausted_for_ms: None,
                 received_digest: None,
                 evidence: None,
             };
@@ -181,6 +182,28 @@ fn retry_after_is_seconds_or_a_date() {
         let verdict = judge(&ConfirmedBy::by(Response), with_header(503, "retry-after", value));
         assert_eq!(verdict.kind, if expected.is_some() { Retryable } else { Unknown }, "`{value}`");
         assert_eq!(verdict.retry_after_ms, expected);
+    }
+}
+
+#[test]
+fn what_is_left_of_a_quota_is_a_hint_and_a_retry_after_goes_before_it() {
+    let by = ConfirmedBy { succeeded: Some("200".into()), ..ConfirmedBy::by(Response) };
+    let exhausted = ("ratelimit", r#""default";r=0;t=30"#);
+    for (status, retry_after, kind, asked, hinted) in [
+        (200, None, Succeeded, None, Some(30_000)),
+        (422, None, Rejected, None, Some(30_000)),
+        (429, None, Retryable, Some(30_000), Some(30_000)),
+        (429, Some("7"), Retryable, Some(7_000), Some(30_000)),
+        (503, Some("7"), Retryable, Some(7_000), Some(30_000)),
+        // What was processed isn't for a quota to say.
+        (503, None, Unknown, None, Some(30_000)),
+        (500, None, Unknown, None, Some(30_000)),
+    ] {
+        let mut answer = with_header(status, exhausted.0, exhausted.1);
+        answer.headers.extend(retry_after.map(|value| ("retry-after".to_owned(), value.to_owned())));
+        let verdict = judge(&by, answer);
+        let found = (verdict.kind, verdict.retry_after_ms, verdict.exhausted_for_ms);
+        assert_eq!(found, (kind, asked, hinted), "{status} {retry_after:?}");
     }
 }
 

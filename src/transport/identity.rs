@@ -38,7 +38,9 @@ pub(super) fn headers(
     }
     if by == Confirmation::Callback {
         let base = callback_base.ok_or("this process doesn't know the gateway's address")?;
-        own("consign-callback-url", callback_url(base, attempt));
+        let receipt = plan.confirmed_by.receipt.as_deref();
+        let seal = receipt.map(|digest| tokens.seal(&plan.idempotency_key, digest));
+        own("consign-callback-url", callback_url(base, attempt, seal.as_deref()));
     }
     Ok(headers)
 }

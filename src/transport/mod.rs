@@ -17,6 +17,7 @@ mod http;
 mod identity;
 mod kafka;
 mod pace;
+mod quota;
 mod report;
 mod secrets;
 pub mod sign;

@@ -60,8 +60,8 @@ impl Checker {
             let cause = (event.cause.partition, event.cause.offset);
             let (Some(judged), Some(input)) = (&event.outcome, self.inputs.outcomes.get(&cause)) else { continue };
             let same = |o: &Outcome| {
-                (o.kind, o.reporter, o.attempt, &o.target)
-                    == (judged.kind, judged.reporter, judged.attempt, &judged.target)
+                (o.kind, o.reporter, o.attempt, &o.target, &o.received_digest)
+                    == (judged.kind, judged.reporter, judged.attempt, &judged.target, &judged.received_digest)
             };
             if !input.value.as_ref().is_ok_and(same) {
                 wrong.push((event.version, place));
@@ -157,7 +157,8 @@ fn is_in_history(file: &FileRecords, outcome: &Outcome, version: i64) -> bool {
     file.events().filter(|(e, _)| e.version < version).filter_map(|(e, _)| e.outcome.as_ref()).any(|known| {
         known.target == outcome.target
             && (known.kind, known.reporter, known.attempt) == (outcome.kind, outcome.reporter, outcome.attempt)
-            && (&known.code, &known.reference) == (&outcome.code, &outcome.reference)
+            && (&known.code, &known.reference, &known.received_digest)
+                == (&outcome.code, &outcome.reference, &outcome.received_digest)
     })
 }
 

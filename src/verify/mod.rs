@@ -21,6 +21,7 @@ mod collect;
 mod deadlines;
 mod inputs;
 mod plans;
+mod receipts;
 mod replay;
 mod requests;
 mod states;
@@ -257,6 +258,7 @@ impl Checker {
         self.replay(id, file);
         self.check_deadlines(id, file);
         self.check_offsets(id, file);
+        self.check_receipts(id, file);
     }
 }
 

@@ -42,6 +42,7 @@ fn eventful() -> World {
         ("wide", "wide"),
         ("refused", "careful"),
         ("stuck", "careful"),
+        ("proven", "proven"),
     ] {
         world.submit(&manifest(id, file_type));
     }
@@ -59,6 +60,12 @@ fn eventful() -> World {
     for target in ["fast", "strict", "slim"] {
         world.answer(&format!("wide/{target}"), Answer::Succeeded);
     }
+    world.answer("proven/sworn", Answer::Succeeded);
+    world.answer("proven/stamped", Answer::Accepted);
+    world.run();
+    let right = world.ack("proven", "stamped", OutcomeKind::Succeeded);
+    world.acknowledge(&crate::record::Outcome { received_digest: None, ..right.clone() });
+    world.acknowledge(&right);
     world.run();
     world.intervene("granted", Some("strict"), Action::Retry);
     world.run_for(3_000);
@@ -190,7 +197,7 @@ fn a_clean_run_passes_on_compacted_topics() {
         }
         let report = world.check(true);
         assert!(report.violations.is_empty(), "{:?}", report.violations);
-        assert_eq!(report.count("files"), 9);
+        assert_eq!(report.count("files"), 10);
     }
 }
 
@@ -289,6 +296,28 @@ fn i3_completed_and_failed_mean_what_they_say() {
     let mut silent = left();
     silent.edit(Topic::FileState, "nowhere", |s: &mut FileState| s.reason = None);
     silent.breaks("I3");
+}
+
+#[test]
+fn i3_a_success_has_the_receipt_that_its_plan_asks_for() {
+    let clean = left().check();
+    let count = |name: &str| clean.counts.get(name).copied();
+    assert_eq!((count("receipts.right"), count("receipts.wrong")), (Some(2), Some(1)));
+    let is_success = |e: &crate::record::HistoryEvent| {
+        e.judgement == crate::record::Judgement::Applied
+            && e.outcome.as_ref().is_some_and(|o| o.kind == OutcomeKind::Succeeded)
+    };
+    for digest in [None, Some("sha256:other".to_owned())] {
+        let mut unproven = left();
+        unproven.rewrite("proven", |e| {
+            if is_success(e) {
+                e.outcome.iter_mut().for_each(|o| o.received_digest.clone_from(&digest));
+            }
+        });
+        unproven.breaks("I3");
+        // It isn't what the report said either.
+        unproven.breaks("I11");
+    }
 }
 
 #[test]

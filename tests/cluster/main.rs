@@ -1,11 +1,13 @@
 //! Several processes of the binary on a real broker and registry; `make test` starts both.
 
+mod acks;
 #[path = "../shared/answer.rs"]
 mod answer;
 mod commands;
 mod left_alone;
 mod no_brokers;
 mod outage;
+mod pausing;
 mod predicted;
 mod python;
 #[path = "../servers/python.rs"]

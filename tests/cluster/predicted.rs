@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use consign::lifecycle::{File, Folded, fold};
-use consign::predict::{Explanation, Reply, Script, ScriptedStep, course, explain};
+use consign::predict::{Explanation, Script, course, explain};
 use consign::receiver::{Behaviour, scripted};
 use consign::record::{
     Arrival, DispatchAttempt, FileHistory, FileId, FileState, HistoryEvent, NextEvent, NextEventKind, PlannedDispatch,
@@ -84,21 +84,7 @@ fn script_of(file_id: &FileId) -> &'static str {
 
 /// What receivers do by a script. One that confirms by acks does so by the acks topic.
 fn receivers_by(script: &str, target: &str) -> Behaviour {
-    let script = Script::parse(script).unwrap();
-    if target == "ledger" {
-        let does = |step: &ScriptedStep| match step.then.as_slice() {
-            [then] => {
-                Behaviour::ConfirmLater { after: Duration::from_millis(then.after_ms.unsigned_abs()), kind: then.kind }
-            }
-            _ => match &step.reply {
-                Reply::Status { status, .. } => Behaviour::status(*status),
-                _ => Behaviour::Take,
-            },
-        };
-        let steps = script.steps(target).iter().map(does).chain([Behaviour::Take]);
-        return Behaviour::Sequence(steps.collect());
-    }
-    scripted(&script).unwrap().remove(target).unwrap_or(Behaviour::Take)
+    scripted(&Script::parse(script).unwrap()).unwrap().remove(target).unwrap_or(Behaviour::Take)
 }
 
 fn behaviours() -> BTreeMap<TargetName, Behaviour> {

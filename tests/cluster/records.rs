@@ -12,17 +12,17 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::setup::Setup;
-use crate::world::{PATIENCE, Servers, World};
+use crate::world::{PATIENCE, Process, Servers, World};
 
 const BEFORE: usize = 50;
 const FILES: usize = 600;
-const PARTITIONS: i32 = 3;
+pub const PARTITIONS: i32 = 3;
 
-fn file_id(n: usize) -> String {
+pub fn file_id(n: usize) -> String {
     format!("file-{n:04}")
 }
 
-async fn create(world: &World, topic: &str) {
+pub async fn create(world: &World, topic: &str) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &world.servers.bootstrap).create().unwrap();
     let topic = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
@@ -31,7 +31,7 @@ async fn create(world: &World, topic: &str) {
 }
 
 /// How often a read-committed reader finds each attempt on a topic, by its headers.
-fn attempts(world: &World, topic: &str) -> BTreeMap<String, usize> {
+pub fn attempts(world: &World, topic: &str) -> BTreeMap<String, usize> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &world.servers.bootstrap).set("group.id", "nobody");
     config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
@@ -58,7 +58,7 @@ fn attempts(world: &World, topic: &str) -> BTreeMap<String, usize> {
     found
 }
 
-fn with_status(world: &World, target: &str, status: Status) -> usize {
+pub fn with_status(world: &World, target: &str, status: Status) -> usize {
     let is = |n: &usize| {
         let file = world.view.file(&FileId::trusted(&file_id(*n)));
         file.is_some_and(|file| file.dispatches.iter().any(|d| d.target.as_str() == target && d.status == status))
@@ -66,12 +66,10 @@ fn with_status(world: &World, target: &str, status: Status) -> usize {
     (0..FILES).filter(is).count()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_record_is_there_once_and_a_missing_topic_stops_nobody_else() {
-    let world = World::of(Setup { targets: vec!["quick"], ..Setup::new("in-transaction", Servers::of_environment()) });
-    let topics = ["books", "ledger"].map(|name| (name, format!("{}in.{name}", world.prefix())));
+/// Has every file go to these targets too, each a topic whose records are part of the authorizing transaction.
+pub fn route_to(world: &World, topics: &[(&str, String)]) {
     let mut document = world.routing();
-    for (name, topic) in &topics {
+    for (name, topic) in topics {
         let target = format!(
             "  {name}: {{owner: team-{name}, kafka: {{topic: {topic}, in_transaction: true}}, confirmed_by: transport, \
              on_unknown: hold}}\nroutes:\n  - {{to: {name}, payload: all}}\n"
@@ -79,9 +77,24 @@ async fn each_record_is_there_once_and_a_missing_topic_stops_nobody_else() {
         document = document.replace("routes:\n", &target);
     }
     world.write("records.yaml", &document);
-    let accept = ["--actor", "ann", "--accept-breaking", "two targets more"];
+    let accept = ["--actor", "ann", "--accept-breaking", "more targets"];
     let (code, out, err) = world.run(&[&["routing", "apply", "records.yaml"], &accept[..]].concat());
     assert_eq!(code, Some(0), "{out}{err}");
+}
+
+/// How many workers of a process have an open breaker for a target.
+pub async fn open_breakers(process: &Process, target: &str) -> i32 {
+    let shown = format!("consign_open_breakers{{target=\"{target}\"}} ");
+    let metrics = process.metrics().await;
+    let open = metrics.lines().find_map(|line| line.strip_prefix(&shown)?.parse().ok());
+    open.unwrap_or_else(|| panic!("no {shown} in {metrics}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_record_is_there_once_and_a_missing_topic_stops_nobody_else() {
+    let world = World::of(Setup { targets: vec!["quick"], ..Setup::new("in-transaction", Servers::of_environment()) });
+    let topics = ["books", "ledger"].map(|name| (name, format!("{}in.{name}", world.prefix())));
+    route_to(&world, &topics);
     create(&world, &topics[0].1).await;
 
     let a = world.start_quiet("a");
@@ -90,10 +103,7 @@ async fn each_record_is_there_once_and_a_missing_topic_stops_nobody_else() {
         || with_status(&world, "books", Status::Succeeded) + with_status(&world, "quick", Status::Succeeded);
     assert!(world.view.wait_until(PATIENCE, || neighbours() == 2 * BEFORE).await, "{}", neighbours());
     assert_eq!(with_status(&world, "ledger", Status::Pending), BEFORE, "what waits spends nothing");
-    let shown = "consign_open_breakers{target=\"ledger\"} ";
-    let metrics = a.metrics().await;
-    let open = metrics.lines().find_map(|line| line.strip_prefix(shown)?.parse::<i32>().ok());
-    assert!(open.is_some_and(|open| open > 0), "{open:?}: {metrics}");
+    assert!(open_breakers(&a, "ledger").await > 0);
 
     create(&world, &topics[1].1).await;
     world.submit_all((BEFORE..FILES).map(file_id)).await;

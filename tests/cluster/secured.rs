@@ -10,12 +10,13 @@ use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use consign::record::{FileId, State, Topic, TopicNames};
+use consign::record::{FileId, State, Status, Topic, TopicNames};
 
 use crate::answer::check;
+use crate::records::{attempts, create, file_id, open_breakers, route_to, with_status};
 use crate::servers::OwnBed;
 use crate::setup::Setup;
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, Process, World};
 
 /// How a principal shows who it is.
 const WAYS: [&str; 5] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "certificate"];
@@ -292,4 +293,70 @@ async fn who_is_not_let_in_is_told_why() {
         2,
         &["CG400", "[kafka.client] sasl.password", "the secret `kafka-password` can't be read"],
     );
+}
+
+/// Files that are announced at a time.
+const SOME: usize = 20;
+
+/// Waits until a target's breaker is open.
+async fn opens(process: &Process, target: &str) {
+    let begun = Instant::now();
+    while open_breakers(process, target).await == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the breaker of {target} stays closed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_forbidden_in_a_transaction_opens_its_targets_breaker_and_stops_nobody_else() {
+    let secured = Secured::start("forbidden");
+    let world = &secured.world;
+    // One that is permitted at first, one that may be seen and not written, and one that may not even be seen.
+    let topics = ["books", "shown", "hidden"].map(|name| (name, format!("{}in.{name}", world.prefix())));
+    route_to(world, &topics);
+    for (_, topic) in &topics {
+        create(world, topic).await;
+    }
+    secured.grant_what_is_printed();
+    let permit = |verb: &str, operation: &str, topic: &str| {
+        let more: &[&str] = if verb == "--remove" { &["--force"] } else { &[] };
+        let who = [verb, "--allow-principal", "User:consign", "--operation", operation, "--topic", topic];
+        secured.acls(&[&who[..], more].concat());
+    };
+    let [(_, books), (_, shown), (_, hidden)] = &topics;
+    permit("--add", "Write", books);
+    permit("--add", "Describe", shown);
+    secured.come_as("consign", "SCRAM-SHA-512");
+    let mut process = world.start_logging("p").0;
+    world.submit_all((0..SOME).map(file_id)).await;
+    let of = |target: &str, status| with_status(world, target, status);
+    let neighbours = |count: usize| ["quick", "acking"].iter().all(|target| of(target, Status::Succeeded) == count);
+    assert!(world.view.wait_until(PATIENCE, || neighbours(SOME) && of("books", Status::Succeeded) == SOME).await);
+    assert_eq!(
+        [of("shown", Status::Pending), of("hidden", Status::Pending)],
+        [SOME, SOME],
+        "what waits spends nothing"
+    );
+    opens(&process, "shown").await;
+    opens(&process, "hidden").await;
+
+    // The permission goes while the topic is in use: what commits together fails together once, and is redone without it.
+    permit("--remove", "Write", books);
+    world.submit_all((SOME..2 * SOME).map(file_id)).await;
+    assert!(world.view.wait_until(PATIENCE, || neighbours(2 * SOME)).await, "{:?}", process.readyz().await);
+    assert_eq!(process.has_ended(), None, "a target's topic ends nobody");
+    opens(&process, "books").await;
+    assert_eq!(of("books", Status::Succeeded) + of("books", Status::Pending), 2 * SOME);
+
+    for topic in [books, shown, hidden] {
+        permit("--add", "Write", topic);
+    }
+    let completed = || (0..2 * SOME).filter(|n| world.is_completed(&file_id(*n))).count();
+    assert!(world.view.wait_until(PATIENCE, || completed() == 2 * SOME).await, "{} of {}", completed(), 2 * SOME);
+    assert_eq!(process.stop().code(), Some(0));
+    for (name, topic) in &topics {
+        let found = attempts(world, topic);
+        assert!(found.values().all(|times| *times == 1) && found.len() == 2 * SOME, "{name}: {found:?}");
+    }
+    world.verify_clean();
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use consign::receiver::{Behaviour, Receivers};
-use consign::record::{OutcomeKind, TargetName, TopicNames};
+use consign::record::{TargetName, TopicNames};
 
 use crate::world::{HOME_PARTITIONS, Servers};
 
@@ -115,7 +115,7 @@ fn behaviour(target: &str) -> Behaviour {
         // Longer than it takes to end a server.
         "stalling" => Behaviour::stall(Duration::from_millis(1_500), ok()),
         "busy" => Behaviour::Sequence(vec![Behaviour::busy("0"), ok()]),
-        "acking" => Behaviour::ConfirmLater { after: Duration::from_millis(50), kind: OutcomeKind::Succeeded },
+        "acking" => Behaviour::report_later(Duration::from_millis(50), &["SUCCEEDED"]),
         _ => ok(),
     }
 }

@@ -337,7 +337,12 @@ impl World {
 
     /// Writes a file beside the configuration.
     pub fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).unwrap();
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Where a file of its folder is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Puts another document in force, whose bodies say this.

@@ -199,6 +199,10 @@ async fn a_success_counts_with_the_digest_of_what_arrived_alone() {
     let way = way(&world, "proof-1/receipted-callback");
     assert_eq!(report(&way, "SUCCEEDED").await, 422);
     world.history("proof-1", |text| text.contains("receipt_missing")).await;
+    let other = json!({"outcome": "SUCCEEDED", "received_digest": format!("sha256:{}", "0".repeat(64))}).to_string();
+    let (status, problem) = post(&way.url, Some(&way.token), other).await;
+    assert_eq!((status, problem["code"].as_str()), (422, Some("CG361")), "{problem}");
+    world.history("proof-1", |text| text.contains("receipt_differs")).await;
     world.until("proof-1", |s| is(s, "receipted-callback", Status::Awaiting)).await;
     let sent = &world.journal.of_key("proof-1/receipted-callback")[0].body_sha256;
     let proof = json!({"outcome": "SUCCEEDED", "received_digest": format!("sha256:{sent}")}).to_string();

@@ -5,10 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use consign::record::Topic;
 
 use crate::logged::Lines;
-use crate::world::{self, World};
+use crate::world::{self, ACK_KEY, World};
 
 const PASSWORD: &str = "canary-password-5f1c";
 const BEARER: &str = "canary-bearer-90aa";
+const CLIENT: &str = "canary-client-c3f8";
+/// What the issuer of tokens gives for it.
+const TOKEN: &str = "canary-token-1d77";
 const SIGNING: &str = "whsec_Y2FuYXJ5LXNpZ25pbmcta2V5LTdkMzItYWJjZA==";
 const ED25519: &str = "whsk_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2E=";
 
@@ -16,21 +19,26 @@ const ED25519: &str = "whsk_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2E=";
 async fn no_secret_is_in_anything_that_a_run_leaves() {
     let lines = Lines::catch();
     let world = World::start().await;
-    for (name, value) in
-        [("echo-password", PASSWORD), ("echo-bearer", BEARER), ("echo-key", SIGNING), ("echo-key.previous", ED25519)]
-    {
+    for (name, value) in [
+        ("echo-password", PASSWORD),
+        ("echo-bearer", BEARER),
+        ("echo-client", CLIENT),
+        ("echo-key", SIGNING),
+        ("echo-key.previous", ED25519),
+    ] {
         world.secret(name, value);
     }
     world.submit(&world::manifest("echo-1", "echo")).await;
     let state = world.settled("echo-1").await;
     let mut tokens = Vec::new();
-    for target in ["echo-basic", "echo-bearer", "echo-webhook"] {
+    for target in ["echo-basic", "echo-bearer", "echo-oauth2", "echo-webhook"] {
         let request = world.journal.of_key(&format!("echo-1/{target}")).pop().expect("it was sent");
         let shown = request.headers.get("authorization").cloned().unwrap_or_default();
         tokens.extend(request.headers.get("consign-ack-token").cloned());
         match target {
             "echo-basic" => assert_eq!(shown, format!("Basic {}", STANDARD.encode(format!("consign:{PASSWORD}")))),
             "echo-bearer" => assert_eq!(shown, format!("Bearer {BEARER}")),
+            "echo-oauth2" => assert_eq!(shown, format!("Bearer {TOKEN}")),
             _ => assert_eq!(request.headers["webhook-signature"].split(' ').count(), 2),
         }
     }
@@ -48,12 +56,23 @@ async fn no_secret_is_in_anything_that_a_run_leaves() {
         let text = reqwest::get(format!("{}{path}", world.url())).await.unwrap().text().await.unwrap();
         outputs.push((path.to_owned(), text.into_bytes()));
     }
+    // What is refused repeats nothing of what it was shown.
+    let callback = format!("{}/v1/callbacks/echo-1/echo-webhook?attempt=1", world.url());
+    let body = format!(r#"{{"outcome": "{PASSWORD}", "reason": "{TOKEN}"}}"#);
+    for token in [BEARER, tokens[0].as_str()] {
+        let refused =
+            reqwest::Client::new().post(&callback).bearer_auth(token).body(body.clone()).send().await.unwrap();
+        assert!(refused.status().is_client_error());
+        outputs.push(("a refusal".to_owned(), refused.text().await.unwrap().into_bytes()));
+    }
     world.stop().await;
     let logged = lines.text();
     assert!(String::from_utf8_lossy(&logged).contains("exchange ended"), "the log was caught");
     outputs.push(("log".into(), logged));
     let basic = STANDARD.encode(format!("consign:{PASSWORD}"));
-    let mut secrets = vec![PASSWORD, BEARER, SIGNING, ED25519, basic.as_str(), tokens[0].as_str()];
+    let client = STANDARD.encode(format!("consign:{CLIENT}"));
+    let mut secrets = vec![PASSWORD, BEARER, CLIENT, TOKEN, ACK_KEY, SIGNING, ED25519];
+    secrets.extend([basic.as_str(), client.as_str(), tokens[0].as_str()]);
     let keys = [SIGNING, ED25519].map(|key| STANDARD.decode(key.split_once('_').unwrap().1).unwrap());
     let keys = keys.each_ref().map(|key| std::str::from_utf8(key).unwrap());
     secrets.extend(keys);

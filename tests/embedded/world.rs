@@ -10,12 +10,14 @@ use consign::node::Node;
 use consign::node::controls::{Said, apply_routing};
 use consign::node::embedded::{Shared, in_process};
 use consign::receiver::{AckLog, Behaviour, Journal, Receivers, demo_behaviours};
-use consign::record::{FileId, FileManifest, FileState, OutcomeKind, TargetName, Timestamp, Topic, home_partition};
+use consign::record::{FileId, FileManifest, FileState, TargetName, Timestamp, Topic, home_partition};
 use consign::routing::{Sources, named_files};
 use consign::transport::{AckTokens, wall_clock};
 
 /// Long enough for any machine; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The secret by which ack tokens are made.
+pub const ACK_KEY: &str = "0123456789abcdef";
 
 /// The product on an in-process log, with the demo's receivers and routing document.
 pub struct World {
@@ -38,11 +40,13 @@ fn behaviours() -> BTreeMap<TargetName, Behaviour> {
     let proven = Behaviour::Sequence(vec![unproven(), Behaviour::Take]);
     behaviours.insert(TargetName::trusted("receipted"), proven);
     behaviours.insert(TargetName::trusted("receipted-hold"), unproven());
-    let acked = Behaviour::ConfirmLater { after: Duration::from_millis(1), kind: OutcomeKind::Succeeded };
+    let acked = Behaviour::report_later(Duration::from_millis(1), &["SUCCEEDED"]);
     behaviours.insert(TargetName::trusted("receipted-acks"), acked);
     behaviours.insert(TargetName::trusted("nagging"), Behaviour::status(502));
     behaviours.insert(TargetName::trusted("counted"), Behaviour::status(200));
-    for echo in ["echo-basic", "echo-bearer", "echo-webhook"] {
+    let token = r#"{"access_token": "canary-token-1d77", "token_type": "Bearer", "expires_in": 3600}"#;
+    behaviours.insert(TargetName::trusted("issuer"), Behaviour::json(200, token));
+    for echo in ["echo-basic", "echo-bearer", "echo-oauth2", "echo-webhook"] {
         behaviours.insert(TargetName::trusted(echo), Behaviour::Echo(400));
     }
     behaviours
@@ -69,7 +73,7 @@ pub fn manifest(file_id: &str, file_type: &str) -> FileManifest {
 
 impl World {
     pub async fn start() -> Self {
-        let tokens = Arc::new(AckTokens::new(vec![("k1".into(), b"0123456789abcdef".to_vec())]).unwrap());
+        let tokens = Arc::new(AckTokens::new(vec![("k1".into(), ACK_KEY.as_bytes().to_vec())]).unwrap());
         let (mut shared, cluster) = in_process(tokens, wall_clock()).unwrap();
         let secrets = tempfile::tempdir().unwrap();
         shared.secrets.directory = Some(secrets.path().to_owned());
@@ -246,6 +250,7 @@ routes:
   - {to: receipted-callback, when: \"file.type == 'proof'\", payload: announcement}
   - {to: echo-basic, when: \"file.type == 'echo'\", payload: announcement}
   - {to: echo-bearer, when: \"file.type == 'echo'\", payload: announcement}
+  - {to: echo-oauth2, when: \"file.type == 'echo'\", payload: announcement}
   - {to: echo-webhook, when: \"file.type == 'echo'\", payload: announcement}
 ";
 
@@ -262,9 +267,13 @@ fn targets(address: &str) -> String {
     let plain = |name: &str, more: &str| echo(name, &format!("http: {{url: \"URL\"}}, {response}{more}"));
     let wide: String = (0..WIDE).map(|n| plain(&format!("wide-{n}"), "")).collect();
     let basic = "auth: {basic: {user: consign, password: echo-password}}";
+    let oauth2 = format!(
+        "auth: {{oauth2: {{token_url: \"http://{address}/issuer\", client_id: consign, client_secret: echo-client}}}}"
+    );
     wide + &plain("nagging", ", on_unknown: hold, escalation: {first: 300ms, max: 1h}")
         + &echo("echo-basic", &format!("http: {{url: \"URL\", {basic}}}, {response}"))
         + &echo("echo-bearer", &format!("http: {{url: \"URL\", auth: {{bearer: echo-bearer}}}}, {response}"))
+        + &echo("echo-oauth2", &format!("http: {{url: \"URL\", {oauth2}}}, {response}"))
         + &echo("echo-webhook", "webhook: {url: \"URL\", sign_with: echo-key}, confirmed_by: {callback: 1h}")
         + &echo("counted", &format!("http: {{url: \"URL\"}}, {response}"))
         + &plain("receipted", ", receipt: digest, on_unknown: retry, retry: {schedule: [10ms]}")

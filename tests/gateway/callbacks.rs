@@ -1,6 +1,7 @@
 //! Callbacks: what a target hears, and what of it is recorded.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use consign::gateway::{Access, CallbackLimits};
 use consign::log::memory::{Fault, FaultPoint};
@@ -117,6 +118,19 @@ async fn the_first_report_is_answered_by_what_the_engine_makes_of_it() {
         let (reply, ()) = tokio::join!(report(&world, "billing?attempt=2", &body, Some(TOKEN)), engine);
         reply.expect(status);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_nobody_has_judged_yet_is_said_to_be_recorded() {
+    let limits = CallbackLimits { judged_within: Duration::from_millis(1), ..CallbackLimits::default() };
+    let world = World::limited(Access::Loopback, TcpListener::bind("127.0.0.1:0").await.unwrap(), limits).await;
+    world.state(&Open(Status::Awaiting, None).state()).await;
+    for (said, status) in [("SUCCEEDED", 202), ("REJECTED", 202), ("IN_PROGRESS", 200)] {
+        let reply = report(&world, "billing?attempt=2", &json!({ "outcome": said }), Some(TOKEN)).await;
+        let body = reply.expect(status);
+        assert_eq!(body["status"].is_null(), status == 202, "{said}: {body}");
+    }
+    assert_eq!(recorded(&world).len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,4 +252,51 @@ async fn a_success_that_names_no_receipt_is_told_so_and_recorded() {
     }
     report(&world, "receipted?attempt=2", &json!({"outcome": "IN_PROGRESS"}), token).await.expect(200);
     assert_eq!(recorded(&world).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_with_another_receipt_is_told_so_at_once_and_recorded_wherever_the_dispatch_stands() {
+    let [right, wrong] = ['a', 'b'].map(|digit| format!("sha256:{}", digit.to_string().repeat(64)));
+    let token = Some("token of inv-1/receipted");
+    let path = format!("receipted?attempt=2&receipt=seal-of-inv-1-receipted-{right}");
+    let succeeded = Settled(Status::Succeeded, SettledBy::Target, OutcomeKind::Succeeded);
+    for before in [Open(Status::Awaiting, None), Open(Status::Held, None), succeeded] {
+        let world = World::start().await;
+        world.state(&before.state()).await;
+        for said in ["SUCCEEDED", "DUPLICATE"] {
+            let body = json!({"outcome": said, "received_digest": wrong});
+            // The engine says nothing here, so a wait for it would be the longest there is.
+            let reply = tokio::time::timeout(PATIENCE, report(&world, &path, &body, token)).await.expect("no wait");
+            reply.expect_problem(422, "CG361");
+            assert!(reply.text.contains("something else") && !reply.text.contains(&right), "{}", reply.text);
+        }
+        assert_eq!(recorded(&world).len(), 2);
+        assert_eq!(recorded(&world)[0].received_digest.as_ref(), Some(&wrong));
+        // What settles nothing as a success needs no receipt, whatever it names.
+        let body = json!({"outcome": "IN_PROGRESS", "received_digest": wrong});
+        assert_ne!(report(&world, &path, &body, token).await.status, 422);
+    }
+    // With the right one it is judged like any other.
+    let world = World::start().await;
+    world.state(&succeeded.state()).await;
+    let body = json!({"outcome": "SUCCEEDED", "received_digest": right});
+    report(&world, &path, &body, token).await.expect(200);
+    assert_eq!(recorded(&world).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_the_url_cannot_tell_is_left_to_the_engine() {
+    let world = World::start().await;
+    world.state(&Open(Status::Awaiting, None).state()).await;
+    let body = json!({"outcome": "SUCCEEDED", "received_digest": format!("sha256:{}", "b".repeat(64))});
+    let reply = report(&world, "receipted?attempt=2", &body, Some("token of inv-1/receipted"));
+    let engine = async {
+        while recorded(&world).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let made = Settled(Status::Succeeded, SettledBy::Target, OutcomeKind::Succeeded);
+        world.state(&FileState { version: 4, ..made.state() }).await;
+    };
+    let (reply, ()) = tokio::join!(reply, engine);
+    reply.expect(200);
 }

@@ -153,6 +153,9 @@ impl World {
                     Some(_) => TokenCheck::Wrong,
                     None => TokenCheck::Absent,
                 }),
+                receipt: Arc::new(|key, digest, seal| {
+                    Some(seal? == format!("seal-of-{key}-{digest}").replace('/', "-"))
+                }),
                 rule: Arc::new(|bundle, target| {
                     assert_eq!(bundle.digest, ROUTING, "only the document of the plan counts");
                     let verify_with = (target.as_str() == "signed").then(|| "key".to_owned());

@@ -3,6 +3,7 @@
 mod admin;
 mod appending;
 mod bed;
+mod callbacks;
 mod controls;
 mod delivery;
 mod events;

@@ -86,6 +86,31 @@ pub async fn until(node: &Node, file_id: &str, condition: impl Fn(&FileState) ->
     there().unwrap()
 }
 
+const OF_AVRO: &str = r#"
+file_types: {entry: {}}
+payloads:
+  entry:
+    format: avro
+    avro: {schema: entry.avsc, subject: TOPIC-value, version: 1, id: ID}
+    body: {id: "=file.id", amount: "=data.amount", note: "=has(data.note) ? data.note : omit()"}
+targets:
+  ledger: {owner: team-ledger, kafka: {topic: TOPIC, cluster: books}, confirmed_by: transport}
+routes: [{to: ledger, payload: entry}]
+"#;
+const ENTRY: &str = r#"{"type": "record", "name": "Entry", "fields": [
+  {"name": "id", "type": "string"},
+  {"name": "amount", "type": "double"},
+  {"name": "note", "type": ["null", "string"], "default": null}
+]}"#;
+
+/// Registers a schema as anyone would; gives its id.
+async fn register(registry: &str, subject: &str, schema: &str) -> u64 {
+    let url = format!("{registry}/subjects/{subject}/versions");
+    let body = serde_json::json!({ "schema": schema });
+    let registered = reqwest::Client::new().post(url).json(&body).send().await.unwrap().error_for_status().unwrap();
+    registered.json::<Value>().await.unwrap()["id"].as_u64().unwrap()
+}
+
 fn read(bootstrap: &str, topic: &str, count: &str) -> Vec<Value> {
     lines_of(program("read.py").args(["--bootstrap", bootstrap, "--topic", topic, "--count", count]))
 }
@@ -132,5 +157,45 @@ async fn a_stock_client_reads_what_a_kafka_target_was_sent() {
         let state = until(&node, file_id, |state| state.dispatches.iter().any(|d| d.status == Status::Held)).await;
         assert_eq!(state.dispatches[0].last_outcome.as_ref().unwrap().code, code);
     }
+    tokio::time::timeout(Duration::from_secs(60), node.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_consumer_of_avro_reads_what_a_kafka_target_was_sent() {
+    let (bootstrap, registry, prefix) =
+        (server("KAFKA_BOOTSTRAP"), server("SCHEMA_REGISTRY_URL"), unique_prefix("target-avro"));
+    let topic = format!("{prefix}entries");
+    create(&topic, &bootstrap).await;
+    let id = register(&registry, &format!("{topic}-value"), ENTRY).await;
+    let tokens = Arc::new(AckTokens::new(vec![("k1".into(), b"0123456789abcdef".to_vec())]).unwrap());
+    let (mut shared, _) = in_process(tokens, wall_clock()).unwrap();
+    let settings = ClientSettings::from([("bootstrap.servers".to_owned(), bootstrap.clone())]);
+    shared.kafka = KafkaTargets::new(None, BTreeMap::from([("books".to_owned(), settings)]), BTreeSet::new());
+    let document = OF_AVRO.replace("TOPIC", &topic).replace("ID}", &format!("{id}}}"));
+    let files = BTreeMap::from([("entry.avsc".to_owned(), ENTRY.to_owned())]);
+    shared.apply(&Sources { name: "routing.yaml".into(), document, files }, "test").unwrap();
+    let node = shared.start("w", 1, 0).await.unwrap();
+    for n in 0..3 {
+        submit(&shared, &format!("entry-{n}"), "entry").await;
+    }
+    for n in 0..3 {
+        let state = until(&node, &format!("entry-{n}"), |state| state.settled_at.is_some()).await;
+        assert_eq!(state.state, State::Completed, "{state:#?}");
+    }
+    let of_topic = topic.clone();
+    let mut records = tokio::task::spawn_blocking(move || {
+        let mut join = program("join.py");
+        join.args(["consume", "--bootstrap", &bootstrap, "--registry", &registry]);
+        lines_of(join.args(["--topic", &of_topic, "--count", "3"]))
+    })
+    .await
+    .unwrap();
+    records.sort_by_key(|record| record["key"].to_string());
+    for (n, record) in records.iter().enumerate() {
+        let id = format!("entry-{n}");
+        assert_eq!(record["key"], id, "without a key of its own a record has the file's");
+        assert_eq!(record["value"], serde_json::json!({"id": id, "amount": 10.0, "note": null}));
+    }
+    assert_eq!(records.len(), 3);
     tokio::time::timeout(Duration::from_secs(60), node.stop()).await.unwrap();
 }

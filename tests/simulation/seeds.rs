@@ -23,7 +23,7 @@ const ENOUGH: usize = 100;
 const ENOUGH_FOR_EVERY_CALL: usize = 1_000;
 
 /// What must have happened at least once over the set, beside every fault.
-const SEEN: [&str; 52] = [
+const SEEN: [&str; 54] = [
     "fetches",
     "files.COMPLETED",
     "files.FAILED",
@@ -33,6 +33,8 @@ const SEEN: [&str; 52] = [
     "retries",
     "refusals",
     "held.left",
+    "receipts.right",
+    "receipts.wrong",
     "successors",
     "plans.equal",
     "manifests.accepted",

@@ -169,7 +169,7 @@ fn describe(method: &str, path: &str) -> Operation {
             "A target reports on a dispatch, with the token that came with the request as bearer: 202 if not yet judged.",
             Some("Report"),
             &[(200, Some("Recorded")), (202, Some("Recorded"))],
-            &["attempt"],
+            &["attempt", "receipt"],
         ),
         (_, "/metrics") => ("Metrics in the Prometheus text format.", None, &[(200, None)], &[]),
         (_, "/healthz") => ("The process answers.", None, &[(200, None)], &[]),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use governor::clock::DefaultClock;
 use governor::state::keyed::HashMapStateStore;
@@ -13,7 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::gateway::problem::{Code, Problem};
 use crate::record::TargetName;
 
-/// How many reports a process takes.
+/// How long the engine's judgement is waited for.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many reports a process takes, and for how long each may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallbackLimits {
     /// Under way at once.
@@ -22,11 +26,18 @@ pub struct CallbackLimits {
     pub of_target: usize,
     /// From one target in a second; twice as many after a quiet while.
     pub per_second: NonZeroU32,
+    /// How long one that settles waits for the engine's judgement, before it is answered that it is recorded.
+    pub judged_within: Duration,
 }
 
 impl Default for CallbackLimits {
     fn default() -> Self {
-        Self { at_once: 256, of_target: 32, per_second: NonZeroU32::new(100).expect("it isn't zero") }
+        Self {
+            at_once: 256,
+            of_target: 32,
+            per_second: NonZeroU32::new(100).expect("it isn't zero"),
+            judged_within: JUDGED_WITHIN,
+        }
     }
 }
 
@@ -97,7 +108,8 @@ mod tests {
     use super::*;
 
     fn limits(at_once: usize, of_target: usize, per_second: u32) -> Limits {
-        Limits::new(CallbackLimits { at_once, of_target, per_second: NonZeroU32::new(per_second).unwrap() })
+        let per_second = NonZeroU32::new(per_second).unwrap();
+        Limits::new(CallbackLimits { at_once, of_target, per_second, ..CallbackLimits::default() })
     }
 
     #[test]

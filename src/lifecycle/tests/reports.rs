@@ -110,6 +110,27 @@ fn a_success_without_its_receipt_is_recorded_and_changes_nothing() {
 }
 
 #[test]
+fn reports_that_are_refused_for_different_reasons_are_each_recorded_once() {
+    let right = "sha256:right".to_owned();
+    let mut file = validated(vec![plan_with(|p| p.confirmed_by.receipt = Some(right.clone()))]);
+    file.attempt_at("a", 0);
+    file.told("a", 1, (Some(1), OutcomeKind::Accepted, Reporter::Transport), |_| {});
+    let success = (Some(1), OutcomeKind::Succeeded, Reporter::Acks);
+    let all = [
+        (Some(TokenCheck::Wrong), None, "wrong_token"),
+        (None, None, "receipt_missing"),
+        (None, Some("sha256:one"), "receipt_differs"),
+        (None, Some("sha256:two"), "receipt_differs"),
+    ];
+    for (token, digest, code) in all {
+        let mut tell =
+            || file.told("a", 2, success, |r| (r.token, r.received_digest) = (token, digest.map(str::to_owned)));
+        assert_eq!(judgement(&tell()), (Judgement::Refused, Some(code)), "{digest:?}");
+        assert_eq!(tell(), Judged::Repeat, "{digest:?}");
+    }
+}
+
+#[test]
 fn an_unproven_success_is_no_contradiction_of_a_no() {
     let mut file = validated(vec![plan_with(|p| p.confirmed_by.receipt = Some("sha256:right".into()))]);
     file.attempt_at("a", 0);

@@ -54,6 +54,17 @@ impl Saboteur {
         }
     }
 
+    /// Reads a success with the digest of something else as one with the right digest.
+    pub(super) fn vouch(&self, value: &mut Vec<u8>) {
+        let Ok(mut outcome) = self.codec.decode::<Outcome>(value) else { return };
+        let plan = self.lock().plans.get(&dispatch_key(&outcome.file_id, &outcome.target)).cloned();
+        let receipt = plan.and_then(|plan| self.decode::<PlannedDispatch>(&plan)?.confirmed_by.receipt);
+        if outcome.kind == OutcomeKind::Succeeded && receipt.is_some() {
+            outcome.received_digest = receipt;
+            *value = self.encode(Topic::Outcomes, &outcome).expect("it was read");
+        }
+    }
+
     /// What an attempt would send: key, number, body.
     pub(super) fn request_of(&self, append: &Append) -> Option<(String, i32, Vec<u8>)> {
         let attempt: DispatchAttempt = self.decode(append)?;

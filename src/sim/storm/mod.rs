@@ -17,17 +17,17 @@ use super::world::World;
 use crate::log::TopicPartition;
 use crate::record::{Outcome, Topic};
 
-pub(super) const FILE_TYPES: [&str; 12] = [
+pub(super) const FILE_TYPES: [&str; 13] = [
     "plain", "careful", "acked", "narrow", "wide", "guarded", "brief", "chained", "nowhere", "fetched", "checked",
-    "booked",
+    "booked", "proven",
 ];
-pub(super) const TARGETS: [&str; 9] =
-    ["fast", "strict", "ledger", "lagging", "slim", "locked", "brittle", "last", "booked"];
+pub(super) const TARGETS: [&str; 11] =
+    ["fast", "strict", "ledger", "lagging", "slim", "locked", "brittle", "last", "booked", "sworn", "stamped"];
 const IDENTITIES: [&str; 5] = ["w0", "w1", "w2", "w3", "w4"];
 
 /// Every fault that a storm knows, by its name in counts: over a set of seeds each must have struck. Those of the points at
 /// which a process ends or stands still are in [`super::Point`].
-pub const FAULTS: [&str; 60] = [
+pub const FAULTS: [&str; 62] = [
     "aborted",
     "aborted_late",
     "ack_late_markers",
@@ -66,6 +66,8 @@ pub const FAULTS: [&str; 60] = [
     "read_away",
     "reader_away",
     "rebalanced",
+    "receipt_missing",
+    "receipt_of_something_else",
     "rebuild_away",
     "registry_away",
     "report_delayed",

@@ -39,6 +39,7 @@ impl Storm {
             (8, "fetched"),
             (6, "checked"),
             (8, "booked"),
+            (8, "proven"),
         ]);
         announced(manifest(id, file_type))
     }

@@ -4,11 +4,16 @@ use super::{Owed, Storm};
 use crate::log::memory::Fault;
 use crate::record::{FileId, Outcome, OutcomeKind, Reporter, Status, TargetName, Timer, TimerKind, Topic};
 use crate::sim::Answer;
-use crate::sim::wire::blank;
+use crate::sim::wire::{Receipt, blank};
+
+/// Whether a target confirms by acks.
+fn confirms_later(target: &str) -> bool {
+    matches!(target, "ledger" | "lagging" | "stamped")
+}
 
 /// What a target answers in the calm.
 fn calm_answer(target: &str) -> Answer {
-    if matches!(target, "ledger" | "lagging") { Answer::Accepted } else { Answer::Succeeded }
+    if confirms_later(target) { Answer::Accepted } else { Answer::Succeeded }
 }
 
 /// What a request meets.
@@ -80,18 +85,33 @@ impl Storm {
         if temper != Temper::Good {
             self.fault(name);
         }
-        self.say(format!("request {number} to {target} is answered {answer:?}"));
-        self.conclude(number, answer, temper);
+        let receipt = if answer == Answer::Succeeded { self.drawn_receipt(&target) } else { Receipt::Right };
+        self.say(format!("request {number} to {target} is answered {answer:?}, receipt {receipt:?}"));
+        self.conclude(number, (answer, receipt), temper);
+    }
+
+    /// What a target says of what arrived, where its plan asks for that.
+    fn drawn_receipt(&mut self, target: &str) -> Receipt {
+        if !matches!(target, "sworn" | "stamped") {
+            return Receipt::Right;
+        }
+        let receipt = self.draws.weighted(&[(70, Receipt::Right), (15, Receipt::Other), (15, Receipt::Missing)]);
+        match receipt {
+            Receipt::Right => {}
+            Receipt::Other => self.fault("receipt_of_something_else"),
+            Receipt::Missing => self.fault("receipt_missing"),
+        }
+        receipt
     }
 
     fn drawn_temper(&mut self, target: &str) -> Temper {
         let share = match target {
-            "strict" => [52, 8, 14, 5, 3],
+            "strict" | "sworn" => [52, 8, 14, 5, 3],
             "locked" => [35, 2, 4, 5, 25],
             "brittle" => [30, 10, 35, 8, 0],
             _ => [70, 4, 8, 4, 1],
         };
-        let (never, twice) = if matches!(target, "ledger" | "lagging") { (8, 8) } else { (0, 0) };
+        let (never, twice) = if confirms_later(target) { (8, 8) } else { (0, 0) };
         self.draws.weighted(&[
             (share[0], Temper::Good),
             (share[1], Temper::BadGateway),
@@ -108,8 +128,8 @@ impl Storm {
     }
 
     /// The request has ended; its report goes to the log at once, or takes its time.
-    fn conclude(&mut self, number: u64, answer: Answer, temper: Temper) {
-        let Some((home, outcome)) = self.world.report_of(number, answer) else { return };
+    fn conclude(&mut self, number: u64, (answer, receipt): (Answer, Receipt), temper: Temper) {
+        let Some((home, outcome)) = self.world.report_of(number, answer, receipt) else { return };
         if answer == Answer::Accepted && temper != Temper::NeverConfirms {
             let (file_id, target) = (outcome.file_id.to_string(), outcome.target.to_string());
             let owed = Owed { file_id, target, attempt: outcome.attempt.unwrap_or(1) };
@@ -158,6 +178,14 @@ impl Storm {
             self.owed.push(owed.clone());
         } else if kind == OutcomeKind::Accepted {
             self.owed.push(owed.clone());
+        }
+        if matches!(kind, OutcomeKind::Succeeded | OutcomeKind::Duplicate) {
+            let receipt = self.drawn_receipt(&owed.target);
+            ack.received_digest = receipt.named(ack.received_digest);
+            if receipt != Receipt::Right {
+                // It isn't believed, and so says it again.
+                self.owed.push(owed.clone());
+            }
         }
         self.say(format!("{}/{} acks {kind}", owed.file_id, owed.target));
         if self.draws.percent(40) {
@@ -236,7 +264,7 @@ impl Storm {
                 let target = self.world.wire.lock().parcels.get(&number).map(|p| p.attempt.target.to_string());
                 let answer = calm_answer(&target.unwrap_or_default());
                 self.say(format!("request {number} is answered {answer:?}"));
-                if let Some((home, outcome)) = self.world.report_of(number, answer) {
+                if let Some((home, outcome)) = self.world.report_of(number, answer, Receipt::Right) {
                     self.world.append_outcome(home, &outcome);
                     if answer == Answer::Accepted {
                         let (file_id, target) = (outcome.file_id.to_string(), outcome.target.to_string());

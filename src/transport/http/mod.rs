@@ -224,8 +224,8 @@ impl Transport for HttpTransport {
                 outcome
             } else {
                 let exchange = shared.perform(&plan, &attempt, &mut permit).await;
-                let outcome = shared.outcome(&plan, &attempt, &exchange);
-                permit.ended(heard(&outcome), outcome.reported_at);
+                let (outcome, exhausted_for_ms) = shared.outcome(&plan, &attempt, &exchange);
+                permit.ended(heard(&outcome, exhausted_for_ms), outcome.reported_at);
                 outcome
             };
             tracing::info!(
@@ -348,10 +348,18 @@ impl Shared {
         self.kafka.write(written, egress, || gate.pass()).await.unwrap_or_else(|()| exchange::kept_back(gate))
     }
 
-    fn outcome(&self, plan: &PlannedDispatch, attempt: &DispatchAttempt, exchange: &Exchange) -> Outcome {
+    /// The report, and how long the target's quota is exhausted: no longer than a Retry-After of it is honoured, because nobody
+    /// sees why a dispatch stays PENDING.
+    fn outcome(
+        &self,
+        plan: &PlannedDispatch,
+        attempt: &DispatchAttempt,
+        exchange: &Exchange,
+    ) -> (Outcome, Option<i64>) {
         let now = (self.clock)();
         let verdict = classify(&plan.confirmed_by, exchange, now, &*self.rule);
-        Outcome {
+        let exhausted_for_ms = verdict.exhausted_for_ms.map(|ms| ms.min(plan.retry.retry_after_max_ms));
+        let outcome = Outcome {
             file_id: attempt.file_id.clone(),
             target: attempt.target.clone(),
             attempt: Some(attempt.attempt),
@@ -371,21 +379,23 @@ impl Shared {
             content: None,
             timer: None,
             origin: None,
-        }
+        };
+        (outcome, exhausted_for_ms)
     }
 }
 
 /// What a report says about its target. A refusal is the engine's to act on: it pauses the target.
-fn heard(outcome: &Outcome) -> Heard {
+fn heard(outcome: &Outcome, exhausted_for_ms: Option<i64>) -> Heard {
+    let alive = exhausted_for_ms.map_or(Heard::Alive, Heard::Wait);
     match (outcome.kind, outcome.code.as_str()) {
         (_, "dropped_unsent" | "stopped" | "request_invalid" | "queue_full") => Heard::Nothing,
-        (OutcomeKind::Retryable, _) if outcome.refusal => Heard::Alive,
+        (OutcomeKind::Retryable, _) if outcome.refusal => alive,
         // It is well enough to say when it wants to be asked again.
         (OutcomeKind::Retryable, "http_429" | "http_503") if outcome.retry_after_ms.is_some() => {
             Heard::Wait(outcome.retry_after_ms.unwrap_or(0))
         }
         (OutcomeKind::Retryable | OutcomeKind::Unknown, _) => Heard::Failed,
-        _ => Heard::Alive,
+        _ => alive,
     }
 }
 

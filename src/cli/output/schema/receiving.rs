@@ -53,6 +53,7 @@ pub(super) fn define(definitions: &mut Definitions) {
             ("why", or_null(&text)),
         ],
     );
+    let ack = line("ack", &[("at", integer.clone()), ("idempotency_key", text.clone()), ("outcome", text.clone())]);
     let check = object(&[
         ("name", text.clone()),
         ("verdict", json!({"enum": ["passed", "failed", "unseen", "left_out"]})),
@@ -69,5 +70,5 @@ pub(super) fn define(definitions: &mut Definitions) {
     ]);
     add(definitions, "Certified", certified);
     let listening = line("listening", &[("url", text)]);
-    add(definitions, "ReceiverLine", json!({"anyOf": [listening, request, taken, report]}));
+    add(definitions, "ReceiverLine", json!({"anyOf": [listening, request, taken, report, ack]}));
 }

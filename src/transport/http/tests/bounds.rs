@@ -121,6 +121,25 @@ async fn what_is_authorized_already_leaves_no_earlier_than_the_target_asks() {
 }
 
 #[tokio::test]
+async fn after_an_answer_that_says_that_the_quota_is_spent_nothing_leaves_before_it_is_there_again() {
+    let ok = |more: &str| Act::Answer(response("200 OK", more, "ok"));
+    let peer =
+        Peer::start([ok("ratelimit: \"default\";r=0;t=1\r\n"), ok("ratelimit: \"default\";r=9;t=60\r\n"), ok("")]);
+    let peer = peer.await;
+    let plan = plan(&peer.url());
+    let mut rig = Rig::new();
+    let first = rig.exchange(&plan).await;
+    assert_eq!((judged(&first), first.retry_after_ms), ((OutcomeKind::Succeeded, "http_200"), None));
+    rig.send(&plan, attempt(&plan, 2));
+    let second = rig.log.outcomes(2).await.remove(1);
+    assert_eq!(judged(&second), (OutcomeKind::Succeeded, "http_200"));
+    assert!(second.reported_at.millis_since(first.reported_at) >= 1_000);
+    // Something is left: the next one leaves at once, and not after a minute.
+    rig.send(&plan, attempt(&plan, 3));
+    assert_eq!(judged(&rig.log.outcomes(3).await[2]), (OutcomeKind::Succeeded, "http_200"));
+}
+
+#[tokio::test]
 async fn what_is_late_makes_no_connection() {
     let peer = Peer::start([]).await;
     let mut rig = Rig::with(Duration::from_mins(1), Arc::new(|| Timestamp(1001)));
