@@ -7,8 +7,8 @@ TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main
 BROKER_TESTS := kafka cluster
 QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
-# The quick tests wait more than they compute: two for each processor at a time. Those on a broker keep two processors busy as they are.
-QUICK_THREADS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# The tests wait more than they compute: two for each processor at a time.
+TEST_THREADS := env RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))}
 
 .DEFAULT_GOAL := help
 .PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore bench-bulkheads
@@ -29,7 +29,7 @@ test-quick: ## format, lints, the tests that need neither a broker nor Java, and
 	@scripts/check-tools quick
 	$(PHASE) "format" cargo fmt --check
 	$(PHASE) "lints" cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	$(PHASE) "tests" env RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(QUICK_THREADS)} cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
+	$(PHASE) "tests" $(TEST_THREADS) cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
 	$(PHASE) "guard" benches/guard
 
 test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS; a few minutes
@@ -42,7 +42,7 @@ fuzz: ## new mutations of manifests, documents, payloads, tables and contents fo
 test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run
 	$(PHASE) "python environment" scripts/python-env
-	$(PHASE) "broker tests" scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS))
+	$(PHASE) "broker tests" $(TEST_THREADS) scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS))
 
 test-soak: tools ## the suites that break everything under load, in full (make test has them short): an hour, with tables
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) --test cluster --no-run
