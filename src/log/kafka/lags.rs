@@ -4,9 +4,11 @@ use std::sync::PoisonError;
 
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 
 use super::KafkaCluster;
 use super::client::{REQUEST, partition_list, triage};
+use super::missing::says_missing;
 use super::worker::{group_observer, stable_offsets};
 use crate::log::{Cluster as _, Lag, LogError, TopicPartition};
 use crate::record::{Topic, TopicNames};
@@ -43,7 +45,7 @@ impl KafkaCluster {
 }
 
 /// The ends of partitions as far as this consumer's isolation lets it see, all in one question.
-fn newest<C: ConsumerContext>(
+pub(super) fn newest<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     names: &TopicNames,
     partitions: &[TopicPartition],
@@ -51,13 +53,15 @@ fn newest<C: ConsumerContext>(
     let mut list = partition_list(names, partitions);
     // The end stands for "the latest" where a time is asked for.
     list.set_all_offsets(Offset::End).map_err(|e| triage(&e))?;
-    let found = consumer.offsets_for_times(list, REQUEST).map_err(|e| triage(&e))?;
+    // These partitions are there: a client that doesn't know one of them has lost its brokers.
+    let judge = |e: KafkaError| if says_missing(&e) { LogError::Away(e.to_string()) } else { triage(&e) };
+    let found = consumer.offsets_for_times(list, REQUEST).map_err(judge)?;
     partitions
         .iter()
         .map(|at| {
             let element = found.find_partition(&names.name(at.topic), at.partition);
             let element = element.ok_or_else(|| LogError::Away(format!("{at}: no answer about its end")))?;
-            element.error().map_err(|e| triage(&e))?;
+            element.error().map_err(judge)?;
             match element.offset() {
                 Offset::Offset(offset) => Ok(offset),
                 other => Err(LogError::Away(format!("{at}: its end is {other:?}"))),

@@ -33,11 +33,14 @@ impl Missing {
     }
 
     fn doubts_at(&self, at: TopicPartition, error: &KafkaError, now: Instant) -> bool {
-        matches!(
-            error.rdkafka_error_code(),
-            Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition)
-        ) && now - *self.lock().entry(at).or_insert(now) < BELIEVED
+        says_missing(error) && now - *self.lock().entry(at).or_insert(now) < BELIEVED
     }
+}
+
+/// Whether an error says that a partition isn't there.
+pub(super) fn says_missing(error: &KafkaError) -> bool {
+    let codes = [Code::UnknownPartition, Code::UnknownTopic, Code::UnknownTopicOrPartition];
+    error.rdkafka_error_code().is_some_and(|code| codes.contains(&code))
 }
 
 #[cfg(test)]

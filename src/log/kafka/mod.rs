@@ -17,6 +17,7 @@ mod missing;
 mod offsets;
 mod probe;
 mod producer;
+mod progress;
 mod reader;
 mod rebalance;
 mod table;

@@ -23,7 +23,7 @@ const MAX_EVENTS: usize = 64;
 
 /// How long an answer may take that says no more than that there is one.
 const SIGN: Duration = Duration::from_secs(1);
-/// How long a client may go without an answer before another one is made: there is nobody to compare it with.
+/// How old a client is that gives way to another one when it has no answer: there is nobody to compare it with.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// See the module.
@@ -39,14 +39,13 @@ pub(super) struct Probe {
 
 struct Client {
     consumer: Arc<BaseConsumer<Hearing>>,
-    /// When it was answered last, or made.
-    answered: Instant,
+    made: Instant,
 }
 
 impl Client {
     fn new(options: &KafkaOptions) -> Result<Self, LogError> {
         let consumer = plain_consumer_in(options, &FETCH, ("read_uncommitted", "error"), Hearing::default())?;
-        Ok(Self { consumer: Arc::new(consumer), answered: Instant::now() })
+        Ok(Self { consumer: Arc::new(consumer), made: Instant::now() })
     }
 }
 
@@ -83,8 +82,8 @@ impl Probe {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the brokers something. A client that has had no answer for a while gives way to a new one: librdkafka's may have
-    /// lost them for good.
+    /// Asks the brokers something. A client that has no answer gives way to a new one: librdkafka's may have lost them for good,
+    /// or never know some partitions again.
     pub(super) fn asked<T>(
         &self,
         ask: impl FnOnce(&BaseConsumer<Hearing>) -> Result<T, LogError>,
@@ -92,9 +91,8 @@ impl Probe {
         let consumer = Arc::clone(&self.client().consumer);
         let answer = ask(&consumer);
         let mut client = self.client();
-        if !matches!(answer, Err(LogError::Away(_))) {
-            client.answered = Instant::now();
-        } else if client.answered.elapsed() > PATIENCE {
+        let is_current = Arc::ptr_eq(&client.consumer, &consumer) && client.made.elapsed() > PATIENCE;
+        if is_current && matches!(answer, Err(LogError::Away(_))) {
             *client = Client::new(&self.options)?;
         }
         answer

@@ -12,12 +12,16 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{FETCH, FETCH_IN_TIME, Tracing, plain_consumer_with, record, triage};
 use super::contact::Contact;
+use super::progress::Progress;
 use super::{KafkaOptions, Probe};
 use crate::log::{LogError, Position, Reader, Record, TopicPartition};
 use crate::record::{Timestamp, TopicNames};
 
 /// How long nothing may come before the reader asks whether what it waits for was deleted meanwhile.
 const IDLE: Duration = Duration::from_secs(2);
+
+/// How long another client may take to read what doesn't come here.
+const TRIAL: Duration = Duration::from_secs(3);
 
 /// Records that may be read of others while the partition that is furthest behind has none ready.
 const AHEAD_AT_MOST: usize = 20_000;
@@ -39,6 +43,7 @@ pub(super) struct KafkaReader {
     goals: BTreeMap<TopicPartition, Goal>,
     last_record: Instant,
     contact: Contact,
+    progress: Progress,
 }
 
 /// The records of one partition.
@@ -105,18 +110,20 @@ impl KafkaReader {
             goals,
             last_record: Instant::now(),
             contact: Contact::new(),
+            progress: Progress::new(),
         })
     }
 
     /// Asks whether the brokers are there, and goes on with another client where they are and this one has lost them.
     fn keep_contact(&mut self) -> Result<(), LogError> {
         let Some(at) = self.goals.keys().next() else { return Ok(()) };
-        if self.contact.keep(&self.consumer, &self.names.name(at.topic), &self.probe) {
-            tracing::warn!("a reader has no answers, and others have; it begins anew where it was");
+        let topic = self.names.name(at.topic);
+        if self.contact.keep(&self.consumer, &topic, &self.probe) || self.stands_still()? {
+            tracing::warn!("a reader is left without what others read; it begins anew where it was");
             match connect(&self.options, &self.goals, self.in_time) {
                 Ok(anew) => {
                     (self.consumer, self.queues) = anew;
-                    (self.ahead, self.contact) = (0, Contact::new());
+                    (self.ahead, self.contact, self.progress) = (0, Contact::new(), Progress::new());
                 }
                 // It is tried again.
                 Err(LogError::Away(text)) => tracing::debug!("reader: {text}"),
@@ -124,6 +131,20 @@ impl KafkaReader {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is something to read that doesn't come.
+    fn stands_still(&mut self) -> Result<bool, LogError> {
+        let mut progress = std::mem::replace(&mut self.progress, Progress::new());
+        let (options, probe) = (Arc::clone(&self.options), Arc::clone(&self.probe));
+        let open = || {
+            self.note_positions()?;
+            let is_read = |goal: &Goal| !self.in_time || goal.position < goal.end;
+            Ok(self.goals.iter().filter(|(_, goal)| is_read(goal)).map(|(at, goal)| (*at, goal.position)).collect())
+        };
+        let is_lost = progress.is_lost(open, &options, &probe);
+        self.progress = progress;
+        is_lost
     }
 
     /// The consumer's position, not the last record's offset, tells how far it is: markers and aborted records have
@@ -216,6 +237,22 @@ fn connect(
     Ok((consumer, queues))
 }
 
+/// Whether a client of its own reads a record from this position on.
+pub(super) fn is_read_at(
+    (at, position): Position,
+    options: &Arc<KafkaOptions>,
+    probe: &Arc<Probe>,
+) -> Result<bool, LogError> {
+    let goals = BTreeMap::from([(at, Goal::new(position, i64::MAX))]);
+    let mut reader = KafkaReader::open_towards(options, probe, goals, false)?;
+    let deadline = Instant::now() + TRIAL;
+    let mut records = Vec::new();
+    while records.is_empty() && Instant::now() < deadline {
+        reader.read_on(&mut records, 1, deadline.saturating_duration_since(Instant::now()))?;
+    }
+    Ok(!records.is_empty())
+}
+
 /// Takes in what a poll brought; gives the time of the record.
 fn take_in(
     names: &TopicNames,
@@ -268,6 +305,7 @@ impl Reader for KafkaReader {
         if !records.is_empty() {
             self.last_record = Instant::now();
             self.contact.heard();
+            self.progress.came();
         }
         if !self.at_goal() {
             self.note_positions()?;

@@ -13,6 +13,7 @@ use super::client::{
 };
 use super::contact::Contact;
 use super::producer::{Transactions, Written};
+use super::progress::Progress;
 use super::reader::KafkaReader;
 use super::rebalance::{Rebalances, settle};
 use super::targets::TopicChecks;
@@ -40,6 +41,7 @@ pub(super) struct KafkaLog {
     /// What a poll had collected before it failed.
     kept: Batch,
     contact: Contact,
+    progress: Progress,
     topics: TopicChecks,
 }
 
@@ -60,6 +62,7 @@ impl KafkaLog {
             assigned: BTreeMap::new(),
             kept: Batch::default(),
             contact: Contact::new(),
+            progress: Progress::new(),
             topics: TopicChecks::default(),
         };
         this.rebuild()?;
@@ -149,13 +152,32 @@ impl KafkaLog {
     fn hand_out(&mut self) -> Result<Batch, LogError> {
         if !self.kept.records.is_empty() {
             self.contact.heard();
+            self.progress.came();
         }
         if let Some(clients) = &self.clients
             && self.contact.keep(clients.consumer(), &self.options.names.name(Topic::Manifests), &self.probe)
         {
             return Err(LogError::Stuck("the consumer has no answers, and others have".to_owned()));
         }
+        if self.stands_still()? {
+            return Err(LogError::Stuck("the consumer is left without what others read".to_owned()));
+        }
         Ok(std::mem::take(&mut self.kept))
+    }
+
+    /// Whether there is something to read that doesn't come.
+    fn stands_still(&mut self) -> Result<bool, LogError> {
+        let mut progress = std::mem::replace(&mut self.progress, Progress::new());
+        let (options, probe) = (Arc::clone(&self.options), Arc::clone(&self.probe));
+        let started = || {
+            let started: Vec<TopicPartition> =
+                self.assigned.iter().filter(|(_, next)| next.is_some()).map(|(at, _)| *at).collect();
+            let positions = self.positions(&started)?;
+            Ok(started.into_iter().zip(positions).filter_map(|(at, position)| Some((at, position?))).collect())
+        };
+        let is_lost = progress.is_lost(started, &options, &probe);
+        self.progress = progress;
+        is_lost
     }
 
     /// A join whose answer an outage swallowed is repeated, and the broker takes the repetition for another process under
@@ -383,6 +405,7 @@ impl Log for KafkaLog {
         self.close();
         self.clients = Some(self.connect()?);
         self.contact.heard();
+        self.progress.came();
         Ok(())
     }
 
