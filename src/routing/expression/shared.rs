@@ -180,7 +180,7 @@ pub(super) fn text(text: String) -> Box<dyn Val> {
 
 /// A list.
 pub(super) fn list(items: Vec<Box<dyn Val>>) -> Box<dyn Val> {
-    let weight = items.iter().map(|item| of(item.as_ref())).fold(weight::LIST, usize::saturating_add);
+    let weight = of_items(&items, of);
     Shared::boxed(CelList::from(items), weight)
 }
 
@@ -188,11 +188,7 @@ pub(super) fn list(items: Vec<Box<dyn Val>>) -> Box<dyn Val> {
 pub(super) fn map(entries: impl IntoIterator<Item = (CelMapKey<'static>, Box<dyn Val>)>) -> Box<dyn Val> {
     let mut map = CelMap::default().into_inner();
     map.extend(entries);
-    let own = weight::of_map(map.len());
-    let weight = map
-        .iter()
-        .map(|(key, value)| weight::of_key(of(key.inner())).saturating_add(of(value.as_ref())))
-        .fold(own, usize::saturating_add);
+    let weight = of_entries(map.len(), &map, of);
     map.shrink_to_fit();
     Shared::boxed(CelMap::from(map), weight)
 }
@@ -205,16 +201,26 @@ pub(super) fn of(value: &dyn Val) -> usize {
     match value.as_builtin() {
         BuiltinRef::String(text) => weight::of_text(text.inner().len()),
         BuiltinRef::Bytes(bytes) => weight::of_text(bytes.inner().len()),
-        BuiltinRef::List(list) => {
-            list.inner().iter().map(|item| of(item.as_ref())).fold(weight::LIST, usize::saturating_add)
-        }
-        BuiltinRef::Map(map) => map
-            .inner()
-            .iter()
-            .map(|(key, value)| weight::of_key(of(key.inner())).saturating_add(of(value.as_ref())))
-            .fold(weight::of_map(map.inner().len()), usize::saturating_add),
+        BuiltinRef::List(list) => of_items(list.inner(), of),
+        BuiltinRef::Map(map) => of_entries(map.inner().len(), map.inner(), of),
         _ => weight::VALUE,
     }
+}
+
+/// A list, with what each of its items takes.
+fn of_items(items: &[Box<dyn Val + '_>], each: fn(&dyn Val) -> usize) -> usize {
+    items.iter().map(|item| each(item.as_ref())).fold(weight::LIST, usize::saturating_add)
+}
+
+/// A map of so many entries, with what each key and each value takes.
+fn of_entries<'m, 'v: 'm>(
+    count: usize,
+    entries: impl IntoIterator<Item = (&'m CelMapKey<'v>, &'m Box<dyn Val + 'v>)>,
+    each: fn(&dyn Val) -> usize,
+) -> usize {
+    let entries = entries.into_iter();
+    let weights = entries.map(|(key, value)| weight::of_key(each(key.inner())).saturating_add(each(value.as_ref())));
+    weights.fold(weight::of_map(count), usize::saturating_add)
 }
 
 fn known(value: &dyn Val) -> Option<usize> {
@@ -231,14 +237,8 @@ pub(super) fn own(value: &dyn Val) -> usize {
         return weight::VALUE;
     }
     match value.as_builtin() {
-        BuiltinRef::List(list) => {
-            list.inner().iter().map(|item| own(item.as_ref())).fold(weight::LIST, usize::saturating_add)
-        }
-        BuiltinRef::Map(map) => map
-            .inner()
-            .iter()
-            .map(|(key, value)| weight::of_key(own(key.inner())).saturating_add(own(value.as_ref())))
-            .fold(weight::of_map(map.inner().len()), usize::saturating_add),
+        BuiltinRef::List(list) => of_items(list.inner(), own),
+        BuiltinRef::Map(map) => of_entries(map.inner().len(), map.inner(), own),
         _ => of(value),
     }
 }
