@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::lags::newest;
 use super::reader::is_read_at;
 use super::{KafkaOptions, Probe};
-use crate::log::{LogError, Position, TopicPartition};
+use crate::log::{Position, TopicPartition};
 
 /// How long nothing must have come before it is asked whether there is something.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
@@ -47,43 +47,41 @@ impl Progress {
         *self = Self::new();
     }
 
-    /// Looks now and then. Gives whether the client is lost: it stands where it stood at the last look, and another client reads
-    /// a record there.
-    pub(super) fn is_lost(
-        &mut self,
-        positions: impl FnOnce() -> Result<Vec<Position>, LogError>,
-        options: &Arc<KafkaOptions>,
-        probe: &Arc<Probe>,
-    ) -> Result<bool, LogError> {
-        let now = Instant::now();
-        if let Some(look) = &self.look {
-            let seen = match look.try_recv() {
-                Ok(seen) => seen,
-                Err(TryRecvError::Empty) => return Ok(false),
-                Err(TryRecvError::Disconnected) => Seen::Nothing,
-            };
-            self.look = None;
-            if matches!(seen, Seen::Unreadable) {
-                self.pause = (self.pause * 2).min(AT_MOST);
-            }
-            self.next_look = now + self.pause;
-            return Ok(matches!(seen, Seen::Record));
+    /// Whether it is time to look.
+    pub(super) fn is_due(&self) -> bool {
+        self.look.is_none() && Instant::now() >= self.next_look
+    }
+
+    /// Begins to look whether a record is there to be read where the client stands, which another client reads.
+    pub(super) fn look(&mut self, positions: Vec<Position>, options: &Arc<KafkaOptions>, probe: &Arc<Probe>) {
+        let stood = std::mem::replace(&mut self.stood, positions.iter().copied().collect());
+        let (tell, seen) = mpsc::channel();
+        let (options, probe) = (Arc::clone(options), Arc::clone(probe));
+        let look = move || {
+            // Whoever asked may have had something since.
+            let _ = tell.send(look(&positions, &stood, &options, &probe));
+        };
+        match std::thread::Builder::new().name("consign-look".into()).spawn(look) {
+            Ok(_) => self.look = Some(seen),
+            Err(e) => tracing::warn!("no thread to look for records on: {e}"),
         }
-        if now >= self.next_look {
-            let positions = positions()?;
-            let stood = std::mem::replace(&mut self.stood, positions.iter().copied().collect());
-            let (tell, seen) = mpsc::channel();
-            let (options, probe) = (Arc::clone(options), Arc::clone(probe));
-            let look = move || {
-                // Whoever asked may have had something since.
-                let _ = tell.send(look(&positions, &stood, &options, &probe));
-            };
-            match std::thread::Builder::new().name("consign-look".into()).spawn(look) {
-                Ok(_) => self.look = Some(seen),
-                Err(e) => tracing::warn!("no thread to look for records on: {e}"),
-            }
+    }
+
+    /// Whether a look has shown that the client is lost: it stands where it stood at the look before, and another client reads a
+    /// record there.
+    pub(super) fn is_lost(&mut self) -> bool {
+        let Some(look) = &self.look else { return false };
+        let seen = match look.try_recv() {
+            Ok(seen) => seen,
+            Err(TryRecvError::Empty) => return false,
+            Err(TryRecvError::Disconnected) => Seen::Nothing,
+        };
+        self.look = None;
+        if matches!(seen, Seen::Unreadable) {
+            self.pause = (self.pause * 2).min(AT_MOST);
         }
-        Ok(false)
+        self.next_look = Instant::now() + self.pause;
+        matches!(seen, Seen::Record)
     }
 }
 

@@ -135,16 +135,13 @@ impl KafkaReader {
 
     /// Whether there is something to read that doesn't come.
     fn stands_still(&mut self) -> Result<bool, LogError> {
-        let mut progress = std::mem::replace(&mut self.progress, Progress::new());
-        let (options, probe) = (Arc::clone(&self.options), Arc::clone(&self.probe));
-        let open = || {
+        if self.progress.is_due() {
             self.note_positions()?;
             let is_read = |goal: &Goal| !self.in_time || goal.position < goal.end;
-            Ok(self.goals.iter().filter(|(_, goal)| is_read(goal)).map(|(at, goal)| (*at, goal.position)).collect())
-        };
-        let is_lost = progress.is_lost(open, &options, &probe);
-        self.progress = progress;
-        is_lost
+            let positions = self.goals.iter().filter(|(_, goal)| is_read(goal)).map(|(at, goal)| (*at, goal.position));
+            self.progress.look(positions.collect(), &self.options, &self.probe);
+        }
+        Ok(self.progress.is_lost())
     }
 
     /// The consumer's position, not the last record's offset, tells how far it is: markers and aborted records have

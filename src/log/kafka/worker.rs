@@ -167,17 +167,14 @@ impl KafkaLog {
 
     /// Whether there is something to read that doesn't come.
     fn stands_still(&mut self) -> Result<bool, LogError> {
-        let mut progress = std::mem::replace(&mut self.progress, Progress::new());
-        let (options, probe) = (Arc::clone(&self.options), Arc::clone(&self.probe));
-        let started = || {
-            let started: Vec<TopicPartition> =
-                self.assigned.iter().filter(|(_, next)| next.is_some()).map(|(at, _)| *at).collect();
-            let positions = self.positions(&started)?;
-            Ok(started.into_iter().zip(positions).filter_map(|(at, position)| Some((at, position?))).collect())
-        };
-        let is_lost = progress.is_lost(started, &options, &probe);
-        self.progress = progress;
-        is_lost
+        if self.progress.is_due() {
+            let started = self.assigned.iter().filter(|(_, next)| next.is_some()).map(|(at, _)| *at);
+            let started: Vec<TopicPartition> = started.collect();
+            let positions = started.iter().zip(self.positions(&started)?);
+            let positions = positions.filter_map(|(at, position)| Some((*at, position?))).collect();
+            self.progress.look(positions, &self.options, &self.probe);
+        }
+        Ok(self.progress.is_lost())
     }
 
     /// A join whose answer an outage swallowed is repeated, and the broker takes the repetition for another process under
