@@ -24,6 +24,9 @@ pub(super) fn is_time(next: Timestamp, every_ms: i64, now: Timestamp) -> bool {
     next <= now || next.millis_since(now) > every_ms
 }
 
+/// For how long a measurement may not be read back before the worker says that it waits for one, in milliseconds.
+const AWAITED_MS: i64 = 10_000;
+
 /// The header that tells one measurement from another.
 const MARK: &str = "consign-clock";
 
@@ -93,13 +96,28 @@ impl ClockCheck {
         self.trusted
     }
 
-    /// By how much the clock is off, if that is too much.
+    /// Why nothing is decided by the clock, unless that is over in a moment.
     pub fn unwell(&self) -> Option<Unwell> {
+        self.off().or_else(|| self.unread()).map(|text| Unwell::new("CG219", text))
+    }
+
+    /// By how much the clock is off, if that is too much.
+    fn off(&self) -> Option<String> {
         let (_, offset) = self.measured?;
         let max_ms = self.max_skew_ms?;
         offset.exceeds(max_ms).then(|| {
             let (by, side) = (offset.middle().abs(), if offset.middle() > 0 { "ahead of" } else { "behind" });
-            Unwell::new("CG219", format!("its clock is {by} ms {side} the broker's, more than {max_ms} ms"))
+            format!("its clock is {by} ms {side} the broker's, more than {max_ms} ms")
+        })
+    }
+
+    /// Since when the worker waits to read back what shows whether its clock is right.
+    fn unread(&self) -> Option<String> {
+        let asked = self.asked.as_ref().filter(|_| !self.trusted)?;
+        let waits = self.last_turn?.millis_since(asked.before).abs() >= AWAITED_MS;
+        waits.then(|| {
+            let since = asked.before;
+            format!("its clock isn't trusted before it reads back from `controls` what it wrote there at {since}")
         })
     }
 
@@ -119,7 +137,7 @@ impl ClockCheck {
             self.leapt = true;
             self.asked = None;
         }
-        let every = if self.unwell().is_some() { EVERY_MS_WHILE_OFF } else { EVERY_MS };
+        let every = if self.off().is_some() { EVERY_MS_WHILE_OFF } else { EVERY_MS };
         let is_old = self.measured.is_none_or(|(at, _)| now.millis_since(at).abs() >= every);
         self.asked.is_none() && (is_old || self.leapt)
     }
@@ -172,6 +190,19 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_measurement_that_is_not_read_back_is_said() {
+        let mut clock = ClockCheck::new("w", Some(1_000));
+        assert!(clock.is_due(Timestamp(0)), "it was never measured");
+        clock.asked = Some(Asked { mark: "0/1".to_owned(), before: Timestamp(0), after: Timestamp(5) });
+        for now in (0..AWAITED_MS).step_by(500) {
+            assert!(!clock.is_due(Timestamp(now)), "one is on its way");
+            assert_eq!(clock.unwell(), None, "that takes a moment");
+        }
+        assert!(!clock.is_due(Timestamp(AWAITED_MS)));
+        assert!(clock.unwell().is_some_and(|unwell| unwell.code == "CG219" && unwell.text.contains("reads back")));
+    }
 
     #[test]
     fn only_what_the_round_trip_can_not_explain_is_off() {

@@ -5,7 +5,6 @@ mod acks;
 mod answer;
 mod commands;
 mod left_alone;
-mod no_brokers;
 mod outage;
 mod pausing;
 mod predicted;

@@ -151,6 +151,32 @@ fn a_coordinator_that_vanishes_is_not_waited_for(network: &Network) {
     assert_eq!(values(&bed).last().map(String::as_str), Some("after"));
 }
 
+/// The cluster seems to have no brokers for a while. A reader that is glanced at, as a worker glances at `controls` in each of its
+/// turns, goes on afterwards as one that is waited on does.
+fn a_reader_that_is_only_glanced_at_goes_on(network: &Network) {
+    let (bed, cluster) = network.place("glanced-at", TRANSACTION);
+    let producer = bed.raw_producer(None);
+    let mut reader = cluster.reader(&[OUT]).unwrap();
+    let mut read = 0;
+    for round in 1..=3 {
+        let before = network.proxy.hidden();
+        network.proxy.hide_brokers(true);
+        // Whoever is cut off asks.
+        for _ in 0..10 {
+            network.proxy.cut();
+            std::thread::sleep(TRANSACTION / 10);
+            read += reader.poll(10, Duration::ZERO).unwrap().len();
+        }
+        network.proxy.hide_brokers(false);
+        assert!(network.proxy.hidden() > before, "nobody asked");
+        bed.send(&producer, OUT, 0..1);
+        until(|| {
+            read += reader.poll(10, Duration::ZERO).unwrap().len();
+            read == round
+        });
+    }
+}
+
 fn until(mut is_so: impl FnMut() -> bool) {
     eventually("what the network waits for", || {
         std::thread::sleep(Duration::from_millis(10));
@@ -208,5 +234,6 @@ fn a_network_that_fails_loses_nothing_and_repeats_nothing() {
     assert!(undecided(&network, "reply-cut", Loss::ReplyWithTheConnection));
     a_late_end_ends_no_other_transaction(&network);
     a_coordinator_that_vanishes_is_not_waited_for(&network);
+    a_reader_that_is_only_glanced_at_goes_on(&network);
     a_bad_network_only_costs_time(&network);
 }

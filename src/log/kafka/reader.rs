@@ -311,9 +311,7 @@ impl Reader for KafkaReader {
                 self.last_record = Instant::now();
             }
         }
-        if !wait.is_zero() {
-            self.keep_contact()?;
-        }
+        self.keep_contact()?;
         Ok(records)
     }
 

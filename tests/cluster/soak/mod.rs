@@ -4,6 +4,7 @@
 mod chaos;
 mod fleet;
 mod matrix;
+mod no_brokers;
 mod rolling;
 mod zombies;
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use consign::record::{State, Topic};
 
+use super::scaled;
 use crate::servers::OwnBed;
 use crate::servers::proxy::Proxy;
 use crate::setup::Setup;
 use crate::world::{PATIENCE, World};
 
-const ROUNDS: usize = 3;
 const FILES: usize = 200;
 
 fn completed(world: &World) -> usize {
@@ -18,7 +18,6 @@ fn completed(world: &World) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "open, see docs/reliability.md: one worker in some may stay without what it should read"]
 async fn a_cluster_that_seems_to_have_no_brokers_stops_nothing_for_good() {
     let bed = tokio::task::block_in_place(OwnBed::start);
     let proxy = Proxy::start(&bed.value("KAFKA_VIA"), &bed.value("KAFKA_BEHIND"));
@@ -28,7 +27,7 @@ async fn a_cluster_that_seems_to_have_no_brokers_stops_nothing_for_good() {
     let mut process = world.start("p");
     process.until_ready_says(200, "true").await;
 
-    for round in 1..=ROUNDS {
+    for round in 1..=scaled(1, 3) {
         world.submit_all((0..FILES).map(|n| format!("round-{round}-{n}"))).await;
         assert!(world.view.wait_until(PATIENCE, || completed(&world) >= (round - 1) * FILES + 20).await);
         // In the midst of them everybody has to ask, and is told this.
