@@ -42,7 +42,7 @@ fuzz: ## new mutations of manifests, documents, payloads, tables and contents fo
 test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run
 	$(PHASE) "python environment" scripts/python-env
-	$(PHASE) "broker tests" $(TEST_THREADS) scripts/with-testbed cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS))
+	$(PHASE) "broker tests" $(TEST_THREADS) scripts/with-testbed scripts/side-by-side $(BROKER_TESTS) -- cargo test $(CARGO_FLAGS) --test
 
 test-soak: tools ## the suites that break everything under load, in full (make test has them short): an hour, with tables
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) --test cluster --no-run
