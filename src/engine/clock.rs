@@ -18,14 +18,14 @@ const EVERY_MS: i64 = 60_000;
 /// How often it is measured while it is off, in milliseconds.
 const EVERY_MS_WHILE_OFF: i64 = 5_000;
 
+/// For how long a measurement may not be read back before the worker says that it waits for one, in milliseconds.
+const AWAITED_MS: i64 = 10_000;
+
 /// Whether something that is looked at every so often is to be looked at: its next time has come, or lies further ahead than
 /// the interval, as after a clock was set back.
 pub(super) fn is_time(next: Timestamp, every_ms: i64, now: Timestamp) -> bool {
     next <= now || next.millis_since(now) > every_ms
 }
-
-/// For how long a measurement may not be read back before the worker says that it waits for one, in milliseconds.
-const AWAITED_MS: i64 = 10_000;
 
 /// The header that tells one measurement from another.
 const MARK: &str = "consign-clock";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use consign::record::{FileId, State, Status, Topic, home_partition};
+use consign::record::{FileId, Status, Topic, home_partition};
 use serde_json::Value;
 
 use crate::world::{HOME_PARTITIONS, PATIENCE, World};
@@ -11,10 +11,6 @@ const FILES: usize = 200;
 
 fn file_id(n: usize) -> String {
     format!("file-{n:03}")
-}
-
-fn completed(world: &World) -> usize {
-    usize::try_from(world.view.census().files.get(&State::Completed).copied().unwrap_or(0)).unwrap()
 }
 
 /// Files that wait for a person alone: what the killed process had on the wire to the target that isn't trusted.
@@ -51,21 +47,21 @@ async fn the_other_process_takes_over_and_every_file_ends() {
         }
     }
     // Each process answered from its own view; this one may be behind both.
-    assert!(world.view.wait_until(PATIENCE, || completed(&world) == before).await);
+    assert!(world.view.wait_until(PATIENCE, || world.completed() == before).await);
 
     for n in 0..FILES {
         world.submit(&file_id(n)).await;
     }
-    assert!(world.view.wait_until(PATIENCE, || completed(&world) >= before + FILES / 4).await);
+    assert!(world.view.wait_until(PATIENCE, || world.completed() >= before + FILES / 4).await);
     a.kill();
-    let ended = world.view.wait_until(PATIENCE, || completed(&world) + held(&world).len() >= before + FILES).await;
-    assert!(ended, "{} COMPLETED, {} held", completed(&world), held(&world).len());
+    let ended = world.view.wait_until(PATIENCE, || world.completed() + held(&world).len() >= before + FILES).await;
+    assert!(ended, "{} COMPLETED, {} held", world.completed(), held(&world).len());
     for id in held(&world) {
         let (code, output) =
             b.client(&["intervene", &id, "held", "confirm", "--reason", "seen in the target's own list"]);
         assert_eq!(code, Some(0), "{id}: {output}");
     }
-    assert!(world.view.wait_until(PATIENCE, || completed(&world) == before + FILES).await);
+    assert!(world.view.wait_until(PATIENCE, || world.completed() == before + FILES).await);
     assert_eq!(world.read(Topic::DeadLetters).len(), 0);
     assert_eq!(b.stop().code(), Some(0));
     world.verify_clean();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consign::record::{State, Status, Topic};
+use consign::record::{Status, Topic};
 use tokio::time::Instant;
 
 use crate::servers::OwnBed;
@@ -21,18 +21,14 @@ const FILES: usize = 320;
 /// Files that are open when a server goes, at least.
 const OPEN: usize = FILES / 2;
 
-fn completed(world: &World) -> usize {
-    usize::try_from(world.view.census().files.get(&State::Completed).copied().unwrap_or(0)).unwrap()
-}
-
 async fn until_completed(world: &World, files: usize) {
-    let done = world.view.wait_until(PATIENCE, || completed(world) >= files).await;
+    let done = world.view.wait_until(PATIENCE, || world.completed() >= files).await;
     assert!(done, "{files} files: {:?}", world.view.census());
 }
 
 /// Announces files and waits until they are in the midst of it: nearly all open, and requests on the wire.
 async fn busy(world: &World, name: &str) {
-    let before = completed(world);
+    let before = world.completed();
     world.submit_all((0..FILES).map(|n| format!("{name}-{n}"))).await;
     let in_flight = || {
         let census = world.view.census();
@@ -40,7 +36,7 @@ async fn busy(world: &World, name: &str) {
     };
     until_completed(world, before + 20).await;
     assert!(world.view.wait_until(PATIENCE, || in_flight() > 0).await);
-    let open = before + FILES - completed(world);
+    let open = before + FILES - world.completed();
     println!("{name}: {open} files are open, {} dispatches IN_FLIGHT", in_flight());
     assert!(open >= OPEN, "only {open} files are open");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use consign::log::{Append, Cluster as _};
-use consign::record::{State, Topic, home_partition};
+use consign::record::{Topic, home_partition};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -14,10 +14,6 @@ use crate::world::{HOME_PARTITIONS, PATIENCE, World};
 const OUTAGE: Duration = Duration::from_secs(30);
 const PLAIN: usize = 40;
 const NEWER: usize = 20;
-
-fn completed(world: &World) -> usize {
-    usize::try_from(world.view.census().files.get(&State::Completed).copied().unwrap_or(0)).unwrap()
-}
 
 /// Registers what a producer of a later version writes: the manifest with one more optional field. Gives the schema's id.
 async fn register_newer(world: &World) -> u32 {
@@ -63,15 +59,15 @@ async fn nothing_is_lost_while_the_registry_is_away_and_a_process_restarts() {
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("CG404"), "{said}");
     // What needs nothing new goes on, whosever it was; the rest waits.
-    let done = world.view.wait_until(PATIENCE, || completed(&world) >= PLAIN).await;
+    let done = world.view.wait_until(PATIENCE, || world.completed() >= PLAIN).await;
     assert!(done, "{:?}: {:?}", a.readyz().await, world.view.census());
     a.until_ready_says(503, "waits: ").await;
-    assert_eq!(completed(&world), PLAIN, "nobody knows what the others say");
+    assert_eq!(world.completed(), PLAIN, "nobody knows what the others say");
     tokio::time::sleep_until(went + OUTAGE).await;
 
     tokio::task::block_in_place(|| bed.revive("registry"));
     let b = world.start("b");
-    let done = world.view.wait_until(PATIENCE, || completed(&world) >= PLAIN + NEWER).await;
+    let done = world.view.wait_until(PATIENCE, || world.completed() >= PLAIN + NEWER).await;
     assert!(done, "{:?}: {:?}", a.readyz().await, world.view.census());
     for process in [&a, &b] {
         process.until_ready_says(200, "true").await;

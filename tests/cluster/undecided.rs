@@ -1,6 +1,6 @@
 //! The reply to a commit is lost, whether it happened or not: the worker rebuilds, and no file is lost or sent twice.
 
-use consign::record::{State, Status, Topic};
+use consign::record::{Status, Topic};
 
 use crate::servers::OwnBed;
 use crate::servers::proxy::{Loss, Proxy};
@@ -9,10 +9,6 @@ use crate::world::{PATIENCE, Process, World};
 
 const FILES: usize = 240;
 const TARGETS: usize = 5;
-
-fn completed(world: &World) -> usize {
-    usize::try_from(world.view.census().files.get(&State::Completed).copied().unwrap_or(0)).unwrap()
-}
 
 /// Dispatches that have SUCCEEDED or wait for a person.
 fn at_rest(world: &World) -> usize {
@@ -48,7 +44,7 @@ async fn a_commit_without_a_reply_loses_nothing_and_sends_nothing_twice() {
             world.submit(&format!("file-{file}")).await;
         }
         // In the midst of them.
-        assert!(world.view.wait_until(PATIENCE, || completed(&world) >= from + 10).await);
+        assert!(world.view.wait_until(PATIENCE, || world.completed() >= from + 10).await);
         proxy.lose_commit(loss, world.prefix());
         let done = world.view.wait_until(PATIENCE, || at_rest(&world) >= TARGETS * until).await;
         assert!(done, "{loss:?}: {:?}", world.view.census());
@@ -64,6 +60,6 @@ async fn a_commit_without_a_reply_loses_nothing_and_sends_nothing_twice() {
     let asked = |target: &str| entries.iter().filter(|received| received.target == target).count();
     // What a lost reply left without anybody to send it was sent again where that is safe, and else waits for a person.
     assert_eq!((asked("quick"), asked("busy"), asked("held") + held), (FILES, 2 * FILES, FILES));
-    assert_eq!(completed(&world) + held, FILES);
+    assert_eq!(world.completed() + held, FILES);
     world.end().await;
 }

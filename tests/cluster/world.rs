@@ -291,6 +291,11 @@ impl World {
         self.appender.append(self.announcement(file_id, partition)).await.unwrap();
     }
 
+    /// The files that are COMPLETED, as the view has it.
+    pub fn completed(&self) -> usize {
+        usize::try_from(self.view.census().files.get(&State::Completed).copied().unwrap_or(0)).unwrap()
+    }
+
     /// Announces many, without waiting for one before the next, and again where the broker doesn't say that it has one.
     pub async fn submit_all(&self, file_ids: impl IntoIterator<Item = String>) {
         let mut under_way = tokio::task::JoinSet::new();

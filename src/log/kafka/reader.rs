@@ -117,8 +117,7 @@ impl KafkaReader {
     /// Asks whether the brokers are there, and goes on with another client where they are and this one has lost them.
     fn keep_contact(&mut self) -> Result<(), LogError> {
         let Some(at) = self.goals.keys().next() else { return Ok(()) };
-        let topic = self.names.name(at.topic);
-        if self.contact.keep(&self.consumer, &topic, &self.probe) || self.stands_still()? {
+        if self.contact.keep(&self.consumer, self.names.shared(at.topic), &self.probe) || self.stands_still()? {
             tracing::warn!("a reader is left without what others read; it begins anew where it was");
             match connect(&self.options, &self.goals, self.in_time) {
                 Ok(anew) => {

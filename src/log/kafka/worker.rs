@@ -155,7 +155,7 @@ impl KafkaLog {
             self.progress.came();
         }
         if let Some(clients) = &self.clients
-            && self.contact.keep(clients.consumer(), &self.options.names.name(Topic::Manifests), &self.probe)
+            && self.contact.keep(clients.consumer(), self.options.names.shared(Topic::Manifests), &self.probe)
         {
             return Err(LogError::Stuck("the consumer has no answers, and others have".to_owned()));
         }

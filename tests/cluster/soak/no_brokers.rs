@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use consign::record::{State, Topic};
+use consign::record::Topic;
 
 use super::scaled;
 use crate::servers::OwnBed;
@@ -12,10 +12,6 @@ use crate::setup::Setup;
 use crate::world::{PATIENCE, World};
 
 const FILES: usize = 200;
-
-fn completed(world: &World) -> usize {
-    usize::try_from(world.view.census().files.get(&State::Completed).copied().unwrap_or(0)).unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_seems_to_have_no_brokers_stops_nothing_for_good() {
@@ -29,7 +25,7 @@ async fn a_cluster_that_seems_to_have_no_brokers_stops_nothing_for_good() {
 
     for round in 1..=scaled(1, 3) {
         world.submit_all((0..FILES).map(|n| format!("round-{round}-{n}"))).await;
-        assert!(world.view.wait_until(PATIENCE, || completed(&world) >= (round - 1) * FILES + 20).await);
+        assert!(world.view.wait_until(PATIENCE, || world.completed() >= (round - 1) * FILES + 20).await);
         // In the midst of them everybody has to ask, and is told this.
         let before = proxy.hidden();
         proxy.hide_brokers(true);
@@ -39,7 +35,7 @@ async fn a_cluster_that_seems_to_have_no_brokers_stops_nothing_for_good() {
         println!("round {round}: told {} times", proxy.hidden() - before);
         assert!(proxy.hidden() > before, "nobody asked");
 
-        let done = world.view.wait_until(PATIENCE, || completed(&world) >= round * FILES).await;
+        let done = world.view.wait_until(PATIENCE, || world.completed() >= round * FILES).await;
         assert!(done, "{:?}; {:?}; {:?}", world.view.census(), process.readyz().await, process.has_ended());
         process.until_ready_says(200, "true").await;
     }
