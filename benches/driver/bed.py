@@ -17,7 +17,7 @@ def bed():
     """A fresh broker and registry; gives their addresses and process ids."""
     with tempfile.TemporaryDirectory(prefix="consign-bench-") as directory:
         testbed = ROOT / "scripts" / "testbed"
-        subprocess.run([testbed, "start", directory], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([testbed, "start", directory, "bench"], check=True, stdout=subprocess.DEVNULL)
         try:
             lines = (Path(directory) / "env").read_text().splitlines()
             yield dict(line.split("=", 1) for line in lines) | {"DIRECTORY": directory}
