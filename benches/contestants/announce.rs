@@ -1,14 +1,17 @@
 //! Announces files at a rate, or all at once, and follows file-state until each is COMPLETED: how long that took, as whoever
 //! reads file-state sees it. Then the same for transactions that do nothing else.
+//!
+//! Before that a number of files that don't count: the first record of each partition costs the broker what no later one does.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use consign::log::Cluster as _;
-use consign::record::{FileState, State, Topic, TopicNames};
+use consign::record::{Codec, FileState, State, Topic, TopicNames};
 use consign::transport::wall_clock;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
-use rdkafka::producer::Producer as _;
+use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
@@ -17,6 +20,8 @@ use crate::kafka::{PATIENCE, drain, producer, send, send_append, settings};
 use crate::options::{Options, hear, say};
 use crate::workload::{Maker, codec};
 
+/// Files a second before those that count are announced all at once.
+const WARM_UP_RATE: f64 = 200.0;
 /// Transactions that are timed for comparison.
 const TRANSACTIONS: usize = 300;
 
@@ -25,41 +30,74 @@ pub fn run(options: &Options) {
     let names = TopicNames::new(options.prefix());
     let now = wall_clock()();
     crate::load::prepare(&kafka, &names, workload, now);
-    let maker = Maker::new(workload, now);
     let rate: f64 = options.number("rate", 0.0);
+    let warm_up: usize = options.number("warm-up", 1_000);
+    let mut announcer = Announcer {
+        follower: follower(&kafka, options, &names),
+        manifests: producer(&kafka, None),
+        maker: Maker::new(workload, now),
+        names,
+        codec: codec(),
+    };
     say("LOADED", &json!({}));
     while let Some(line) = hear() {
-        assert_eq!(line, "go");
-        let follower = follower(&kafka, options, &names);
-        let manifests = producer(&kafka, None);
+        match line.as_str() {
+            "warm" => {
+                announcer.announce(0..warm_up, if rate > 0.0 { rate } else { WARM_UP_RATE });
+                say("WARM", &json!({}));
+            }
+            "go" => {
+                let began = Instant::now();
+                let took = announcer.announce(warm_up..warm_up + workload.files, rate);
+                let seconds = began.elapsed().as_secs_f64();
+                say("DONE", &json!({"seconds": seconds, "latency_ms": spread(took)}));
+                say("BARE", &json!({"two_transactions_ms": bare(&kafka, &announcer.names)}));
+            }
+            other => panic!("{other}?"),
+        }
+    }
+}
+
+struct Announcer {
+    follower: BaseConsumer,
+    manifests: BaseProducer,
+    maker: Maker,
+    names: TopicNames,
+    codec: Codec,
+}
+
+impl Announcer {
+    /// Announces these files, so many a second or all at once, and waits until each is COMPLETED: how long it took.
+    fn announce(&mut self, files: Range<usize>, rate: f64) -> Vec<Duration> {
         let began = Instant::now();
-        let mut sent: Vec<Option<Instant>> = vec![None; workload.files];
-        let mut took: Vec<Duration> = Vec::with_capacity(workload.files);
-        let (codec, mut next) = (codec(), 0);
-        while took.len() < workload.files {
-            assert!(began.elapsed() < PATIENCE, "{} of {} files are COMPLETED", took.len(), workload.files);
+        let mut sent: Vec<Option<Instant>> = vec![None; files.len()];
+        let mut took: Vec<Duration> = Vec::with_capacity(files.len());
+        let mut next = 0;
+        while took.len() < files.len() {
+            assert!(began.elapsed() < PATIENCE, "{} of {} files are COMPLETED", took.len(), files.len());
             let due = |n: usize| rate <= 0.0 || began.elapsed().as_secs_f64() * rate >= count(n);
-            while next < workload.files && due(next) {
+            while next < files.len() && due(next) {
                 sent[next] = Some(Instant::now());
-                send_append(&manifests, &names, &maker.announcement(next));
+                send_append(&self.manifests, &self.names, &self.maker.announcement(files.start + next));
                 next += 1;
             }
-            manifests.poll(Duration::ZERO);
-            while let Some(message) = follower.poll(Duration::from_millis(1)) {
+            self.manifests.poll(Duration::ZERO);
+            while let Some(message) = self.follower.poll(Duration::from_millis(1)) {
                 let message = message.expect("the broker answers");
-                let state: FileState = codec.decode(message.payload().expect("no tombstones")).expect("file-state");
+                let state: FileState =
+                    self.codec.decode(message.payload().expect("no tombstones")).expect("file-state");
                 if state.state == State::Completed {
                     let number = state.file_id.as_str().rsplit('-').next().and_then(|n| n.parse::<usize>().ok());
-                    took.push(sent[number.expect("a file of ours")].expect("announced").elapsed());
+                    if let Some(at) = number.and_then(|n| n.checked_sub(files.start)).and_then(|n| sent.get(n)) {
+                        took.push(at.expect("announced").elapsed());
+                    }
                 }
                 if rate > 0.0 {
                     break;
                 }
             }
         }
-        let seconds = began.elapsed().as_secs_f64();
-        say("DONE", &json!({"seconds": seconds, "latency_ms": spread(took)}));
-        say("BARE", &json!({"two_transactions_ms": bare(&kafka, &names)}));
+        took
     }
 }
 

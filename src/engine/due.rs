@@ -99,7 +99,8 @@ impl Batch<'_> {
                 if self.is_full_for_now(max) {
                     return;
                 }
-                if !self.authorize(home, id, target) {
+                // Those that have their turn were fetched; capacity that has come meanwhile is for the next batch.
+                if self.file(home, id).is_none() || !self.authorize(home, id, target) {
                     break;
                 }
             }

@@ -1,5 +1,7 @@
 //! Between memory and the stores: before a batch what it is about is fetched, after it what changed is kept.
 
+use std::collections::BTreeMap;
+
 use super::observed::Observed;
 use super::worker::{Place, Worker};
 use crate::log::{Position, Record, TopicPartition};
@@ -18,20 +20,29 @@ impl Worker {
         } else {
             Vec::new()
         };
+        let homes = self.homes_in_turn();
         let (controls, capacity) = (&self.controls, &self.capacity);
-        let may_send = |target: &TargetName| !controls.is_paused(target) && capacity.has_room(target, now);
         let max = self.options.max_batch;
+        // What capacity is left goes to the homes in their turn, as it will be taken: a file is fetched for one that it gets.
+        let mut left: BTreeMap<TargetName, usize> = BTreeMap::new();
+        let mut take = |target: &TargetName, waiting: usize| {
+            let room = || if controls.is_paused(target) { 0 } else { capacity.room(target, now).min(max) };
+            let left = left.entry(target.clone()).or_insert_with(room);
+            let taken = waiting.min(*left);
+            *left -= taken;
+            taken
+        };
         let mut failed = Vec::new();
-        for (partition, place) in &mut self.places {
-            let Place::Running(home) = place else { continue };
+        for partition in homes {
+            let Some(Place::Running(home)) = self.places.get_mut(&partition) else { continue };
             let mut fetch = || -> Result<(), StoreError> {
-                home.prepare(now, max, &may_send)?;
+                home.prepare(now, max, &mut take)?;
                 paused.iter().try_for_each(|target| home.prepare_paused(target, now, max))?;
-                let of_home = |at: TopicPartition| Topic::HOME_INPUTS.contains(&at.topic) && at.partition == *partition;
+                let of_home = |at: TopicPartition| Topic::HOME_INPUTS.contains(&at.topic) && at.partition == partition;
                 records.iter().filter(|r| of_home(r.at)).filter_map(file_of).try_for_each(|id| home.fetch(&id, now))
             };
             if let Err(error) = fetch() {
-                failed.push((*partition, error));
+                failed.push((partition, error));
             }
         }
         if !failed.is_empty() {

@@ -295,23 +295,28 @@ impl Home {
 
     // ── between memory and the store ──────────────────────────────────────────────────────────────────────────────
 
-    /// Fetches what the next batch may be about without an input: files that are due, those whose turn may come at a
-    /// target, and those that are to be forgotten.
+    /// Fetches what the next batch may be about without an input: files that are due, those whose turn comes at a
+    /// target, and those that are to be forgotten. `take` says how many of so many that wait for a target have their turn.
     pub fn prepare(
         &mut self,
         now: Timestamp,
         max: usize,
-        may_send: &dyn Fn(&TargetName) -> bool,
+        take: &mut dyn FnMut(&TargetName, usize) -> usize,
     ) -> Result<(), StoreError> {
-        let mut due = self.woken(now, max);
-        if !self.asleep.is_empty() {
-            for (target, waiting) in &self.orders.waiting {
-                if may_send(target) {
-                    due.extend(waiting.iter().take(max).map(|(_, id)| id.clone()));
-                }
+        let mut turns: Vec<(TargetName, FileId)> = Vec::new();
+        for (target, waiting) in &self.orders.waiting {
+            let count = take(target, waiting.len());
+            turns.extend(waiting.iter().take(count).map(|(_, id)| (target.clone(), id.clone())));
+        }
+        self.woken(now, max).iter().try_for_each(|id| self.fetch(id, now))?;
+        for (target, id) in &turns {
+            self.fetch(id, now)?;
+            let may_go = |kept: &Kept| kept.file.index_of(target).is_some_and(|at| kept.file.may_authorize(at, now));
+            if !self.kept(id).is_some_and(may_go) {
+                // Its deadline has passed since it was placed: it mustn't take the turn of those behind it again.
+                self.update_if_there(id, now, |_| ());
             }
         }
-        due.iter().try_for_each(|id| self.fetch(id, now))?;
         self.expired = self.keeping.settled_before(now.plus_millis(-self.forgets_after_ms), max)?;
         let expired = std::mem::take(&mut self.expired);
         expired.iter().try_for_each(|id| self.fetch(id, now))?;

@@ -198,7 +198,7 @@ impl Worker {
     }
 
     /// The homes at work, each first in its turn: capacity that is short goes to all of them.
-    fn homes_in_turn(&self) -> Vec<i32> {
+    pub(super) fn homes_in_turn(&self) -> Vec<i32> {
         let mut homes = self.running();
         let first = self.turns.checked_rem(homes.len()).unwrap_or(0);
         homes.rotate_left(first);

@@ -82,14 +82,16 @@ impl Breaker {
         }
     }
 
-    /// Whether a request might go out.
-    pub fn would_let_through(&self, now: Timestamp) -> bool {
-        let is_free = match self.state {
-            State::Closed => true,
-            State::Open { until, .. } => now >= until,
-            State::Probing { .. } => false,
-        };
-        is_free && self.not_before.is_none_or(|earliest| now >= earliest)
+    /// How many requests might go out: any number, a probe, or none.
+    pub fn would_let_through(&self, now: Timestamp) -> usize {
+        if self.not_before.is_some_and(|earliest| now < earliest) {
+            return 0;
+        }
+        match self.state {
+            State::Closed => usize::MAX,
+            State::Open { until, .. } => usize::from(now >= until),
+            State::Probing { .. } => 0,
+        }
     }
 
     /// How long the target still wants to be left alone; none if it doesn't.
@@ -212,9 +214,9 @@ mod tests {
         let mut now = 0;
         for lasts in [30, 60, 120, 240, 480, 600, 600] {
             assert_eq!(breaker.lets_through(at(now + lasts - 1)), None);
-            assert!(!breaker.would_let_through(at(now + lasts - 1)));
+            assert_eq!(breaker.would_let_through(at(now + lasts - 1)), 0);
             now += lasts;
-            assert!(breaker.would_let_through(at(now)));
+            assert_eq!(breaker.would_let_through(at(now)), 1);
             assert_eq!(breaker.lets_through(at(now)), Some(true));
             assert_eq!(breaker.lets_through(at(now)), None, "one at a time");
             // A request from before says nothing about the probe.
@@ -242,9 +244,9 @@ mod tests {
         let mut breaker = Breaker::default();
         assert!(breaker.trip(at(0)));
         assert!(!breaker.trip(at(10)), "it is open");
-        assert!(!breaker.would_let_through(at(29)) && breaker.would_let_through(at(30)));
+        assert_eq!([29, 30].map(|now| breaker.would_let_through(at(now))), [0, 1]);
         assert!(!breaker.trip(at(30)), "nobody was let through");
-        assert!(!breaker.would_let_through(at(89)));
+        assert_eq!(breaker.would_let_through(at(89)), 0);
         assert_eq!(breaker.lets_through(at(90)), Some(true));
         breaker.trip(at(91));
         assert_eq!((breaker.lets_through(at(210)), breaker.lets_through(at(211))), (None, Some(true)));
@@ -258,7 +260,7 @@ mod tests {
         breaker.hear(Heard::Wait(10_000), false, at(1));
         breaker.hear(Heard::Alive, false, at(2));
         assert_eq!(breaker.lets_through(at(59)), None);
-        assert!(!breaker.would_let_through(at(59)) && breaker.would_let_through(at(60)));
+        assert_eq!([59, 60].map(|now| breaker.would_let_through(at(now))), [0, usize::MAX]);
         assert_eq!(breaker.lets_through(at(60)), Some(false));
         breaker.hear(Heard::Wait(i64::MAX), false, at(60));
         assert_eq!(breaker.lets_through(at(60 + 365 * 86_400)), None, "never earlier than it asked");

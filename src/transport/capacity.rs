@@ -32,8 +32,9 @@ struct Place {
 }
 
 impl Place {
-    fn has_turns(&self) -> bool {
-        self.pace.as_ref().is_none_or(|pace| self.waiting < pace.ahead())
+    /// How many more may wait for their turn.
+    fn turns(&self) -> usize {
+        self.pace.as_ref().map_or(usize::MAX, |pace| pace.ahead().saturating_sub(self.waiting))
     }
 
     /// Gives the target this rate, from one request of the group to the next.
@@ -109,7 +110,7 @@ impl Capacity {
     pub fn acquire(&self, target: &TargetName, now: Timestamp) -> Option<Permit> {
         let mut shared = self.lock();
         let taken = shared.place(target).taken;
-        if taken >= shared.limit(&shared.places[target]) || !shared.places[target].has_turns() {
+        if taken >= shared.limit(&shared.places[target]) || shared.places[target].turns() == 0 {
             return None;
         }
         let place = shared.place(target);
@@ -131,11 +132,15 @@ impl Capacity {
 
     /// Whether a permit would be given.
     pub fn has_room(&self, target: &TargetName, now: Timestamp) -> bool {
+        self.room(target, now) > 0
+    }
+
+    /// How many permits would be given, one after the other.
+    pub fn room(&self, target: &TargetName, now: Timestamp) -> usize {
         let shared = self.lock();
-        let place = shared.places.get(target);
-        place.is_none_or(|place| {
-            place.taken < shared.limit(place) && place.has_turns() && place.breaker.would_let_through(now)
-        })
+        let Some(place) = shared.places.get(target) else { return shared.limit(&Place::default()) };
+        let free = shared.limit(place).saturating_sub(place.taken).min(place.turns());
+        free.min(place.breaker.would_let_through(now))
     }
 
     /// A permit for a request that is on the wire already, whatever the limit: for attempts that were restored.

@@ -59,7 +59,7 @@ pub(super) const FETCH_IN_TIME: [(&str, &str); 4] = [
 
 /// Defaults of everything that writes.
 pub(super) const PRODUCE: [(&str, &str); 3] =
-    [("linger.ms", "5"), ("compression.type", "lz4"), ("queue.buffering.max.messages", "500000")];
+    [("linger.ms", "1"), ("compression.type", "lz4"), ("queue.buffering.max.messages", "500000")];
 
 /// The defaults together with the limit on a record, which follows from the topics.
 pub(super) fn producer_settings(options: &KafkaOptions, fixed: &[(&str, &str)]) -> ClientConfig {

@@ -15,6 +15,7 @@ mod lags;
 mod leader_hints;
 mod missing;
 mod offsets;
+mod pace;
 mod probe;
 mod producer;
 mod progress;

@@ -18,6 +18,7 @@ use super::aside::Aside;
 use super::client::{
     check_size, is_refusal, log_error, log_line, owned_headers, permission, producer_settings, triage,
 };
+use super::pace::Pace;
 use crate::log::{AbortCause, Append, LogError, Position, TargetRecord, TopicPartition};
 use crate::record::TopicNames;
 
@@ -31,6 +32,8 @@ const MAY_BE_REPEATED: Duration = Duration::from_millis(160);
 const GRACE: Duration = Duration::from_secs(1);
 /// How long records may be under way before the topics of targets among them are looked for, and again.
 const LOOK_FOR_TOPICS: Duration = Duration::from_secs(1);
+/// Transactions with more records say nothing of what the first delivery waited for: it is looked for behind the last record.
+const SMALL: usize = 256;
 /// The shortest wait between two looks at the deliveries.
 const TICK: Duration = Duration::from_millis(1);
 /// A look that doesn't wait: rdkafka spins through the last millisecond of any other.
@@ -64,6 +67,7 @@ struct Deliveries {
 #[derive(Default)]
 struct Delivered {
     first_failure: Option<KafkaError>,
+    first_at: Option<Instant>,
     /// What librdkafka said of a partition that this producer may not write to: its error names none.
     forbidden: Option<String>,
     /// The topic of a target that was found missing.
@@ -111,6 +115,7 @@ impl ProducerContext for Deliveries {
             Err((error, message)) => since.failed(message.topic(), error),
             Ok(message) if message.offset() < 0 => {}
             Ok(message) => {
+                since.first_at.get_or_insert_with(Instant::now);
                 if !since.next_by_topic.contains_key(message.topic()) {
                     since.next_by_topic.insert(message.topic().to_owned(), BTreeMap::new());
                 }
@@ -132,6 +137,7 @@ pub(super) struct Transactions {
     aside: Aside,
     /// Whether a call never returned.
     stuck: Cell<bool>,
+    pace: Cell<Pace>,
 }
 
 impl Transactions {
@@ -153,6 +159,7 @@ impl Transactions {
             spent: Cell::new(false),
             aside: Aside::default(),
             stuck: Cell::new(false),
+            pace: Cell::new(Pace::new()),
         };
         let deadline = Instant::now() + wait;
         this.repeat(deadline, |left| this.producer.init_transactions(left)).map_err(|e| match this.judge(&e) {
@@ -170,6 +177,17 @@ impl Transactions {
     /// delivered nothing for as long as a transaction may take: it may have lost its brokers for good.
     pub(super) fn is_spent(&self) -> bool {
         self.spent.get()
+    }
+
+    /// When the next transaction begins best, if there was one: until then more may be gathered for it.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.pace.get().next()
+    }
+
+    fn keep_pace(&self, learn: impl FnOnce(&mut Pace)) {
+        let mut pace = self.pace.get();
+        learn(&mut pace);
+        self.pace.set(pace);
     }
 
     /// One transaction. `offsets`, where given, are sent with the group metadata of this moment. Gives where each
@@ -196,6 +214,7 @@ impl Transactions {
             Verdict::Silent(text) => Err(LogError::Undecided(text)),
             _ => self.abort(written, &error),
         })?;
+        self.keep_pace(|pace| pace.ended(Instant::now()));
         Ok(self.take_delivered())
     }
 
@@ -227,6 +246,7 @@ impl Transactions {
         deadline: Instant,
     ) -> Result<(), KafkaError> {
         self.take_failure();
+        let began = Instant::now();
         for append in appends {
             let mut record = BaseRecord::<[u8], [u8]>::to(self.names.shared(append.topic)).key(&append.key);
             record.partition = append.partition;
@@ -240,6 +260,10 @@ impl Transactions {
             self.produce(record, deadline).inspect_err(|error| self.producer.context().lock().failed(topic, error))?;
         }
         self.drain(written, deadline)?;
+        let first_at = self.producer.context().lock().first_at;
+        if let Some(first_at) = first_at.filter(|_| appends.len() <= SMALL) {
+            self.keep_pace(|pace| pace.first_came(began, first_at.saturating_duration_since(began)));
+        }
         if let Some((list, group)) = offsets {
             // The generation may have changed without a callback: what was cached at the assignment may be stale.
             let of = Arc::new((list.clone(), group().ok_or(KafkaError::Canceled)?));

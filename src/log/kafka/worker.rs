@@ -284,14 +284,22 @@ impl Clients {
 impl Log for KafkaLog {
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Batch, LogError> {
         let deadline = Instant::now() + wait;
+        let gathering = self.clients()?.transactions.next_at();
         loop {
             let idle = self.kept.records.is_empty() && self.kept.changes.is_empty();
             let before = self.kept.records.len();
             let left = if idle { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
             self.poll_once(left)?;
             let over = !idle && self.kept.records.len() == before || Instant::now() >= deadline;
-            if over || self.kept.records.len() >= max {
+            if self.kept.records.len() >= max {
                 return self.hand_out();
+            }
+            if over {
+                let early = gathering.map(|next| next.saturating_duration_since(Instant::now())).unwrap_or_default();
+                if self.kept.records.is_empty() || early.is_zero() {
+                    return self.hand_out();
+                }
+                std::thread::sleep(early);
             }
         }
     }
