@@ -81,6 +81,14 @@ enum Known {
     Unreadable(String),
 }
 
+fn framed<T: Wire>(topic: Topic, id: u32, value: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    bytes.push(0);
+    bytes.extend_from_slice(&id.to_be_bytes());
+    plain::write(&mut bytes, value).unwrap_or_else(|e| panic!("{} is no record: {e}", topic.base_name()));
+    bytes
+}
+
 /// Encodes and decodes values. Shared by all threads; an id is looked up once and then remembered.
 pub struct Codec {
     source: Arc<dyn SchemaSource>,
@@ -98,12 +106,13 @@ impl Codec {
     ///
     /// Asks the registry for the id of the topic's schema the first time, and fails only by that.
     pub fn encode_for<T: Wire>(&self, topic: Topic, value: &T) -> Result<Vec<u8>, RegistryError> {
-        let id = self.write_id(topic)?;
-        let mut bytes = Vec::with_capacity(256);
-        bytes.push(0);
-        bytes.extend_from_slice(&id.to_be_bytes());
-        plain::write(&mut bytes, value).unwrap_or_else(|e| panic!("{} is no record: {e}", topic.base_name()));
-        Ok(bytes)
+        Ok(framed(topic, self.write_id(topic)?, value))
+    }
+
+    /// The same without asking the registry: `None` as long as the id isn't known.
+    pub fn encode_if_known<T: Wire>(&self, topic: Topic, value: &T) -> Option<Vec<u8>> {
+        let id = *self.write_ids.read().expect("not poisoned").get(&topic)?;
+        Some(framed(topic, id, value))
     }
 
     /// The framed bytes of a value for the topic of its type.

@@ -51,14 +51,21 @@ impl Reports {
         key: &str,
         outcome: &Arc<Outcome>,
     ) -> Result<(), LogError> {
-        // The codec may have to ask the registry, and blocks while it does.
-        let (codec, copy) = (Arc::clone(&self.codec), Arc::clone(outcome));
-        let value = tokio::task::spawn_blocking(move || codec.encode_for(topic, &*copy))
-            .await
-            .map_err(|e| LogError::Away(e.to_string()))?
-            .map_err(|e| LogError::Away(e.to_string()))?;
+        let value = match self.codec.encode_if_known(topic, &**outcome) {
+            Some(value) => value,
+            None => self.encode_aside(topic, outcome).await?,
+        };
         let key = key.as_bytes().to_vec();
         self.appender.append(Append { topic, partition, key, value: Some(value), headers: Vec::new() }).await?;
         Ok(())
+    }
+
+    /// The codec has to ask the registry, and blocks while it does.
+    async fn encode_aside(&self, topic: Topic, outcome: &Arc<Outcome>) -> Result<Vec<u8>, LogError> {
+        let (codec, copy) = (Arc::clone(&self.codec), Arc::clone(outcome));
+        tokio::task::spawn_blocking(move || codec.encode_for(topic, &*copy))
+            .await
+            .map_err(|e| LogError::Away(e.to_string()))?
+            .map_err(|e| LogError::Away(e.to_string()))
     }
 }
