@@ -245,7 +245,8 @@ pub enum Isolation {
 /// There is never an open transaction while `poll` runs, because [`Log::transact`] begins and ends one: a revocation
 /// therefore finds nothing pending.
 pub trait Log: Send {
-    /// Takes part in the group and waits up to `wait` for records of started partitions, `max` at most.
+    /// Takes part in the group and waits up to `wait` for records of started partitions, `max` at most. Shortly after a
+    /// transaction it may gather for some milliseconds what goes into the next one.
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Batch, LogError>;
 
     /// Begins (or resumes) the delivery of assigned partitions at these offsets. One that isn't assigned any more is passed

@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 ///
 /// Two values that are equal have the same bytes, whatever order a map kept its keys in.
 pub fn canonical_json(value: &Json) -> String {
-    let mut out = String::new();
+    let mut out = Vec::new();
     write_value(value, &mut out);
-    out
+    String::from_utf8(out).expect("JSON is text")
 }
 
 /// `sha256:` and 64 hex digits.
@@ -23,34 +23,38 @@ pub fn sha256_digest(bytes: &[u8]) -> String {
     out
 }
 
-fn write_value(value: &Json, out: &mut String) {
+fn write_value(value: &Json, out: &mut Vec<u8>) {
     match value {
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => out.push_str(&value.to_string()),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => write_plain(value, out),
         Json::Array(items) => {
-            out.push('[');
+            out.push(b'[');
             for (i, item) in items.iter().enumerate() {
                 if i > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
                 write_value(item, out);
             }
-            out.push(']');
+            out.push(b']');
         }
         Json::Object(fields) => {
             let mut sorted: Vec<(&String, &Json)> = fields.iter().collect();
             sorted.sort_by_key(|(key, _)| *key);
-            out.push('{');
+            out.push(b'{');
             for (i, (key, field)) in sorted.into_iter().enumerate() {
                 if i > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
-                out.push_str(&Json::from(key.as_str()).to_string());
-                out.push(':');
+                write_plain(key, out);
+                out.push(b':');
                 write_value(field, out);
             }
-            out.push('}');
+            out.push(b'}');
         }
     }
+}
+
+fn write_plain(value: &(impl serde::Serialize + ?Sized), out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("a Vec takes everything, and a plain value can be JSON");
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl Pace {
             return;
         }
         let was_refused = took >= quickest + REFUSED;
-        let rest = if was_refused { self.rest * 3 / 2 } else { self.rest - self.rest / SLOWLY };
+        let rest = if was_refused { self.rest * 3 / 2 } else { self.rest * (SLOWLY - 1) / SLOWLY };
         self.rest = rest.clamp(LEAST, MOST);
     }
 }
