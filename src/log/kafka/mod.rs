@@ -10,12 +10,12 @@ mod aside;
 mod client;
 mod contact;
 mod controls;
+mod gathering;
 mod lags;
 #[cfg(target_os = "linux")]
 mod leader_hints;
 mod missing;
 mod offsets;
-mod pace;
 mod probe;
 mod producer;
 mod progress;

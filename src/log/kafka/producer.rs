@@ -18,7 +18,7 @@ use super::aside::Aside;
 use super::client::{
     check_size, is_refusal, log_error, log_line, owned_headers, permission, producer_settings, triage,
 };
-use super::pace::Pace;
+use super::gathering::Gathering;
 use crate::log::{AbortCause, Append, LogError, Position, TargetRecord, TopicPartition};
 use crate::record::TopicNames;
 
@@ -137,7 +137,7 @@ pub(super) struct Transactions {
     aside: Aside,
     /// Whether a call never returned.
     stuck: Cell<bool>,
-    pace: Cell<Pace>,
+    gathering: Cell<Gathering>,
 }
 
 impl Transactions {
@@ -159,7 +159,7 @@ impl Transactions {
             spent: Cell::new(false),
             aside: Aside::default(),
             stuck: Cell::new(false),
-            pace: Cell::new(Pace::new()),
+            gathering: Cell::new(Gathering::new()),
         };
         let deadline = Instant::now() + wait;
         this.repeat(deadline, |left| this.producer.init_transactions(left)).map_err(|e| match this.judge(&e) {
@@ -181,13 +181,13 @@ impl Transactions {
 
     /// When the next transaction begins best, if there was one: until then more may be gathered for it.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.pace.get().next()
+        self.gathering.get().next()
     }
 
-    fn keep_pace(&self, learn: impl FnOnce(&mut Pace)) {
-        let mut pace = self.pace.get();
-        learn(&mut pace);
-        self.pace.set(pace);
+    fn learn(&self, lesson: impl FnOnce(&mut Gathering)) {
+        let mut gathering = self.gathering.get();
+        lesson(&mut gathering);
+        self.gathering.set(gathering);
     }
 
     /// One transaction. `offsets`, where given, are sent with the group metadata of this moment. Gives where each
@@ -214,7 +214,7 @@ impl Transactions {
             Verdict::Silent(text) => Err(LogError::Undecided(text)),
             _ => self.abort(written, &error),
         })?;
-        self.keep_pace(|pace| pace.ended(Instant::now()));
+        self.learn(|gathering| gathering.ended(Instant::now()));
         Ok(self.take_delivered())
     }
 
@@ -262,7 +262,7 @@ impl Transactions {
         self.drain(written, deadline)?;
         let first_at = self.producer.context().lock().first_at;
         if let Some(first_at) = first_at.filter(|_| appends.len() <= SMALL) {
-            self.keep_pace(|pace| pace.first_came(began, first_at.saturating_duration_since(began)));
+            self.learn(|gathering| gathering.first_came(began, first_at.saturating_duration_since(began)));
         }
         if let Some((list, group)) = offsets {
             // The generation may have changed without a callback: what was cached at the assignment may be stale.

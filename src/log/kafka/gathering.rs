@@ -6,29 +6,29 @@
 
 use std::time::{Duration, Instant};
 
-/// The shortest rest after a transaction.
+/// How long is gathered at least after a transaction.
 const LEAST: Duration = Duration::from_millis(1);
-/// The longest: what a refusal costs.
+/// And at most: what a refusal costs.
 const MOST: Duration = Duration::from_millis(20);
 /// How much longer than the quickest a first delivery takes that was refused once: something less than [`MOST`].
 const REFUSED: Duration = Duration::from_millis(15);
 /// A transaction that begins as long after another one isn't refused for it.
 const APART: Duration = Duration::from_millis(100);
-/// Of so many transactions in a row without a refusal, the rest becomes half as long or so.
+/// After so many transactions in a row without a refusal it is a third of what it was.
 const SLOWLY: u32 = 64;
 
-/// How long to rest between two transactions, from how the last ones went.
+/// How long a producer's user gathers between two transactions, from how the last ones went.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    rest: Duration,
+pub(super) struct Gathering {
+    lasts: Duration,
     ended: Option<Instant>,
     /// What a first delivery takes at best.
     quickest: Option<Duration>,
 }
 
-impl Pace {
+impl Gathering {
     pub(super) const fn new() -> Self {
-        Self { rest: Duration::from_millis(4), ended: None, quickest: None }
+        Self { lasts: Duration::from_millis(4), ended: None, quickest: None }
     }
 
     /// A transaction has ended.
@@ -38,7 +38,7 @@ impl Pace {
 
     /// When the next one may begin, if there was one.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.ended.map(|at| at + self.rest)
+        self.ended.map(|at| at + self.lasts)
     }
 
     /// The first delivery of a transaction that `began` then took so long to come.
@@ -50,8 +50,8 @@ impl Pace {
             return;
         }
         let was_refused = took >= quickest + REFUSED;
-        let rest = if was_refused { self.rest * 3 / 2 } else { self.rest * (SLOWLY - 1) / SLOWLY };
-        self.rest = rest.clamp(LEAST, MOST);
+        let lasts = if was_refused { self.lasts * 3 / 2 } else { self.lasts * (SLOWLY - 1) / SLOWLY };
+        self.lasts = lasts.clamp(LEAST, MOST);
     }
 }
 
@@ -63,9 +63,9 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Transactions one after the other whose markers take so long each; how many were refused, and the rest at the end.
+    /// Transactions one after the other whose markers take so long each; how many were refused, and what it comes to.
     fn after(
-        pace: &mut Pace,
+        gathering: &mut Gathering,
         transactions: u32,
         round_trip: Duration,
         markers: impl Fn(u32) -> Duration,
@@ -73,51 +73,51 @@ mod tests {
         let mut now = Instant::now();
         let mut refused = 0;
         for number in 0..transactions {
-            let began = pace.next().map_or(now, |next| next.max(now));
+            let began = gathering.next().map_or(now, |next| next.max(now));
             let is_refused = number > 0 && began - now < markers(number);
             refused += u32::from(is_refused);
             let took = if is_refused { round_trip + ms(20) } else { round_trip };
-            pace.first_came(began, took);
+            gathering.first_came(began, took);
             now = began + took + ms(3);
-            pace.ended(now);
+            gathering.ended(now);
         }
-        (refused, pace.rest)
+        (refused, gathering.lasts)
     }
 
     #[test]
-    fn the_rest_becomes_what_the_markers_take() {
+    fn it_becomes_what_the_markers_take() {
         for markers in [ms(2), ms(8), ms(15)] {
             for round_trip in [ms(2), ms(30)] {
-                let (refused, rest) = after(&mut Pace::new(), 2_000, round_trip, |_| markers);
+                let (refused, lasts) = after(&mut Gathering::new(), 2_000, round_trip, |_| markers);
                 assert!(refused < 120, "{refused} of markers of {markers:?}");
-                assert!((markers * 3 / 4..=markers * 3 / 2 + ms(1)).contains(&rest), "{rest:?} for {markers:?}");
+                assert!((markers * 3 / 4..=markers * 3 / 2 + ms(1)).contains(&lasts), "{lasts:?} for {markers:?}");
             }
         }
     }
 
     #[test]
-    fn where_no_rest_helps_there_is_soon_none_and_it_is_found_again() {
-        let mut pace = Pace::new();
-        assert_eq!(after(&mut pace, 12, ms(5), |_| ms(50)).1, MOST);
-        assert_eq!(after(&mut pace, 1_000, ms(5), |_| ms(50)).1, LEAST);
+    fn where_none_helps_there_is_soon_none_and_it_is_found_again() {
+        let mut gathering = Gathering::new();
+        assert_eq!(after(&mut gathering, 12, ms(5), |_| ms(50)).1, MOST);
+        assert_eq!(after(&mut gathering, 1_000, ms(5), |_| ms(50)).1, LEAST);
         // One that isn't refused says what a delivery takes.
-        pace.first_came(Instant::now() + ms(200), ms(5));
-        let (_, rest) = after(&mut pace, 500, ms(5), |_| ms(10));
-        assert!((ms(8)..=ms(16)).contains(&rest), "{rest:?}");
+        gathering.first_came(Instant::now() + ms(200), ms(5));
+        let (_, lasts) = after(&mut gathering, 500, ms(5), |_| ms(10));
+        assert!((ms(8)..=ms(16)).contains(&lasts), "{lasts:?}");
         // The cluster is far away for a while.
-        let (_, rest) = after(&mut pace, 500, ms(60), |_| ms(2));
-        assert!(rest <= ms(4), "{rest:?}");
+        let (_, lasts) = after(&mut gathering, 500, ms(60), |_| ms(2));
+        assert!(lasts <= ms(4), "{lasts:?}");
     }
 
     #[test]
     fn one_that_comes_long_after_another_teaches_nothing_and_waits_for_nothing() {
-        let mut pace = Pace::new();
-        assert_eq!(pace.next(), None);
+        let mut gathering = Gathering::new();
+        assert_eq!(gathering.next(), None);
         let now = Instant::now();
-        pace.first_came(now, ms(5));
-        pace.ended(now);
-        assert_eq!(pace.next(), Some(now + ms(4)));
-        pace.first_came(now + ms(200), ms(40));
-        assert_eq!(pace.next(), Some(now + ms(4)));
+        gathering.first_came(now, ms(5));
+        gathering.ended(now);
+        assert_eq!(gathering.next(), Some(now + ms(4)));
+        gathering.first_came(now + ms(200), ms(40));
+        assert_eq!(gathering.next(), Some(now + ms(4)));
     }
 }
