@@ -7,10 +7,8 @@ TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main
 BROKER_TESTS := kafka cluster
 QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
-# The tests wait more than they compute: two for each processor at a time, and of those with servers five for two.
-THREADS_TIMES = env RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(shell echo $$(($(1) * $$(getconf _NPROCESSORS_ONLN) / 2)))}
-TEST_THREADS := $(call THREADS_TIMES,4)
-BROKER_TEST_THREADS := $(call THREADS_TIMES,5)
+# The tests wait more than they compute: two for each processor at a time.
+TEST_THREADS := env RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))}
 
 .DEFAULT_GOAL := help
 .PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore bench-bulkheads
@@ -44,7 +42,7 @@ fuzz: ## new mutations of manifests, documents, payloads, tables and contents fo
 test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run
 	$(PHASE) "python environment" scripts/python-env
-	$(PHASE) "broker tests" $(BROKER_TEST_THREADS) scripts/with-testbed scripts/side-by-side $(BROKER_TESTS) -- cargo test $(CARGO_FLAGS) --test
+	$(PHASE) "broker tests" $(TEST_THREADS) scripts/with-testbed scripts/side-by-side $(BROKER_TESTS) -- cargo test $(CARGO_FLAGS) --test
 
 test-soak: tools ## the suites that break everything under load, in full (make test has them short): an hour, with tables
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) --test cluster --no-run
