@@ -48,7 +48,12 @@ fn of_a_refused_transaction_nothing_stays() {
     let error = worker.transact(vec![append(OUT, "k", "never"), nowhere], &[(IN, 1)]).unwrap_err();
     assert!(matches!(error, LogError::Fatal(_)), "{error:?}");
     assert_eq!(worker.committed(&[IN]).unwrap(), [Some(0)]);
-    worker.transact(vec![append(OUT, "k", "after")], &[(IN, 0)]).unwrap();
+    // What was given up of it may still make the next one be aborted (2 of 132 times): then it is made again, as the engine does.
+    eventually("a commit", || match worker.transact(vec![append(OUT, "k", "after")], &[(IN, 0)]) {
+        Ok(_) => Some(()),
+        Err(LogError::Aborted(_)) => None,
+        Err(error) => panic!("{error:?}"),
+    });
     assert_eq!(values(&bed, OUT), ["before", "after"]);
     assert_eq!(values(&bed, OTHER), Vec::<String>::new());
 }
