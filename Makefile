@@ -9,6 +9,10 @@ QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 # The tests wait more than they compute: two for each processor at a time.
 TEST_THREADS := env RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))}
+NEW_SEEDS := SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000}
+NEW_MUTATIONS := FUZZ_SECONDS=$${FUZZ_SECONDS:-60}
+# What CI draws anew; other runs take what is fixed.
+DRAWN := $(if $(filter true,$(CI)),$(NEW_SEEDS) $(NEW_MUTATIONS))
 
 .DEFAULT_GOAL := help
 .PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore bench-bulkheads
@@ -29,15 +33,14 @@ test-quick: ## format, lints, the tests that need neither a broker nor Java, and
 	@scripts/check-tools quick
 	$(PHASE) "format" cargo fmt --check
 	$(PHASE) "lints" cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	$(PHASE) "tests" $(TEST_THREADS) cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
+	$(PHASE) "tests" $(TEST_THREADS) $(DRAWN) cargo test $(CARGO_FLAGS) --lib $(QUICK_TESTS)
 	$(PHASE) "guard" benches/guard
 
 test-seeds: ## 2,000 new seeds of the simulated world, or SIM_SEEDS; a few minutes
-	SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000} \
-	  cargo test $(CARGO_FLAGS) --test simulation no_seed -- --nocapture
+	$(NEW_SEEDS) cargo test $(CARGO_FLAGS) --test simulation no_seed -- --nocapture
 
 fuzz: ## new mutations of manifests, documents, payloads, tables and contents for a minute each, or FUZZ_SECONDS
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test $(CARGO_FLAGS) --test fuzz -- --nocapture
+	$(NEW_MUTATIONS) cargo test $(CARGO_FLAGS) --test fuzz -- --nocapture
 
 test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run

@@ -34,6 +34,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const LOOK_FOR_TOPICS: Duration = Duration::from_secs(1);
 /// Transactions with more records say nothing of what the first delivery waited for: it is looked for behind the last record.
 const SMALL: usize = 256;
+/// How long an abort is given that can't end because deliveries are unread.
+const UNREAD: Duration = Duration::from_millis(20);
 /// The shortest wait between two looks at the deliveries.
 const TICK: Duration = Duration::from_millis(1);
 /// A look that doesn't wait: rdkafka spins through the last millisecond of any other.
@@ -348,13 +350,8 @@ impl Transactions {
         if cause.rdkafka_error_code() == Some(Code::MessageTimedOut) {
             self.spent.set(true);
         }
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        // An abort with deliveries unread would wait for someone to poll.
-        while self.producer.in_flight_count() > 0 {
-            self.rest();
-        }
+        let aborted = self.end_aborted();
         let to_blame = self.target_topic().or_else(|| self.missing_topic(written));
-        let aborted = self.repeat(Instant::now() + self.timeout, |left| self.producer.abort_transaction(left));
         self.take_failure();
         if let Some(topic) = to_blame {
             // It never committed; what is left of it ends with this producer.
@@ -375,6 +372,24 @@ impl Transactions {
                 Err(LogError::Undecided(format!("{cause}; then, aborting: {text}")))
             }
         }
+    }
+
+    /// Aborts the transaction under way, and reads what became of its records. What wasn't sent is given up by librdkafka as
+    /// part of it: after a purge of our own the next record of the partition would leave a hole in its sequence numbers,
+    /// and the broker would refuse it.
+    fn end_aborted(&self) -> Result<(), KafkaError> {
+        let aborted = self.repeat(Instant::now() + self.timeout, |left| {
+            // With deliveries unread it waits for someone to poll.
+            let left = if self.producer.in_flight_count() > 0 { left.min(UNREAD) } else { left };
+            self.producer.abort_transaction(left)
+        });
+        if aborted.is_err() {
+            self.producer.purge(PurgeConfig::default().queue().inflight());
+            while self.producer.in_flight_count() > 0 {
+                self.rest();
+            }
+        }
+        aborted
     }
 
     /// The missing permission that the transaction failed for, if that is why: its records only say that they were given up.

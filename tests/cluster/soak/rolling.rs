@@ -53,6 +53,15 @@ async fn until_manifests_are_read(world: &World) {
     }
 }
 
+/// Waits until files were planned under so many documents.
+async fn until_planned_under(world: &World, documents: usize) {
+    let begun = Instant::now();
+    while tokio::task::block_in_place(|| world.documents_in_plans()) < documents {
+        assert!(begun.elapsed() < crate::world::PATIENCE, "no file was planned under document {documents}");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rolling_changes_break_nothing_and_repaired_offsets_send_nothing_twice() {
     let setup = Setup::new("rolling", Servers::of_environment());
@@ -68,6 +77,7 @@ async fn rolling_changes_break_nothing_and_repaired_offsets_send_nothing_twice()
                 }
                 fleet.until_ready().await;
             }
+            until_planned_under(&world, round + 1).await;
         }
         stop.store(true, Ordering::Relaxed);
     };
