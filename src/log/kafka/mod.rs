@@ -21,6 +21,7 @@ mod producer;
 mod progress;
 mod reader;
 mod rebalance;
+mod sending;
 mod table;
 mod targets;
 mod worker;

@@ -19,6 +19,7 @@ use super::client::{
     check_size, is_refusal, log_error, log_line, owned_headers, permission, producer_settings, triage,
 };
 use super::gathering::Gathering;
+use super::sending::send_queued;
 use crate::log::{AbortCause, Append, LogError, Position, TargetRecord, TopicPartition};
 use crate::record::TopicNames;
 
@@ -26,6 +27,9 @@ use crate::record::TopicNames;
 const STEP: Duration = Duration::from_secs(5);
 /// The wait before librdkafka repeats a request, give or take a fifth, in milliseconds. It says nothing of it.
 const REPEATED_AFTER_MS: &str = "200";
+/// How long records of a transaction wait for others while it is filled; then all are sent at once. Small batches would fill the
+/// five requests that a partition may have under way, and the client spins while it waits for their answers.
+const GATHERED_MS: &str = "20";
 /// Whatever took less was not repeated.
 const MAY_BE_REPEATED: Duration = Duration::from_millis(160);
 /// How long after its time a call that must have returned is waited for.
@@ -151,6 +155,7 @@ impl Transactions {
             ("transaction.timeout.ms", &timeout),
             ("message.timeout.ms", &timeout),
             ("retry.backoff.ms", REPEATED_AFTER_MS),
+            ("linger.ms", GATHERED_MS),
         ];
         let producer: BaseProducer<Deliveries> =
             producer_settings(options, &fixed).create_with_context(Deliveries::default()).map_err(|e| triage(&e))?;
@@ -309,7 +314,7 @@ impl Transactions {
         let before = self.producer.in_flight_count();
         self.producer.poll(LOOK);
         if self.producer.in_flight_count() == before {
-            std::thread::sleep(TICK);
+            send_queued(self.producer.client(), TICK);
         }
     }
 
