@@ -58,7 +58,7 @@ pub(super) struct Directory {
     path: PathBuf,
     journal: File,
     /// Held for as long as this is watched.
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -71,12 +71,19 @@ impl Directory {
             OpenOptions::new().create(true).truncate(false).write(true).open(path.join(".consign-watch.lock"))?;
         lock.try_lock().map_err(|_| io::Error::other("another consign watch has this directory"))?;
         let journal = OpenOptions::new().create(true).append(true).open(path.join(JOURNAL))?;
-        Ok(Self { path, journal, _lock: lock })
+        Ok(Self { path, journal, lock })
     }
 
     /// The directory, without links.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // A process that is just being started has a copy of every open file for a moment, and a copy would keep the lock.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -189,5 +196,20 @@ impl Shelf for Directory {
 
     fn delete(&mut self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Directory;
+
+    #[test]
+    fn a_directory_is_let_go_of_even_where_a_copy_of_the_lock_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let watched = Directory::open(folder.path()).unwrap();
+        assert!(Directory::open(folder.path()).is_err(), "one process at a time");
+        let _copy = watched.lock.try_clone().unwrap();
+        drop(watched);
+        Directory::open(folder.path()).unwrap();
     }
 }
