@@ -50,6 +50,8 @@ fn eventful() -> World {
     world.submit(&manifest("done", "careful"));
     let garbage = TopicPartition { topic: Topic::Manifests, partition: 0 };
     world.cluster.put(garbage, Some(b"k".to_vec()), Some(b"garbage".to_vec()), Headers::new()).expect("it exists");
+    let report = TopicPartition { topic: Topic::Outcomes, partition: 0 };
+    world.cluster.put(report, Some(b"o".to_vec()), Some(b"garbage".to_vec()), Headers::new()).expect("it exists");
     world.run();
     world.answer("done/fast", Answer::Succeeded);
     world.answer("retried/strict", Answer::Retryable(None));
@@ -531,6 +533,13 @@ fn i15_what_cant_be_read_dies_with_its_bytes() {
     let place = unreasoned.place(Topic::DeadLetters, "k");
     unreasoned.records[place].headers.retain(|(name, _)| name != "consign-reason");
     unreasoned.breaks("I15");
+    let mut twice = left();
+    let mut again = twice.records[twice.place(Topic::DeadLetters, "o")].clone();
+    again.offset += 1_000;
+    twice.records.push(again);
+    twice.breaks("I15");
+    twice.options.inputs_were_reread = true;
+    assert!(twice.check().violations.iter().all(|v| v.invariant != "I15"), "after lost offsets it is read again");
 }
 
 #[test]
