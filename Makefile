@@ -7,8 +7,8 @@ TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main
 BROKER_TESTS := kafka cluster
 QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
 PHASE := @scripts/phase
-# The tests wait more than they compute: two for each processor at a time.
-TEST_THREADS := env RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))}
+# The tests wait more than they compute: two for each processor at a time. On CI's machines, which may be slow, one.
+TEST_THREADS := env RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(shell echo $$(($(if $(filter true,$(CI)),1,2) * $$(getconf _NPROCESSORS_ONLN))))}
 NEW_SEEDS := SIM_FIRST=$${SIM_FIRST:-$$(date +%s)000} SIM_SEEDS=$${SIM_SEEDS:-2000}
 NEW_MUTATIONS := FUZZ_SECONDS=$${FUZZ_SECONDS:-60}
 # What CI draws anew; other runs take what is fixed.

@@ -282,8 +282,7 @@ impl World {
 
     /// Announces a file, as a producer in any language would: keyed by its id, at home.
     pub async fn submit(&self, file_id: &str) {
-        let home = home_partition(file_id, self.setup.partitions);
-        self.appender.append(self.announcement(file_id, home)).await.unwrap();
+        self.submit_all([file_id.to_owned()]).await;
     }
 
     /// The same on a partition of the producer's choice.

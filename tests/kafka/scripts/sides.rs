@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consign::log::kafka::KafkaCluster;
 use consign::log::memory::{Fault, FaultPoint, MemoryCluster, MemoryOptions, PendingMarker};
-use consign::log::{Append, Cluster, Log, Position, TopicPartition};
+use consign::log::{Append, Cluster, Log, LogError, Position, TopicPartition};
 use consign::record::{Timestamp, Topic};
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -216,7 +216,15 @@ impl OnBroker<'_> {
 
 impl Side for OnBroker<'_> {
     fn open(&mut self, identity: &str) -> Box<dyn Log> {
-        self.cluster.worker(&self.id(identity)).unwrap()
+        let begun = Instant::now();
+        loop {
+            match self.cluster.worker(&self.id(identity)) {
+                Ok(worker) => return worker,
+                Err(error) => {
+                    assert!(matches!(error, LogError::Away(_)) && begun.elapsed() < PATIENCE, "{error:?}");
+                }
+            }
+        }
     }
 
     fn append(&mut self, append: Append) {
