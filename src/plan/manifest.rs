@@ -1,8 +1,8 @@
 //! What a manifest must be before anything is planned, and its digest.
 
-use super::{failure, record_json};
+use super::failure;
 use crate::record::{Failure, FileId, FileManifest};
-use crate::routing::{canonical_json, code, sha256_digest};
+use crate::routing::{canonical_record, code, sha256_digest};
 
 /// Longest `name`, in bytes.
 pub const MAX_NAME: usize = 1024;
@@ -19,7 +19,7 @@ const MAX_WORD: usize = 255;
 
 /// `sha256:` and hex over the manifest's canonical JSON, fields that are null left out.
 pub fn manifest_digest(manifest: &FileManifest) -> String {
-    sha256_digest(canonical_json(&record_json(manifest)).as_bytes())
+    sha256_digest(canonical_record(manifest, &[]).as_bytes())
 }
 
 /// Whether a producer's manifest can be accepted at all: a legal `file_id`, no empty names, no over-long fields. The error

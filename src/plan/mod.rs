@@ -15,12 +15,10 @@ mod manifest;
 mod render;
 mod request;
 
-use serde_json::Value as Json;
-
 use crate::record::{
     Arrival, Cause, ConfirmedBy, Failure, PlannedDispatch, Request, TargetName, Timestamp, dispatch_key,
 };
-use crate::routing::{Document, Receipt, Target, canonical_json, code, sha256_digest};
+use crate::routing::{Document, Receipt, Target, canonical_record, code, sha256_digest};
 
 pub use again::{Replan, Replanned, Verdict, replan, verify};
 pub use consider::{Considered, Why, consider};
@@ -219,31 +217,7 @@ pub fn plan_digest(dispatches: &[PlannedDispatch]) -> String {
 }
 
 fn content(dispatch: &PlannedDispatch) -> String {
-    let mut json = record_json(dispatch);
-    if let Json::Object(fields) = &mut json {
-        for left_out in ["version", "cause", "planned_at", "plan_digest"] {
-            fields.remove(left_out);
-        }
-    }
-    canonical_json(&json)
-}
-
-/// A record as JSON without its nulls, so that an optional field that a later version adds changes no digest.
-fn record_json<T: serde::Serialize>(record: &T) -> Json {
-    let mut json = serde_json::to_value(record).expect("records have text keys and can be JSON");
-    drop_nulls(&mut json);
-    json
-}
-
-fn drop_nulls(json: &mut Json) {
-    match json {
-        Json::Object(fields) => {
-            fields.retain(|_, field| !field.is_null());
-            fields.values_mut().for_each(drop_nulls);
-        }
-        Json::Array(items) => items.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
+    canonical_record(dispatch, &["version", "cause", "planned_at", "plan_digest"])
 }
 
 /// Refuses a plan whose file-state would be too large: bounds what one dispatch and the file itself take there.

@@ -63,7 +63,7 @@ mod template;
 pub(crate) mod weight;
 
 pub use avro::Registration;
-pub use canonical::{canonical_json, sha256_digest};
+pub use canonical::{canonical_json, canonical_record, sha256_digest};
 pub use content::{ContentRule, DataFormat, MAX_CONTENT, MAX_READ_CONTENT};
 pub use diagnostic::Diagnostic;
 pub(crate) use document::{Content, Envelope, FileType, Format, Mode, Route};

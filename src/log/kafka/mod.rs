@@ -61,10 +61,13 @@ pub struct KafkaOptions {
     pub session_timeout: Duration,
     /// How long a transaction may take, and with it a send. Should outlast an election of partition leaders.
     pub transaction_timeout: Duration,
+    /// The wait before librdkafka repeats a request of a transaction, give or take a fifth. It says nothing of it, so a
+    /// transaction of which something took that long is followed by a producer of a later epoch (decision 48).
+    pub repeated_after: Duration,
 }
 
 impl KafkaOptions {
-    /// Options with a session time-out of 10 s and a transaction time-out of 30 s.
+    /// Options with a session time-out of 10 s, a transaction time-out of 30 s, and 200 ms before a request is repeated.
     pub fn new(bootstrap: impl Into<String>, names: TopicNames, group: impl Into<String>) -> Self {
         Self {
             bootstrap: bootstrap.into(),
@@ -73,6 +76,7 @@ impl KafkaOptions {
             client: BTreeMap::new(),
             session_timeout: Duration::from_secs(10),
             transaction_timeout: Duration::from_secs(30),
+            repeated_after: Duration::from_millis(200),
         }
     }
 }

@@ -25,13 +25,9 @@ use crate::record::TopicNames;
 
 /// How long one attempt at a transactional request may take; it is repeated while the transaction may live.
 const STEP: Duration = Duration::from_secs(5);
-/// The wait before librdkafka repeats a request, give or take a fifth, in milliseconds. It says nothing of it.
-const REPEATED_AFTER_MS: &str = "200";
 /// How long records of a transaction wait for others while it is filled; then all are sent at once. Small batches would fill the
 /// five requests that a partition may have under way, and the client spins while it waits for their answers.
 const GATHERED_MS: &str = "20";
-/// Whatever took less was not repeated.
-const MAY_BE_REPEATED: Duration = Duration::from_millis(160);
 /// How long after its time a call that must have returned is waited for.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long records may be under way before the topics of targets among them are looked for, and again.
@@ -138,6 +134,8 @@ pub(super) struct Transactions {
     producer: Arc<BaseProducer<Deliveries>>,
     names: TopicNames,
     timeout: Duration,
+    /// Whatever took less was not repeated.
+    may_be_repeated: Duration,
     /// Whether the next transaction takes another producer.
     spent: Cell<bool>,
     aside: Aside,
@@ -150,11 +148,12 @@ impl Transactions {
     /// Creates the producer and takes the id over. `Away` when the coordinator doesn't answer within `wait`.
     pub(super) fn begin_under(options: &KafkaOptions, id: &str, wait: Duration) -> Result<Self, LogError> {
         let timeout = options.transaction_timeout.as_millis().to_string();
+        let repeated_after = options.repeated_after.as_millis().to_string();
         let fixed = [
             ("transactional.id", id),
             ("transaction.timeout.ms", &timeout),
             ("message.timeout.ms", &timeout),
-            ("retry.backoff.ms", REPEATED_AFTER_MS),
+            ("retry.backoff.ms", &repeated_after),
             ("linger.ms", GATHERED_MS),
         ];
         let producer: BaseProducer<Deliveries> =
@@ -163,6 +162,7 @@ impl Transactions {
             producer: Arc::new(producer),
             names: options.names.clone(),
             timeout: options.transaction_timeout,
+            may_be_repeated: options.repeated_after * 4 / 5,
             spent: Cell::new(false),
             aside: Aside::default(),
             stuck: Cell::new(false),
@@ -414,7 +414,7 @@ impl Transactions {
                 result => break result,
             }
         };
-        if begun.elapsed() >= MAY_BE_REPEATED {
+        if begun.elapsed() >= self.may_be_repeated {
             self.spent.set(true);
         }
         last

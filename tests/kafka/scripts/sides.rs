@@ -173,6 +173,9 @@ impl Lane {
         self.runs += 1;
         let mut options = self.bed.options.clone();
         options.group += &format!("-{}", self.runs);
+        // On a busy machine a transaction may take long, and isn't to be taken for one of which something was repeated:
+        // a producer of a later epoch isn't reached by a fence before it.
+        options.repeated_after = Duration::from_secs(20);
         let observer = ClientConfig::new()
             .set("bootstrap.servers", &options.bootstrap)
             .set("group.id", &options.group)
