@@ -163,10 +163,20 @@ pub struct GatewayConfig {
     pub tokens: Vec<TokenConfig>,
     /// Its address as targets reach it; empty for where it listens.
     pub public_url: String,
+    /// How many changes it takes.
+    pub callers: GatewayCallers,
     /// How many callbacks it takes.
     pub callbacks: GatewayCallbacks,
     /// Its certificate.
     pub tls: GatewayTls,
+}
+
+/// `[gateway.callers]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayCallers {
+    /// Of one caller in a second.
+    pub per_second: u32,
 }
 
 /// `[gateway.callbacks]`
@@ -352,6 +362,7 @@ impl Config {
                 self.gateway.tls.certificate.is_empty() != self.gateway.tls.key.is_empty(),
                 "gateway.tls.certificate and gateway.tls.key go together",
             ),
+            (self.gateway.callers.per_second == 0, "gateway.callers.per_second is at least 1"),
             (self.gateway.callbacks.at_once == 0, "gateway.callbacks.at_once is at least 1"),
             (self.gateway.callbacks.of_target == 0, "gateway.callbacks.of_target is at least 1"),
             (self.gateway.callbacks.per_second == 0, "gateway.callbacks.per_second is at least 1"),

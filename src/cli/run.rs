@@ -18,7 +18,7 @@ use super::output::print;
 use super::reach::Waiting;
 use crate::config::{AckKey, Config, Role, TokenConfig};
 use crate::engine::Stop;
-use crate::gateway::{Access, CallbackLimits, Role as CallerRole, TlsFiles, Token};
+use crate::gateway::{Access, CallbackLimits, CallerLimits, Role as CallerRole, TlsFiles, Token};
 use crate::metrics::Metrics;
 use crate::node::controls::read_controls;
 use crate::node::{Node, NodeParts, StartError, StoreParts};
@@ -86,11 +86,10 @@ pub async fn run(args: RunArgs, config: Config, globals: &Globals) -> Exit {
     let scheme = if tls_files(&config).is_some() { "https" } else { "http" };
     match start(&args, config, globals).await {
         Err(failure) => failure.tell(globals.output),
-        Ok(node) => {
+        Ok((node, told)) => {
             let gateway = node.gateway_address().map(|address| format!("{scheme}://{address}"));
             let observing = node.observing_address().map(|address| format!("http://{address}"));
             let serving = Serving { gateway, observing, receivers: None };
-            let told = super::interrupted();
             print(globals.output, &serving, || match (&serving.gateway, &serving.observing) {
                 (Some(gateway), _) => format!("consign run: {gateway}\n"),
                 (None, Some(observing)) => format!("consign run: health and metrics alone: {observing}\n"),
@@ -116,7 +115,13 @@ pub(super) fn stopped(stop: &Stop, globals: &Globals) -> Exit {
     Failure { exit: Exit::from(stop), code, message, hint: None }.tell(globals.output)
 }
 
-async fn start(args: &RunArgs, config: Config, globals: &Globals) -> Result<Node, Failure> {
+/// Starts the process; gives what is done when it is told to stop. Until it answers anybody, a signal ends it at once, whatever it
+/// waits for.
+async fn start(
+    args: &RunArgs,
+    config: Config,
+    globals: &Globals,
+) -> Result<(Node, impl Future<Output = ()> + use<>), Failure> {
     tracing::info!(
         instance = config.process.instance,
         workers = config.process.workers,
@@ -133,11 +138,13 @@ async fn start(args: &RunArgs, config: Config, globals: &Globals) -> Result<Node
     })?;
     let mut parts = parts(&connection)?;
     parts.store.cluster_id = cluster_id;
-    Node::start(parts).await.map_err(|e| match e {
+    let told = super::interrupted();
+    let node = Node::start(parts).await.map_err(|e| match e {
         StartError::Log(e) => connection.log_failure(&e),
         StartError::Gateway(e) => usage("CG400", format!("[gateway]: {e}")),
         StartError::Io(e) => super::stage::cannot_listen(&connection.config.gateway.listen.to_string(), &e),
-    })
+    })?;
+    Ok((node, told))
 }
 
 /// The process as its configuration says.
@@ -163,6 +170,7 @@ fn parts(connection: &Connection) -> Result<NodeParts, Failure> {
         gateway,
         gateway_tls: tls_files(config),
         callbacks: callback_limits(config)?,
+        callers: caller_limits(config)?,
         observing,
         egress: outbound::egress(&config.egress).map_err(|text| usage("CG400", text))?,
         secrets: outbound::secrets(config),
@@ -179,6 +187,13 @@ fn callback_limits(config: &Config) -> Result<CallbackLimits, Failure> {
     let per_second = per_second.ok_or_else(|| usage("CG400", "gateway.callbacks.per_second is at least 1".into()))?;
     let (at_once, of_target) = (limits.at_once, limits.of_target);
     Ok(CallbackLimits { at_once, of_target, per_second, ..CallbackLimits::default() })
+}
+
+/// How many changes the HTTP API takes from one caller.
+fn caller_limits(config: &Config) -> Result<CallerLimits, Failure> {
+    let per_second = NonZeroU32::new(config.gateway.callers.per_second);
+    let per_second = per_second.ok_or_else(|| usage("CG400", "gateway.callers.per_second is at least 1".into()))?;
+    Ok(CallerLimits { per_second })
 }
 
 /// The certificate of the HTTP API, if it has one.

@@ -154,13 +154,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
     }
 }
 
-/// Lets in whom [`Access`] knows, and says to the handler who it is.
+/// Lets in whom [`Access`] knows, with no more changes than one caller may ask for, and says to the handler who it is.
 pub(super) async fn authenticate(
     State(app): State<App>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let caller = app.access.identify(request.headers())?;
+    if !request.method().is_safe() {
+        app.rates.take(&caller.actor)?;
+    }
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

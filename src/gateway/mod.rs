@@ -24,6 +24,7 @@ use crate::view::View;
 
 mod access;
 mod callbacks;
+mod callers;
 mod dead_letters;
 mod extract;
 mod files;
@@ -40,6 +41,7 @@ pub use callbacks::{
     CallbackChecks, CallbackLimits, CallbackRule, Recorded, Report, Reported, RuleOf, SignatureCheck, TokenComparison,
     callback_signature, callback_token,
 };
+pub use callers::CallerLimits;
 pub use dead_letters::{DeadLetterAnswer, DeadLetterSummary, DeadLetters, Reinject, Reinjected};
 pub use files::{FilePage, History};
 pub use health::ReadyAnswer;
@@ -125,6 +127,8 @@ pub struct Gateway {
     pub rules: Rules,
     /// By what callbacks are believed.
     pub callbacks: CallbackChecks,
+    /// How many changes it takes from one caller.
+    pub callers: CallerLimits,
 }
 
 /// What every handler sees.
@@ -132,6 +136,7 @@ pub struct Gateway {
 struct App {
     gateway: Arc<Gateway>,
     callback_limits: Arc<callbacks::Limits>,
+    rates: Arc<callers::Callers>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -156,7 +161,8 @@ impl Gateway {
         let certificate = self.tls.clone().map(serve::Certificate::read).transpose()?;
         let stopping = flag_of(stop);
         let callback_limits = Arc::new(callbacks::Limits::new(self.callbacks.limits));
-        let app = App { gateway: Arc::new(self), callback_limits, stopping: stopping.clone() };
+        let rates = Arc::new(callers::Callers::new(self.callers));
+        let app = App { gateway: Arc::new(self), callback_limits, rates, stopping: stopping.clone() };
         let certificate = certificate.map(Arc::new);
         if let Some(certificate) = &certificate {
             tokio::spawn(serve::keep_fresh(Arc::clone(certificate), stopping.clone()));

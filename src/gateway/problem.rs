@@ -62,6 +62,8 @@ codes! {
     CG311 = FORBIDDEN, "The role doesn't allow this";
     /// A foreign Host on the loopback address.
     CG312 = FORBIDDEN, "The Host is not this machine";
+    /// The caller asks for more changes than it may.
+    CG313 = TOO_MANY_REQUESTS, "Too many requests";
     /// No such file.
     CG320 = NOT_FOUND, "There is no such file";
     /// The file has no such dispatch.
@@ -154,7 +156,8 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if matches!(self.code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            let after = if self.code == Code::CG313 { "1" } else { "5" };
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(after));
         }
         response
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::controls::{ApplyError, Said, apply_routing, fix_home_partitions};
 use super::{Node, NodeParts, StartError};
-use crate::gateway::{Access, CallbackLimits};
+use crate::gateway::{Access, CallbackLimits, CallerLimits};
 use crate::log::Cluster;
 use crate::log::memory::{MemoryCluster, MemoryOptions};
 use crate::metrics::Metrics;
@@ -98,6 +98,7 @@ impl Shared {
             gateway: Some((([127, 0, 0, 1], port).into(), Access::Loopback)),
             gateway_tls: None,
             callbacks: CallbackLimits::default(),
+            callers: CallerLimits::default(),
             observing: None,
             egress: self.egress.clone(),
             secrets: self.secrets.clone(),

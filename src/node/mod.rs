@@ -13,7 +13,9 @@ use tokio::sync::oneshot;
 use self::health::Health;
 use self::threads::Common;
 use crate::engine::{Stop, Worker, WorkerOptions};
-use crate::gateway::{Access, CallbackLimits, Gateway, GatewayError, Observing, Readiness, Rules, TlsFiles};
+use crate::gateway::{
+    Access, CallbackLimits, CallerLimits, Gateway, GatewayError, Observing, Readiness, Rules, TlsFiles,
+};
 use crate::log::{Cluster, LogError};
 use crate::metrics::Metrics;
 use crate::record::{Codec, TopicNames};
@@ -86,6 +88,8 @@ pub struct NodeParts {
     pub gateway_tls: Option<TlsFiles>,
     /// How many callbacks the HTTP API takes.
     pub callbacks: CallbackLimits,
+    /// How many changes the HTTP API takes from one caller.
+    pub callers: CallerLimits,
     /// Where a process without a gateway serves its health and its numbers, and who may see these.
     pub observing: Option<(SocketAddr, Access)>,
     /// Where requests may go.
@@ -348,6 +352,7 @@ impl Node {
                 Arc::clone(&parts.clock),
                 parts.callbacks,
             ),
+            callers: parts.callers,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(gateway.serve(listener, async move {

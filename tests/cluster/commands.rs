@@ -2,6 +2,7 @@
 //! they end.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -188,6 +189,10 @@ fn a_recorded_plan_is_made_again(place: &Place, url: &str) {
     assert_eq!(submitted.code, Some(5), "{submitted:?}");
     let again = place.json("plan", 0, &["plan", "--verify", "note-1"]);
     assert_eq!((&again["verdict"], &again["file_id"]), (&"equal".into(), &"note-1".into()));
+    let arrivals = format!("{}arrivals", place.prefix);
+    let diff = ["routing", "diff", "routing.yaml", "routing.yaml", "--history", &arrivals];
+    let history = &place.json("routing-diff", 0, &diff)["history"];
+    assert_eq!((&history["files"], length(&history["changed"])), (&1.into(), 0), "{history}");
 }
 
 /// A process that is ended at once where a test fails.
@@ -211,6 +216,20 @@ fn it_runs_and_ends_when_told(place: &Place) {
     a_recorded_plan_is_made_again(place, url);
     let taken = url.rsplit_once('/').unwrap().1;
     says(&place.run(&["run", "--instance", "other", "--listen", taken]), 3, &["CG408", taken, "--listen"]);
+    assert!(Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    for _ in 0..3 {
+        it_ends_as_soon_as_it_answers(place, taken);
+    }
+}
+
+fn it_ends_as_soon_as_it_answers(place: &Place, address: &str) {
+    let command = &mut place.command(&["run", "--listen", address]);
+    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    while TcpStream::connect(address).is_err() {
+        assert_eq!(child.0.try_wait().unwrap(), None, "it ended before it answered");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     assert!(Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap().success());
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }

@@ -1,10 +1,12 @@
-use consign::gateway::{Access, GatewayError, ROUTES, Role, Token};
+use std::num::NonZeroU32;
+
+use consign::gateway::{Access, CallerLimits, GatewayError, ROUTES, Role, Token};
 use consign::record::{FileManifest, Intervention, Topic};
 use reqwest::Method;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::world::{World, held, reply};
+use crate::world::{Limits, World, held, reply};
 
 fn tokens() -> Access {
     Access::Tokens(vec![Token::of("v", "vera", Role::Viewer), Token::of("o", "oscar", Role::Operator)])
@@ -72,4 +74,34 @@ async fn a_page_from_elsewhere_can_not_use_the_loopback_address() {
     let request = world.client.get(format!("{}/v1/files", world.url)).header("host", "evil.example");
     reply(request).await.expect_problem(403, "CG312");
     world.get("/v1/files").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_caller_that_floods_is_asked_to_come_back_and_the_others_are_heard() {
+    let tokens = Access::Tokens(vec![
+        Token::of("v", "vera", Role::Viewer),
+        Token::of("o", "oscar", Role::Operator),
+        Token::of("p", "paula", Role::Operator),
+    ]);
+    let callers = CallerLimits { per_second: NonZeroU32::MIN };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::limited(tokens, listener, Limits { callers, ..Limits::default() }).await;
+    let manifest = json!({"file_id": "inv-1", "schema_version": 1, "file_type": "t", "name": "n"});
+    let submit = |token| world.call(Method::POST, "/v1/files", Some(&manifest), Some(token));
+    let mut taken = 0;
+    let refused = loop {
+        let reply = submit("o").await;
+        if reply.status != 202 {
+            break reply;
+        }
+        taken += 1;
+    };
+    assert!(taken >= 2, "as many as after a quiet while");
+    assert_eq!(refused.headers["retry-after"], "1");
+    refused.expect_problem(429, "CG313");
+    assert_eq!(world.appended::<FileManifest>(Topic::Manifests).len(), taken);
+    submit("p").await.expect(202);
+    for _ in 0..5 {
+        world.call(Method::GET, "/v1/files", None, Some("o")).await.expect(200);
+    }
 }

@@ -85,6 +85,16 @@ async fn answering(answers: Vec<(&'static str, Value)>) -> (String, tokio::task:
 }
 
 #[tokio::test]
+async fn submit_comes_again_where_it_was_too_much() {
+    let problem = |code: &str| serde_json::json!({"type": "t", "title": "t", "status": 429, "detail": "1 a second", "code": code});
+    let done = serde_json::to_value(file("inv-1", State::Completed, 4)).unwrap();
+    let (url, serving) = answering(vec![("429 Too Many Requests", problem("CG313")), ("200 OK", done)]).await;
+    let manifest = manifest_file("inv-1", "a.pdf");
+    let ran = crate::world::run(&["submit", manifest.path().to_str().unwrap(), "--wait", "60s", "--url", &url]).await;
+    assert_eq!((ran.exit, serving.await.unwrap()), (Exit::Ok, 2), "{ran:?}");
+}
+
+#[tokio::test]
 async fn submit_waits_for_a_gateway_that_is_only_beginning() {
     let problem = |code: &str| serde_json::json!({"type": "t", "title": "t", "status": 503, "detail": "12 records to read", "code": code});
     let done = serde_json::to_value(file("inv-1", State::Completed, 4)).unwrap();

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use consign::gateway::{Access, CallbackLimits, GatewayError, Observing, Readiness, TlsFiles};
+use consign::gateway::{Access, GatewayError, Observing, Readiness, TlsFiles};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::{PATIENCE, World};
+use crate::world::{Limits, PATIENCE, World};
 
 async fn connect(world: &World) -> TcpStream {
     TcpStream::connect(world.url.trim_start_matches("http://")).await.unwrap()
@@ -107,7 +107,7 @@ async fn a_new_certificate_is_in_force_without_a_restart_and_nonsense_never() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let tls = Some(files(directory.path()));
-    let world = World::over(Access::Loopback, listener, CallbackLimits::default(), tls).await;
+    let world = World::over(Access::Loopback, listener, Limits::default(), tls).await;
     let url = format!("https://localhost:{port}/healthz");
     assert_eq!(trusting(1).get(&url).send().await.unwrap().text().await.unwrap(), "ok\n");
     assert!(trusting(2).get(&url).send().await.is_err());
@@ -139,7 +139,7 @@ async fn a_certificate_that_cant_be_used_is_refused_at_start() {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tls = Some(files(directory.path()));
-        let world = World::over(Access::Loopback, listener, CallbackLimits::default(), tls).await;
+        let world = World::over(Access::Loopback, listener, Limits::default(), tls).await;
         let refused = tokio::time::timeout(PATIENCE, world.ended()).await.expect("at once");
         assert!(matches!(&refused, Err(GatewayError::Tls(why)) if why.contains("key")), "{refused:?}");
     }

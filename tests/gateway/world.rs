@@ -9,7 +9,8 @@ use clap::Parser;
 use consign::cli::client::{ClientCommand, Globals, run_on};
 use consign::cli::exit::Exit;
 use consign::gateway::{
-    Access, CallbackChecks, CallbackLimits, CallbackRule, Gateway, GatewayError, Readiness, Rules, TlsFiles,
+    Access, CallbackChecks, CallbackLimits, CallbackRule, CallerLimits, Gateway, GatewayError, Readiness, Rules,
+    TlsFiles,
 };
 use consign::log::memory::{MemoryCluster, MemoryOptions};
 use consign::log::{Append, Cluster, TopicPartition};
@@ -52,6 +53,19 @@ pub struct World {
     pub client: Client,
     stop: std::sync::Mutex<Option<oneshot::Sender<()>>>,
     serving: JoinHandle<Result<(), GatewayError>>,
+}
+
+/// How much the gateway takes.
+#[derive(Default)]
+pub struct Limits {
+    pub callbacks: CallbackLimits,
+    pub callers: CallerLimits,
+}
+
+impl From<CallbackLimits> for Limits {
+    fn from(callbacks: CallbackLimits) -> Self {
+        Self { callbacks, ..Self::default() }
+    }
 }
 
 /// What came back.
@@ -110,15 +124,15 @@ impl World {
     }
 
     pub async fn on(access: Access, listener: TcpListener) -> Self {
-        Self::limited(access, listener, CallbackLimits::default()).await
+        Self::limited(access, listener, Limits::default()).await
     }
 
-    pub async fn limited(access: Access, listener: TcpListener, limits: CallbackLimits) -> Self {
-        Self::over(access, listener, limits, None).await
+    pub async fn limited(access: Access, listener: TcpListener, limits: impl Into<Limits>) -> Self {
+        Self::over(access, listener, limits.into(), None).await
     }
 
     /// Over TLS where there is a certificate; then `call` and the commands don't reach it.
-    pub async fn over(access: Access, listener: TcpListener, limits: CallbackLimits, tls: Option<TlsFiles>) -> Self {
+    pub async fn over(access: Access, listener: TcpListener, limits: Limits, tls: Option<TlsFiles>) -> Self {
         let cluster = MemoryCluster::new(MemoryOptions::new(HOME_PARTITIONS, 2, Arc::new(now)));
         let codec = Arc::new(Codec::new(Arc::new(LocalRegistry)));
         let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
@@ -147,6 +161,7 @@ impl World {
                     entries => Ok(serde_json::json!({ "entries": entries })),
                 },
             },
+            callers: limits.callers,
             callbacks: CallbackChecks {
                 token: Arc::new(|key, token| match token {
                     Some(token) if token == format!("token of {key}") => TokenCheck::Ok,
@@ -166,7 +181,7 @@ impl World {
                     }))
                 }),
                 signature: Arc::new(|key, [id, _, _], _| (key, id) == ("key", Some("fits"))),
-                limits,
+                limits: limits.callbacks,
             },
         };
         let address = listener.local_addr().unwrap();

@@ -139,6 +139,13 @@ fn diff_ends_with_no_where_the_change_is_breaking() {
     assert_eq!(json["answers"]["retry_semantics"].as_bool(), Some(false));
     assert_eq!(json["history"]["files"].as_i64(), Some(2));
     assert_eq!(json["history"]["changed"][0]["changed"][0].as_str(), Some("billing"));
+    let output = consign(&["routing", "diff", "config/routing.yaml", &other, "--history", "consign.outcomes"]);
+    assert_eq!(exit(&output), 2);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("consign.outcomes is no file that is there, and the topic of arrivals is `consign.arrivals`"),
+        "{told}"
+    );
     let faulty = write("faulty.yaml", "targets: {}");
     assert_eq!(exit(&consign(&["routing", "diff", "config/routing.yaml", &faulty])), 2);
 }

@@ -21,6 +21,10 @@ const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_secs(10);
 /// The pause before a gateway that is being started is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// How long to wait where a gateway says that this is too much, as it asks for.
+const TOO_MANY: Duration = Duration::from_secs(1);
+/// How long that is done.
+const TOO_MANY_PATIENCE: Duration = Duration::from_secs(30);
 
 fn not_a_url(url: &str, why: &str) -> Failure {
     Failure::usage(format!("--url {url}: {why}")).hint("give it as http://HOST:PORT or https://HOST:PORT (CONSIGN_URL)")
@@ -31,7 +35,7 @@ fn failure_of(status: StatusCode, problem: ProblemBody) -> Failure {
     let exit = match status {
         StatusCode::NOT_FOUND => Exit::NotFound,
         StatusCode::CONFLICT => Exit::No,
-        StatusCode::REQUEST_TIMEOUT => Exit::Unreachable,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Exit::Unreachable,
         status if status.is_server_error() => Exit::Unreachable,
         _ => Exit::Usage,
     };
@@ -174,18 +178,20 @@ impl Api {
         Ok(Answer { value, finished: status == StatusCode::OK })
     }
 
-    /// A connection that nobody accepts carried nothing, and a gateway that is only beginning has done nothing, so that
-    /// asking again is safe.
+    /// A connection that nobody accepts carried nothing, and a gateway that is only beginning or that says that this is too
+    /// much has done nothing, so that asking again is safe.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
+        let begun = Instant::now();
         loop {
-            let again = request.try_clone().filter(|_| self.patient_until.is_some_and(|until| Instant::now() < until));
-            let Some(once) = again else { return answer_of(request).await };
-            match answer_of(once).await {
-                Err(error) if error.is_connect() => {}
-                Ok((status, bytes)) if is_beginning(status, &bytes) => {}
+            let Some(once) = request.try_clone() else { return answer_of(request).await };
+            let is_patient = self.patient_until.is_some_and(|until| Instant::now() < until);
+            let wait = match answer_of(once).await {
+                Err(error) if is_patient && error.is_connect() => ASK_AGAIN,
+                Ok((status, bytes)) if is_patient && is_beginning(status, &bytes) => ASK_AGAIN,
+                Ok((StatusCode::TOO_MANY_REQUESTS, _)) if begun.elapsed() < TOO_MANY_PATIENCE => TOO_MANY,
                 done => return done,
-            }
-            tokio::time::sleep(ASK_AGAIN).await;
+            };
+            tokio::time::sleep(wait).await;
         }
     }
 

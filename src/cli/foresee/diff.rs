@@ -1,6 +1,6 @@
 //! `consign routing diff`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -13,7 +13,7 @@ use crate::cli::kafka::{Connection, ConnectionArgs};
 use crate::cli::output::print;
 use crate::cli::routing::read;
 use crate::plan::{self, Replan, Replanned, replan};
-use crate::record::{FileId, TargetName};
+use crate::record::{Arrival, FileId, TargetName, Topic, TopicNames};
 use crate::routing::diff::{Diff, Question, diff};
 
 /// Arguments of `routing diff`.
@@ -21,11 +21,11 @@ use crate::routing::diff::{Diff, Question, diff};
 #[command(after_help = "Examples:
   consign routing diff routing.yaml new.yaml
   consign routing diff routing.yaml new.yaml --history arrivals.jsonl
-  consign routing diff routing.yaml new.yaml --history-topic --kafka localhost:9092
+  consign routing diff routing.yaml new.yaml --history consign.arrivals --kafka localhost:9092
 
 Ends with 0 if all five answers are no, with 1 if one is yes: the change is BREAKING, and `routing apply` takes it only with
 --accept-breaking. The history lists what becomes of files that have arrived: targets gained and lost, and requests that
-would be others. A line of it is a manifest or an arrival, as JSON. Files whose bytes either document reads are planned from the bytes
+would be others. It comes from a file, each line a manifest or an arrival as JSON, or from the topic of arrivals by its name. Files whose bytes either document reads are planned from the bytes
 that the log has of them; of one whose bytes it hasn't it says so.")]
 pub struct DiffArgs {
     /// The document as it is.
@@ -34,12 +34,9 @@ pub struct DiffArgs {
     /// The document as it would be.
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
-    /// Plan these files under both documents.
-    #[arg(long, value_name = "FILE", conflicts_with = "history_topic")]
+    /// Plan these files under both documents: those of the topic of arrivals, if that is its name, else of this file.
+    #[arg(long, value_name = "TOPIC|FILE")]
     pub history: Option<PathBuf>,
-    /// Plan every file under both documents whose arrival is on the log.
-    #[arg(long)]
-    pub history_topic: bool,
     /// Where broker and registry are.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -59,11 +56,7 @@ pub fn run(args: &DiffArgs, globals: &Globals) -> Result<Exit, Failure> {
 fn compared(args: &DiffArgs) -> Result<(Diff, Option<History>), Failure> {
     let old = load(&read(&args.old)?)?;
     let new = load(&read(&args.new)?)?;
-    let recorded = match (&args.history, args.history_topic) {
-        (Some(path), _) => Some((manifests(path, None)?, recorded::Contents::new())),
-        (None, true) => Some(recorded::history(&Connection::open(&args.connection)?)?),
-        (None, false) => None,
-    };
+    let recorded = args.history.as_deref().map(|history| recorded_in(history, &args.connection)).transpose()?;
     let history = recorded.map(|(arrivals, contents)| {
         let mut history = History { files: arrivals.len(), changed: Vec::new(), not_provable: Vec::new() };
         for arrival in &arrivals {
@@ -78,6 +71,20 @@ fn compared(args: &DiffArgs) -> Result<(Diff, Option<History>), Failure> {
         history
     });
     Ok((diff(&old, &new), history))
+}
+
+/// The files of a history: of the topic of arrivals, or of a file. One that is there is a file, whatever its name.
+fn recorded_in(history: &Path, connection: &ConnectionArgs) -> Result<(Vec<Arrival>, recorded::Contents), Failure> {
+    if history.as_os_str() == "-" || history.exists() || history.components().count() > 1 {
+        return Ok((manifests(history, None)?, recorded::Contents::new()));
+    }
+    let config = connection.config()?;
+    let topic = TopicNames::new(&config.kafka.prefix).name(Topic::Arrivals);
+    if history.as_os_str() != topic.as_str() {
+        let text = format!("{} is no file that is there, and the topic of arrivals is `{topic}`", history.display());
+        return Err(Failure::usage(text));
+    }
+    recorded::history(&Connection::open(connection)?)
 }
 
 /// A comparison as JSON.

@@ -37,6 +37,8 @@ public_url = "https://consign.example"
 token_sha256 = "00"
 actor = "ann"
 role = "operator"
+[gateway.callers]
+per_second = 77
 [gateway.callbacks]
 at_once = 21
 of_target = 22
@@ -103,6 +105,7 @@ async fn every_key_reaches_what_it_is_for() {
     assert_eq!(parts.public_url.as_deref(), Some("https://consign.example"));
     let callbacks = parts.callbacks;
     assert_eq!((callbacks.at_once, callbacks.of_target, callbacks.per_second.get()), (21, 22, 23));
+    assert_eq!(parts.callers.per_second.get(), 77);
     let tls = parts.gateway_tls.as_ref().unwrap();
     assert_eq!((tls.certificate.to_str(), tls.key.to_str()), (Some("/run/tls.crt"), Some("/run/tls.key")));
     assert_eq!(parts.secrets.directory.as_deref(), Some(std::path::Path::new("/run/secrets")));
