@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consign::gateway::CallbackLimits;
+use consign::gateway::{CallbackLimits, CallerLimits};
 use consign::metrics::Metrics;
 use consign::node::{Node, NodeParts, StoreParts};
 use consign::store::Stores;
@@ -41,6 +41,7 @@ pub fn run(options: &Options) {
         secrets: Secrets::default(),
         public_url: None,
         callbacks: CallbackLimits::default(),
+        callers: CallerLimits::default(),
         kafka: KafkaTargets::default(),
         places: Places::default(),
     };

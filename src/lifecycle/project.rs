@@ -1,13 +1,15 @@
 //! The file as the record that anyone may join.
 
 use super::file::{Dispatch, File};
-use crate::record::{Budget, DispatchState, FileState};
+use crate::record::{Budget, DispatchState, FileState, NextEventKind, Status};
 
 impl File {
     /// The file's state as a record.
     pub fn to_state(&self) -> FileState {
         let manifest = &self.arrival.manifest;
         let plan = self.dispatches.first().map(|d| &d.plan);
+        let dispatches: Vec<DispatchState> =
+            (0..self.dispatches.len()).map(|index| self.dispatch_state(index)).collect();
         FileState {
             file_id: self.id().clone(),
             state: self.state,
@@ -22,7 +24,8 @@ impl File {
             content_digest: plan.and_then(|p| p.content_digest.clone()),
             routing_digest: plan.map(|p| p.routing_digest.clone()),
             plan_digest: plan.map(|p| p.plan_digest.clone()),
-            dispatches: (0..self.dispatches.len()).map(|index| self.dispatch_state(index)).collect(),
+            deadline_lost: !self.overdue && dispatches.iter().any(retries_too_late),
+            dispatches,
             accountable: self.accountable(),
             next_event: self.next_event(),
             overdue: self.overdue,
@@ -53,6 +56,12 @@ impl File {
             accountable: dispatch.accountable(),
         }
     }
+}
+
+/// Whether a dispatch waits for a retry that would be due only after the file's deadline: that is what happens next to it.
+fn retries_too_late(dispatch: &DispatchState) -> bool {
+    dispatch.status == Status::BackingOff
+        && dispatch.next_event.as_ref().is_some_and(|next| next.what == NextEventKind::FileDeadline)
 }
 
 impl Dispatch {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::record::{DispatchState, FileState, HeldBecause, NextEventKind, State, Status, TargetName, Timestamp};
+use crate::record::{FileState, HeldBecause, State, Status, TargetName, Timestamp};
 
 /// Counts over the newest state of every file. Kept up to date by adding a new state and removing the one it replaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,16 +32,6 @@ pub fn is_settled(status: Status) -> bool {
     matches!(status, Status::Succeeded | Status::Failed | Status::Cancelled)
 }
 
-/// Whether it is certain that an open file can't be COMPLETED by its deadline without a person: a retry that it waits for
-/// would be due only then, so that the deadline is what happens next to the dispatch.
-pub fn is_deadline_lost(file: &FileState) -> bool {
-    let waits_too_long = |dispatch: &DispatchState| {
-        dispatch.status == Status::BackingOff
-            && dispatch.next_event.as_ref().is_some_and(|next| next.what == NextEventKind::FileDeadline)
-    };
-    !file.overdue && file.dispatches.iter().any(waits_too_long)
-}
-
 impl Census {
     /// Counts a state in.
     pub fn add(&mut self, file: &FileState) {
@@ -64,7 +54,7 @@ impl Census {
         if open && file.overdue {
             self.overdue += by;
         }
-        if open && is_deadline_lost(file) {
+        if open && file.deadline_lost {
             self.deadline_lost += by;
         }
         for dispatch in &file.dispatches {

@@ -19,7 +19,7 @@ mod begin;
 mod census;
 
 pub use begin::Words;
-pub use census::{Census, is_deadline_lost, is_settled, is_terminal};
+pub use census::{Census, is_settled, is_terminal};
 
 const NAMESPACE: &str = "consign";
 /// Buckets of an attempt, in seconds: the bounds of an HTTP request.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::log::TopicPartition;
-use crate::record::{FileState, HeldBecause, NextEvent, NextEventKind, Status, Topic};
+use crate::record::{FileState, HeldBecause, Status, Topic};
 use crate::view::testing::{dispatch, file};
 
 #[test]
@@ -56,26 +56,21 @@ fn the_mirror_follows_the_files() {
 }
 
 #[test]
-fn a_deadline_counts_as_lost_once_a_retry_is_due_only_after_it() {
-    let next = |what| Some(NextEvent { what, at: Timestamp(5_000), target: None });
-    let mut waiting = file("x", State::Distributing, 1_000);
-    waiting.dispatches = vec![dispatch("a", Status::BackingOff), dispatch("b", Status::Pending)];
-    waiting.dispatches[0].next_event = next(NextEventKind::Attempt);
-    // What waits for another target waits for the deadline at the latest, and may begin before.
-    waiting.dispatches[1].next_event = next(NextEventKind::FileDeadline);
+fn open_files_whose_deadline_is_lost_are_counted() {
+    let waiting = FileState { deadline_lost: true, ..file("x", State::Distributing, 1_000) };
     let lost = |file: &FileState| {
         let mut census = Census::default();
         census.add(file);
         let metrics = Metrics::default();
         metrics.mirror(&census, [], Timestamp(3_500));
         assert!(metrics.render().contains(&format!("consign_deadline_lost_files {}", census.deadline_lost)));
-        census.deadline_lost
+        census.remove(file);
+        assert_eq!(census, Census::default());
+        metrics.render().lines().find_map(|line| line.strip_prefix("consign_deadline_lost_files ")?.parse().ok())
     };
-    assert_eq!(lost(&waiting), 0);
-    waiting.dispatches[0].next_event = next(NextEventKind::FileDeadline);
-    assert_eq!(lost(&waiting), 1);
-    assert_eq!(lost(&FileState { overdue: true, ..waiting.clone() }), 0);
-    assert_eq!(lost(&FileState { state: State::Failed, ..waiting }), 0);
+    assert_eq!(lost(&waiting), Some(1));
+    assert_eq!(lost(&FileState { deadline_lost: false, ..waiting.clone() }), Some(0));
+    assert_eq!(lost(&FileState { state: State::Failed, ..waiting }), Some(0));
 }
 
 #[test]

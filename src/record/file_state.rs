@@ -220,6 +220,9 @@ pub struct FileState {
     /// Whether the deadline has passed.
     #[serde(default)]
     pub overdue: bool,
+    /// Whether it is certain before the deadline that the file can't be COMPLETED by it without a person.
+    #[serde(default)]
+    pub deadline_lost: bool,
     /// Why it FAILED.
     #[serde(default)]
     pub reason: Option<Failure>,

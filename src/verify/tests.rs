@@ -1,5 +1,7 @@
 //! A clean log passes; every invariant has a log that breaks it, and is what the checker names.
 
+mod again;
+
 use std::sync::Arc;
 
 use super::{Due, Options, Report, Request, check};

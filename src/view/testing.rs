@@ -22,6 +22,7 @@ pub(crate) fn file(file_id: &str, state: State, received_at: i64) -> FileState {
         accountable: None,
         next_event: None,
         overdue: false,
+        deadline_lost: false,
         reason: None,
         deadline: Timestamp(received_at + 600_000),
         received_at: Timestamp(received_at),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use consign::engine::Stop;
-use consign::gateway::{Access, CallbackLimits};
+use consign::gateway::{Access, CallbackLimits, CallerLimits};
 use consign::log::double::{Double, Doubled};
 use consign::log::memory::MemoryCluster;
 use consign::log::{Appender, Batch, Cluster, ControlsChange, Lag, Log, LogError, Reader, Record, TopicPartition};
@@ -141,6 +141,7 @@ async fn process(stop_within: Duration, gateway: Option<(SocketAddr, Access)>) -
         gateway,
         gateway_tls: None,
         callbacks: CallbackLimits::default(),
+        callers: CallerLimits::default(),
         observing: None,
         egress: Egress::with_loopback(),
         secrets: Secrets::default(),

@@ -337,6 +337,7 @@ pub fn file(file_id: &str, state: State, version: i64) -> FileState {
         accountable: None,
         next_event: None,
         overdue: false,
+        deadline_lost: false,
         reason: None,
         deadline: Timestamp(1_700_000_600_000),
         received_at: Timestamp(1_700_000_000_000),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::gateway::{DeadLetterAnswer, DeadLetterSummary, Judged, TargetChange, TargetView};
-use crate::metrics::{is_deadline_lost, is_settled, is_terminal};
+use crate::metrics::{is_settled, is_terminal};
 use crate::predict::length;
 use crate::record::{
     Accountable, DispatchState, FileId, FileState, Judgement, NextEvent, NextEventKind, SettledBy, State, Status,
@@ -100,7 +100,7 @@ pub fn file(file: &FileState, around: &Around) -> String {
     let open = !is_terminal(file.state);
     let overdue = if open && file.overdue {
         ", OVERDUE"
-    } else if open && is_deadline_lost(file) {
+    } else if open && file.deadline_lost {
         ", its deadline can't be met without a person"
     } else {
         ""

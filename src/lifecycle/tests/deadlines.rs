@@ -170,6 +170,31 @@ fn at_the_files_deadline_everything_open_is_held_but_an_open_attempt_is_waited_f
 }
 
 #[test]
+fn a_deadline_is_lost_once_a_retry_is_due_only_after_it() {
+    let with_deadline = |ms: i64| {
+        let adapt = |p: &mut PlannedDispatch| p.file_deadline = after_ms(ms);
+        // What waits for its turn has the deadline as its next event, and may end before.
+        validated(vec![
+            plan_at("a", adapt),
+            PlannedDispatch { after: vec![TargetName::trusted("a")], ..plan_at("b", adapt) },
+        ])
+    };
+    for (ms, is_lost) in [(600_000, false), (1_500, true)] {
+        let mut file = with_deadline(ms);
+        assert!(!file.to_state().deadline_lost, "nothing is lost yet");
+        file.attempt_at("a", 0);
+        assert!(!file.to_state().deadline_lost, "it may succeed");
+        file.transport("a", 600, OutcomeKind::Retryable);
+        assert_eq!((file.status("a"), file.to_state().deadline_lost), (Status::BackingOff, is_lost));
+        let mut overdue = file.clone();
+        overdue.falls_due(TimerKind::FileDeadline);
+        assert!(!overdue.to_state().deadline_lost, "it has passed");
+        assert_eq!(file.ack("a", 700, OutcomeKind::Succeeded), applied());
+        assert!(!file.to_state().deadline_lost, "the target was heard of after all");
+    }
+}
+
+#[test]
 fn a_late_outcome_ends_held_after_the_files_deadline() {
     let mut file = one_of_each();
     file.falls_due(TimerKind::FileDeadline);
