@@ -347,9 +347,7 @@ async fn append(app: &App, about: &About, report: Report) -> Result<(), Problem>
     };
     let key = dispatch_key(file_id, target).into_bytes();
     let partition = Some(home_partition(file_id.as_str(), app.home_partitions()?));
-    let codec = Arc::clone(&app.codec);
-    let encoded = tokio::task::spawn_blocking(move || codec.encode_for(Topic::Outcomes, &outcome));
-    let value = encoded.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
+    let value = app.encode_for(Topic::Outcomes, outcome).await?;
     app.append(Append { topic: Topic::Outcomes, partition, key, value: Some(value), headers: Vec::new() }).await
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::log::{Append, Appender, Cluster};
 use crate::metrics::Metrics;
 use crate::record::{
-    Codec, Controls, FileId, FileManifest, FileState, RoutingBundle, TargetName, Timestamp, TopicNames, Wire,
+    Codec, Controls, FileId, FileManifest, FileState, RoutingBundle, TargetName, Timestamp, Topic, TopicNames, Wire,
 };
 use crate::view::View;
 
@@ -317,10 +317,19 @@ impl App {
         }
     }
 
-    /// The framed bytes of a record. The registry may be asked, which blocks.
+    /// The framed bytes of a record for the topic of its type.
     async fn encode<T: Wire + Send + 'static>(&self, value: T) -> Result<Vec<u8>, Problem> {
+        self.encode_for(T::TOPIC, value).await
+    }
+
+    /// The framed bytes of a record for a topic, put together where it is called. The registry is asked only while the
+    /// schema's id isn't known, which blocks and has a thread of its own.
+    async fn encode_for<T: Wire + Send + 'static>(&self, topic: Topic, value: T) -> Result<Vec<u8>, Problem> {
+        if let Some(encoded) = self.codec.encode_if_known(topic, &value) {
+            return Ok(encoded);
+        }
         let codec = Arc::clone(&self.codec);
-        let encoded = tokio::task::spawn_blocking(move || codec.encode(&value));
+        let encoded = tokio::task::spawn_blocking(move || codec.encode_for(topic, &value));
         Ok(encoded.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?)
     }
 
