@@ -157,3 +157,17 @@ fn a_file_is_cancelled_before_it_has_a_plan() {
     assert_eq!(file.ask(None, Action::Cancel), applied());
     assert_eq!((file.state, file.next_event()), (State::Failed, None));
 }
+
+#[test]
+fn what_a_person_said_last_is_the_last_outcome() {
+    for (action, status, kind) in [
+        (Action::Confirm, Status::Succeeded, OutcomeKind::Succeeded),
+        (Action::Fail, Status::Failed, OutcomeKind::Rejected),
+    ] {
+        let mut file = held();
+        assert_eq!(file.ask(Some("a"), action), applied());
+        let dispatch = file.dispatch("a");
+        let last = dispatch.last_outcome.as_ref().map(|last| (last.kind, last.code.as_str(), last.attempt));
+        assert_eq!((dispatch.status, last), (status, Some((kind, "operator", None))));
+    }
+}
