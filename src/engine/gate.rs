@@ -99,6 +99,11 @@ impl AcksGate {
         Ok(true)
     }
 
+    /// Nothing waits any more: whatever acks are unread, no deadline hangs on them.
+    pub fn rest(&mut self) {
+        (self.behind, self.waiting_for) = (None, None);
+    }
+
     fn look_again_in(&mut self, every_ms: i64, now: Timestamp) {
         self.next_look = Some((now.plus_millis(every_ms), every_ms));
     }

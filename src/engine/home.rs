@@ -71,15 +71,17 @@ impl Kept {
         self.appended.is_empty() && self.parked.is_empty()
     }
 
-    /// Drops what belonged to a status that the file has left.
-    fn tidy(&mut self) {
+    /// Drops what belonged to a status that the file has left; gives the due times for which nothing waits any more.
+    fn tidy(&mut self) -> Vec<Timestamp> {
         let file = &self.file;
         if self.appended.is_empty() && self.parked.is_empty() {
-            return;
+            return Vec::new();
         }
         let live: BTreeSet<TimerMark> = file.timers().iter().map(|t| mark_of(t.target.as_ref(), &t.timer)).collect();
         self.appended.retain(|mark| live.contains(mark) || is_pause_escalation(file, mark));
-        self.parked.retain(|mark| live.contains(mark));
+        let dropped: Vec<TimerMark> = self.parked.extract_if(.., |mark| !live.contains(mark)).collect();
+        let waits = |due: &Timestamp| self.parked.iter().any(|(_, _, at, _)| at == due);
+        dropped.into_iter().map(|(_, _, due, _)| due).filter(|due| !waits(due)).collect()
     }
 }
 
@@ -420,7 +422,9 @@ impl Home {
         let Some(kept) = self.files.get_mut(id) else { return };
         let planned = kept.file.dispatches.len();
         change(kept);
-        kept.tidy();
+        for due in kept.tidy() {
+            self.parked.remove(&(due, id.clone()));
+        }
         if let Some(permits) = self.permits.get_mut(id) {
             let is_open = |at: usize| kept.file.dispatches[at].has_open_attempt();
             permits.retain(|(target, _)| kept.file.index_of(target).is_some_and(is_open));

@@ -340,7 +340,10 @@ impl Worker {
     }
 
     fn advance_gate(&mut self, now: Timestamp) -> Result<(), LogError> {
-        let Some(first) = self.homes().filter_map(|(_, home)| home.first_parked()).min() else { return Ok(()) };
+        let Some(first) = self.homes().filter_map(|(_, home)| home.first_parked()).min() else {
+            self.gate.rest();
+            return Ok(());
+        };
         let advanced = match self.gate.advance(self.log.as_mut(), first, now) {
             // The ends of acks can't be had: deadlines wait for that, the rest doesn't.
             Err(LogError::Away(_)) => false,

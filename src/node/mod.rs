@@ -30,6 +30,7 @@ pub mod embedded;
 pub(crate) mod explained;
 mod health;
 mod observe;
+mod said;
 mod threads;
 
 /// What a stop keeps for bringing the last reports to the log.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::{DUPLICATES, Observed, Unwell, reason};
+use crate::engine::{DUPLICATES, Observed, reason};
 use crate::metrics::{Metrics, Words};
 use crate::record::{Judgement, State, Status, TargetName};
 use crate::store::Reason;
@@ -138,15 +138,4 @@ fn log(observed: &Observed) {
         Observed::Forgotten { file_id } => tracing::debug!(%file_id, "retention ended"),
         Observed::Committed { .. } => {}
     }
-}
-
-/// Logs what keeps a worker from its work once when it begins and once when it ends, not at every turn.
-pub(super) fn say_changes(worker: &str, said: &mut Vec<&'static str>, unwell: &[Unwell]) {
-    for new in unwell.iter().filter(|u| !said.contains(&u.code)) {
-        tracing::warn!(worker, code = new.code, "{}", new.text);
-    }
-    for code in said.iter().filter(|code| !unwell.iter().any(|u| u.code == **code)) {
-        tracing::info!(worker, code, "mended");
-    }
-    *said = unwell.iter().map(|u| u.code).collect();
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::health::Health;
-use super::observe;
+use super::said::Said;
 use crate::engine::{Stop, Worker};
 use crate::log::Cluster;
 use crate::metrics::Metrics;
@@ -93,12 +93,12 @@ fn turn_until_stopped(
     worker: &mut Worker,
     clock: &Clock,
 ) -> Option<Stop> {
-    let mut said = Vec::new();
+    let mut said = Said::default();
     while !common.is_stopping() {
         common.health.turn_begins(number);
         let stopped = worker.step(PATIENCE, clock.as_ref()).err();
         let unwell = worker.unwell();
-        observe::say_changes(identity, &mut said, &unwell);
+        said.say(identity, &unwell, Instant::now());
         common.health.turn_ends(number, unwell, worker.silence());
         if stopped.is_some() {
             return stopped;

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use consign::record::{FileId, Status};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use crate::servers::topics;
 use crate::setup::Setup;
 use crate::world::{PATIENCE, Process, Servers, World};
 
@@ -22,12 +21,8 @@ pub fn file_id(n: usize) -> String {
     format!("file-{n:04}")
 }
 
-pub async fn create(world: &World, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &world.servers.bootstrap).create().unwrap();
-    let topic = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
-    let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
-    created.into_iter().for_each(|created| drop(created.unwrap()));
+pub fn create(world: &World, topic: &str) {
+    tokio::task::block_in_place(|| topics::create(&world.servers.bootstrap, topic, PARTITIONS));
 }
 
 /// How often a read-committed reader finds each attempt on a topic, by its headers.
@@ -95,7 +90,7 @@ async fn each_record_is_there_once_and_a_missing_topic_stops_nobody_else() {
     let world = World::of(Setup { targets: vec!["quick"], ..Setup::new("in-transaction", Servers::of_environment()) });
     let topics = ["books", "ledger"].map(|name| (name, format!("{}in.{name}", world.prefix())));
     route_to(&world, &topics);
-    create(&world, &topics[0].1).await;
+    create(&world, &topics[0].1);
 
     let a = world.start_quiet("a");
     world.submit_all((0..BEFORE).map(file_id)).await;
@@ -105,7 +100,7 @@ async fn each_record_is_there_once_and_a_missing_topic_stops_nobody_else() {
     assert_eq!(with_status(&world, "ledger", Status::Pending), BEFORE, "what waits spends nothing");
     assert!(open_breakers(&a, "ledger").await > 0);
 
-    create(&world, &topics[1].1).await;
+    create(&world, &topics[1].1);
     world.submit_all((BEFORE..FILES).map(file_id)).await;
     let booked = || with_status(&world, "books", Status::Succeeded);
     assert!(world.view.wait_until(PATIENCE, || booked() >= FILES / 3).await, "{}", booked());

@@ -315,7 +315,7 @@ async fn a_topic_that_is_forbidden_in_a_transaction_opens_its_targets_breaker_an
     let topics = ["books", "shown", "hidden"].map(|name| (name, format!("{}in.{name}", world.prefix())));
     route_to(world, &topics);
     for (_, topic) in &topics {
-        create(world, topic).await;
+        create(world, topic);
     }
     secured.grant_what_is_printed();
     let permit = |verb: &str, operation: &str, topic: &str| {

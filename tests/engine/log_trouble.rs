@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use consign::engine::Observed;
 use consign::log::memory::Fault;
 use consign::log::{AbortCause, Headers, TopicPartition};
-use consign::record::{ActiveRouting, Control, OutcomeKind, RoutingBundle, State, Status, TargetName, Topic};
+use consign::record::{Action, ActiveRouting, Control, OutcomeKind, RoutingBundle, State, Status, TargetName, Topic};
 use consign::sim::{Answer, SIMULATED_DOCUMENT, START, SimRegistry, World, WorldOptions, manifest};
 
 use crate::{clean, ids_of_both_homes, passes_through, reasons, world, world_of};
@@ -433,4 +433,26 @@ fn deadlines_that_wait_for_acks_nobody_reads_are_said() {
     world.run_for(3_000);
     assert_eq!(codes(&world), Vec::<&str>::new());
     assert_eq!(world.status("f0", "ledger"), Status::Held);
+}
+
+#[test]
+fn once_no_deadline_waits_unread_acks_are_not_said_any_more() {
+    let mut world = world();
+    world.submit(&manifest("f0", "chained"));
+    world.run();
+    world.answer("f0/ledger", Answer::Accepted);
+    world.run();
+    world.registry.register(79, Topic::Acks.schema().unwrap());
+    world.registry.set_away(true);
+    let ack = world.ack("f0", "ledger", OutcomeKind::Succeeded);
+    let value = reframed(world.encode(Topic::Acks, &ack), 79);
+    world.append(Topic::Acks, 1, "f0/ledger", Some(value));
+    world.run_for(45_000);
+    assert!(codes(&world).contains(&"CG215"), "{:?}", world.unwell());
+    // The file ends another way; the acks are as unread as before.
+    world.intervene("f0", Some("ledger"), Action::Confirm);
+    world.run_for(3_000);
+    assert_eq!(world.status("f0", "ledger"), Status::Succeeded);
+    assert!(codes(&world).contains(&"CG208"), "{:?}", world.unwell());
+    assert!(!codes(&world).contains(&"CG215"), "{:?}", world.unwell());
 }

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::bed::{server, unique_prefix};
 use crate::python_env::program;
-use crate::targets::{create, submit, until};
+use crate::servers::topics::create;
+use crate::targets::{submit, until};
 
 const DOCUMENT: &str = r#"
 file_types: {entry: {}}
@@ -38,7 +39,7 @@ routes:
 async fn the_python_sdk_reads_our_events_in_both_modes() {
     let (bootstrap, prefix) = (server("KAFKA_BOOTSTRAP"), unique_prefix("events"));
     let topic = format!("{prefix}events");
-    create(&topic, &bootstrap).await;
+    tokio::task::block_in_place(|| create(&bootstrap, &topic, 3));
     let arguments = ["--bootstrap", &bootstrap, "--topic", &topic, "--posts", "3", "--records", "2"];
     let mut reader = program("events.py").args(arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines();

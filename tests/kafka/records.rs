@@ -7,20 +7,15 @@ use consign::record::Topic;
 use rdkafka::ClientConfig;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
-use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 
 use crate::bed::{Bed, PATIENCE, append, eventually, lone_worker, run, text};
+use crate::servers::topics::create;
 
 const IN: TopicPartition = TopicPartition { topic: Topic::Manifests, partition: 0 };
 const OUT: TopicPartition = TopicPartition { topic: Topic::Arrivals, partition: 0 };
-
-fn create(bed: &Bed, topic: &str) {
-    let new = NewTopic::new(topic, 2, TopicReplication::Fixed(1));
-    let created = run(bed.admin().create_topics([&new], &AdminOptions::new())).unwrap();
-    created.into_iter().for_each(|created| drop(created.unwrap()));
-}
 
 fn record(topic: &str, key: &str) -> TargetRecord {
     let headers = vec![("idempotency-key".to_owned(), key.as_bytes().to_vec())];
@@ -62,7 +57,7 @@ fn checked(worker: &mut dyn Log, topic: &str) -> TopicCheck {
 fn a_record_of_a_target_commits_with_the_rest_or_not_at_all() {
     let bed = Bed::new("records", 1);
     let (there, elsewhere) = (format!("{}entries", bed.names.prefix()), format!("{}missing", bed.names.prefix()));
-    create(&bed, &there);
+    create(&bed.options.bootstrap, &there, 2);
     let mut worker = lone_worker(&bed, "w");
     assert_eq!(checked(&mut *worker, &there), TopicCheck::Takes);
     assert_eq!(keys(&bed, &there, "read_committed"), Vec::<String>::new(), "nobody sees the trial");
@@ -82,8 +77,8 @@ fn a_record_of_a_target_commits_with_the_rest_or_not_at_all() {
 fn a_topic_that_vanishes_is_named_and_the_worker_goes_on() {
     let bed = Bed::new("records-gone", 1);
     let (gone, stays) = (format!("{}gone", bed.names.prefix()), format!("{}stays", bed.names.prefix()));
-    create(&bed, &gone);
-    create(&bed, &stays);
+    create(&bed.options.bootstrap, &gone, 2);
+    create(&bed.options.bootstrap, &stays, 2);
     let mut worker = lone_worker(&bed, "w");
     for topic in [&gone, &stays] {
         assert_eq!(checked(&mut *worker, topic), TopicCheck::Takes);

@@ -10,12 +10,11 @@ use consign::node::embedded::{Shared, in_process};
 use consign::record::{FileId, FileManifest, FileState, State, Status, Timestamp, Topic, home_partition};
 use consign::routing::Sources;
 use consign::transport::{AckTokens, ClientSettings, KafkaTargets, wall_clock};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use serde_json::Value;
 
 use crate::bed::{PATIENCE, server, unique_prefix};
 use crate::python_env::{lines_of, program};
+use crate::servers::topics::create;
 
 const DOCUMENT: &str = r#"
 file_types: {entry: {}, lost: {}, own: {}, renamed: {}}
@@ -45,13 +44,6 @@ routes:
   - {to: own, when: "file.type == 'own'", payload: entry}
   - {to: renamed, when: "file.type == 'renamed'", payload: entry}
 "#;
-
-pub async fn create(topic: &str, bootstrap: &str) {
-    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
-    let topic = NewTopic::new(topic, 3, TopicReplication::Fixed(1));
-    let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
-    created.into_iter().for_each(|created| drop(created.unwrap()));
-}
 
 pub async fn submit(shared: &Shared, file_id: &str, file_type: &str) {
     let manifest = FileManifest {
@@ -119,7 +111,7 @@ fn read(bootstrap: &str, topic: &str, count: &str) -> Vec<Value> {
 async fn a_stock_client_reads_what_a_kafka_target_was_sent() {
     let (bootstrap, prefix) = (server("KAFKA_BOOTSTRAP"), unique_prefix("target"));
     let topic = format!("{prefix}entries");
-    create(&topic, &bootstrap).await;
+    tokio::task::block_in_place(|| create(&bootstrap, &topic, 3));
     let tokens = Arc::new(AckTokens::new(vec![("k1".into(), b"0123456789abcdef".to_vec())]).unwrap());
     let (mut shared, _) = in_process(tokens, wall_clock()).unwrap();
     let settings = ClientSettings::from([("bootstrap.servers".to_owned(), bootstrap.clone())]);
@@ -165,7 +157,7 @@ async fn a_stock_consumer_of_avro_reads_what_a_kafka_target_was_sent() {
     let (bootstrap, registry, prefix) =
         (server("KAFKA_BOOTSTRAP"), server("SCHEMA_REGISTRY_URL"), unique_prefix("target-avro"));
     let topic = format!("{prefix}entries");
-    create(&topic, &bootstrap).await;
+    tokio::task::block_in_place(|| create(&bootstrap, &topic, 3));
     let id = register(&registry, &format!("{topic}-value"), ENTRY).await;
     let tokens = Arc::new(AckTokens::new(vec![("k1".into(), b"0123456789abcdef".to_vec())]).unwrap());
     let (mut shared, _) = in_process(tokens, wall_clock()).unwrap();

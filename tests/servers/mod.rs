@@ -3,6 +3,7 @@
 // Two suites share it, and neither needs all of it.
 #[allow(dead_code)]
 pub mod proxy;
+pub mod topics;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

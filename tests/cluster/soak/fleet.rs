@@ -176,10 +176,13 @@ pub fn settled(world: &World) -> usize {
     usize::try_from(ended).unwrap()
 }
 
+fn held_dispatches(world: &World) -> usize {
+    usize::try_from(world.view.census().held.values().sum::<i64>()).unwrap()
+}
+
 /// What waits for a person.
 fn held(world: &World) -> Vec<(String, String, i64)> {
-    let any: i64 = world.view.census().held.values().sum();
-    if any == 0 {
+    if held_dispatches(world) == 0 {
         return Vec::new();
     }
     let ids = world.submitted.lock().unwrap().clone();
@@ -193,12 +196,15 @@ fn held(world: &World) -> Vec<(String, String, i64)> {
     held
 }
 
-/// Announces files, so that about `open` of them are open at a time, until there are `files` or it is told to stop.
+/// Announces files, so that about `open` of them are open at a time and wait for nobody, until there are `files` or it is
+/// told to stop. What is held is confirmed when the load is over: were it counted, a pause of the machine that made so many
+/// overdue would end the load.
 pub async fn load(world: &World, open: usize, files: usize, stop: &AtomicBool) -> usize {
     let mut announced = world.submitted.lock().unwrap().len();
     let files = announced + files;
     while announced < files && !stop.load(Ordering::Relaxed) {
-        let room = open.saturating_sub(announced - settled(world).min(announced)).min(files - announced);
+        let beside = settled(world) + held_dispatches(world);
+        let room = open.saturating_sub(announced.saturating_sub(beside)).min(files - announced);
         let ids: Vec<String> = (announced..announced + room).map(|n| format!("file-{n:06}")).collect();
         announced += room;
         world.submitted.lock().unwrap().extend(ids.iter().cloned());

@@ -57,7 +57,9 @@ async fn until_manifests_are_read(world: &World) {
 async fn until_planned_under(world: &World, documents: usize) {
     let begun = Instant::now();
     while tokio::task::block_in_place(|| world.documents_in_plans()) < documents {
-        assert!(begun.elapsed() < crate::world::PATIENCE, "no file was planned under document {documents}");
+        let census = world.view.census();
+        let waited = begun.elapsed();
+        assert!(waited < crate::world::PATIENCE, "no file was planned under document {documents}: {census:?}");
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
 }
