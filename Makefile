@@ -5,7 +5,8 @@ CARGO_FLAGS := --release --locked
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))
 # Those that need servers.
 BROKER_TESTS := kafka cluster
-QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS),$(TESTS)))
+STORE_TESTS := object_stores
+QUICK_TESTS := $(addprefix --test ,$(filter-out $(BROKER_TESTS) $(STORE_TESTS),$(TESTS)))
 PHASE := @scripts/phase
 # The tests wait more than they compute: two for each processor at a time. On CI's machines, which may be slow, one.
 TEST_THREADS := env RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(shell echo $$(($(if $(filter true,$(CI)),1,2) * $$(getconf _NPROCESSORS_ONLN))))}
@@ -15,10 +16,10 @@ NEW_MUTATIONS := FUZZ_SECONDS=$${FUZZ_SECONDS:-60}
 DRAWN := $(if $(filter true,$(CI)),$(NEW_SEEDS) $(NEW_MUTATIONS))
 
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-quick test-seeds fuzz test-kafka test-soak testbed deny fmt bench bench-restore bench-bulkheads
+.PHONY: help tools test test-quick test-seeds fuzz test-kafka test-object-stores test-soak testbed deny fmt bench bench-restore bench-bulkheads
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "test-kafka uses the servers in KAFKA_BOOTSTRAP and SCHEMA_REGISTRY_URL where both are set, else the test bed."
 
@@ -46,6 +47,12 @@ test-kafka: ## the tests against a real broker and a real schema registry
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) $(addprefix --test ,$(BROKER_TESTS)) --no-run
 	$(PHASE) "python environment" scripts/python-env
 	$(PHASE) "broker tests" $(TEST_THREADS) scripts/with-testbed scripts/side-by-side $(BROKER_TESTS) -- cargo test $(CARGO_FLAGS) --test
+
+test-object-stores: tools ## announced files in S3, Google Cloud Storage and Azure, by servers that speak their protocols (needs Node)
+	$(PHASE) "lints with the stores" cargo clippy $(CARGO_FLAGS) --features s3,gcs,azure --all-targets -- -D warnings
+	$(PHASE) "build with the stores" cargo test $(CARGO_FLAGS) --features s3,gcs,azure --test $(STORE_TESTS) --no-run
+	$(PHASE) "servers of object stores" scripts/object-stores true
+	$(PHASE) "object stores" scripts/object-stores cargo test $(CARGO_FLAGS) --features s3,gcs,azure --test $(STORE_TESTS)
 
 test-soak: tools ## the suites that break everything under load, in full (make test has them short): an hour, with tables
 	$(PHASE) "build of the broker tests" cargo test $(CARGO_FLAGS) --test cluster --no-run

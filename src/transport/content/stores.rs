@@ -95,7 +95,8 @@ mod built {
             if let Some(name) = value.strip_prefix(SECRET) {
                 let secret = shared.clients.secrets.fetch(name).await;
                 let secret = secret.map_err(|e| Fault::transient("secret_missing", e.to_string()))?;
-                *value = secret.current.text().unwrap_or_default().to_owned();
+                let text = secret.current.text().map(str::to_owned);
+                *value = text.ok_or_else(|| unusable(&format!("the secret `{name}` is no text")))?;
             }
         }
         let allowance = shared.clients.egress.of(&shared.nobody);

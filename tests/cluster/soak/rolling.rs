@@ -59,7 +59,7 @@ async fn until_planned_under(world: &World, documents: usize) {
     while tokio::task::block_in_place(|| world.documents_in_plans()) < documents {
         let census = world.view.census();
         let waited = begun.elapsed();
-        assert!(waited < crate::world::PATIENCE, "no file was planned under document {documents}: {census:?}");
+        assert!(waited < crate::world::PATIENCE, "files weren't planned under {documents} documents: {census:?}");
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
 }
@@ -72,6 +72,8 @@ async fn rolling_changes_break_nothing_and_repaired_offsets_send_nothing_twice()
     let mut fleet = Fleet::start(&world, 3).await;
     let changes = async {
         for round in 1..=rounds {
+            // On a busy machine the document is changed before the first file is planned under it.
+            until_planned_under(&world, round).await;
             for (n, name) in fleet.names().into_iter().enumerate() {
                 fleet.stop_and_start(&name).await;
                 if n == 1 {
@@ -79,8 +81,8 @@ async fn rolling_changes_break_nothing_and_repaired_offsets_send_nothing_twice()
                 }
                 fleet.until_ready().await;
             }
-            until_planned_under(&world, round + 1).await;
         }
+        until_planned_under(&world, rounds + 1).await;
         stop.store(true, Ordering::Relaxed);
     };
     let (files, ()) = tokio::join!(load(&world, 60, usize::MAX / 2, &stop), changes);
