@@ -40,7 +40,9 @@ pub(super) fn settings(options: &KafkaOptions, defaults: &[(&str, &str)], fixed:
 }
 
 /// Defaults of everything that reads: catch up fast, don't hold single records back, and keep no more ahead than is read
-/// in a moment: a process has a reader for each partition while it restores.
+/// in a moment: a process has a reader for each partition while it restores. A fetch that waits at the broker waits no
+/// longer: some records come only with the next one (of 40 files one after the other the slowest took 52 ms like this, 276 ms
+/// with 250 ms and 951 ms with 500 ms).
 pub(super) const FETCH: [(&str, &str); 4] = [
     ("fetch.queue.backoff.ms", "5"),
     ("queued.min.messages", "20000"),
