@@ -32,7 +32,10 @@ async fn every_process_obeys_a_pause_and_so_does_one_that_begins_later() {
     for process in [&a, &b] {
         process.until_ready_says(200, "").await;
     }
-    assert_eq!(waiting(&world, "before").await, 0, "nothing holds them up");
+    // They may wait for their turn, more of them than the target takes at once, but not for long.
+    waiting(&world, "before").await;
+    let sent = world.view.wait_until(PATIENCE, || (0..BATCH).all(|n| world.is_completed(&format!("before-{n}"))));
+    assert!(sent.await, "nothing holds them up");
     let (code, said) = a.client(&["targets", "pause", "--all", "--reason", "the target is moved"]);
     assert_eq!(code, Some(0), "{said}");
     // Each worker reads it within a moment.

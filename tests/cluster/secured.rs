@@ -15,7 +15,7 @@ use consign::record::{FileId, State, Status, Topic, TopicNames};
 use crate::answer::check;
 use crate::records::{attempts, create, file_id, open_breakers, route_to, with_status};
 use crate::servers::OwnBed;
-use crate::setup::Setup;
+use crate::setup::{CLIENT, Setup};
 use crate::world::{PATIENCE, Process, World};
 
 /// How a principal shows who it is.
@@ -73,15 +73,16 @@ impl Secured {
         let world = &self.world;
         let (bootstrap, settings) = self.settings(user, way);
         let plain = world.setup.configuration(&TopicNames::new(world.prefix()));
-        let mut text = plain.replace(&world.servers.bootstrap, &bootstrap) + "[kafka.client]\n";
+        let mut client = CLIENT.to_owned();
         for (name, value) in settings {
             let value = match name {
                 "sasl.password" => "secret:kafka-password".to_owned(),
                 "ssl.ca.location" => self.tls(ca),
                 _ => value,
             };
-            text += &format!("\"{name}\" = \"{value}\"\n");
+            client += &format!("\"{name}\" = \"{value}\"\n");
         }
+        let mut text = plain.replace(&world.servers.bootstrap, &bootstrap).replace(CLIENT, &client);
         let secret = self.passwords.path().join(password);
         text += &format!("[secrets.files]\nkafka-password = \"{}\"\n", secret.display());
         world.write("consign.toml", &text);

@@ -31,7 +31,7 @@ async fn undecided(process: &Process) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_without_a_reply_loses_nothing_and_sends_nothing_twice() {
-    let bed = tokio::task::block_in_place(OwnBed::start);
+    let bed = tokio::task::block_in_place(OwnBed::of_a_broker);
     let proxy = Proxy::start(&bed.value("KAFKA_VIA"), &bed.value("KAFKA_BEHIND"));
     let via = Some(bed.value("KAFKA_VIA"));
     let world = World::of(Setup { via, transaction_seconds: 3, ..Setup::new("undecided", bed.servers()) });

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::servers::OwnBed;
-use crate::setup::{Setup, config};
+use crate::setup::{FETCH_WAIT_MS, Setup, config};
 use consign::log::kafka::{KafkaCluster, KafkaOptions};
 use consign::log::{Append, Appender, Cluster as _, Headers, LogError, Record, TopicPartition};
 use consign::receiver::{AckLog, Journal, Receivers};
@@ -190,7 +190,8 @@ impl World {
         let handle = tokio::runtime::Handle::current();
         let registry = HttpRegistry::new(&servers.registry, names.clone(), RegistryAuth::None, handle.clone());
         let codec = Arc::new(Codec::new(Arc::new(registry.unwrap())));
-        let options = KafkaOptions::new(&servers.bootstrap, names.clone(), format!("{}engine", names.prefix()));
+        let mut options = KafkaOptions::new(&servers.bootstrap, names.clone(), format!("{}engine", names.prefix()));
+        options.client.insert("fetch.wait.max.ms".to_owned(), FETCH_WAIT_MS.to_owned());
         let cluster = Arc::new(KafkaCluster::new(options).unwrap());
         let appender = cluster.appender().unwrap();
         let acks = AckLog { appender: Arc::clone(&appender), codec: Arc::clone(&codec) };

@@ -23,7 +23,7 @@ struct Network {
 
 impl Network {
     fn start() -> Self {
-        let own = OwnBed::start();
+        let own = OwnBed::of_a_broker();
         let proxy = Proxy::start(&own.value("KAFKA_VIA"), &own.value("KAFKA_BEHIND"));
         Self { own, proxy }
     }

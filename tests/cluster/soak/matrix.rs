@@ -11,7 +11,7 @@ use super::fleet::{Concurrent, Fleet, check, load, settled};
 use super::scaled;
 use crate::servers::OwnBed;
 use crate::setup::Setup;
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, Servers, World};
 
 /// Files of each case: 16 cases make 100,000, where `SOAK_FILES` doesn't say otherwise.
 fn files() -> usize {
@@ -36,12 +36,12 @@ struct Case {
 
 impl Case {
     /// The four cases of one kind, on one broker.
-    fn four(kind: &str, bed: &OwnBed) -> Vec<Self> {
+    fn four(kind: &str, servers: &Servers) -> Vec<Self> {
         let mut cases = Vec::new();
         for partitions in [1, 6] {
             for processes in [1, 3] {
                 let test = format!("{kind}-{partitions}-{processes}");
-                let setup = Setup { partitions, targets: vec!["quick", "busy"], ..Setup::new(&test, bed.servers()) };
+                let setup = Setup { partitions, targets: vec!["quick", "busy"], ..Setup::new(&test, servers.clone()) };
                 cases.push(Self { world: World::of(setup), processes });
             }
         }
@@ -97,10 +97,10 @@ fn print(rows: &[String]) {
 }
 
 async fn processors(hard: bool) {
-    let bed = tokio::task::block_in_place(OwnBed::start);
+    let servers = Servers::of_environment();
     let at_once = Arc::new(Semaphore::new(scaled(4, 1)));
     let mut cases = JoinSet::new();
-    for case in Case::four(if hard { "processor-hard" } else { "processor-clean" }, &bed) {
+    for case in Case::four(if hard { "processor-hard" } else { "processor-clean" }, &servers) {
         let at_once = Arc::clone(&at_once);
         cases.spawn(async move {
             let _turn = at_once.acquire().await.unwrap();
@@ -118,12 +118,12 @@ async fn processors(hard: bool) {
 }
 
 async fn brokers(hard: bool) {
-    let bed = tokio::task::block_in_place(OwnBed::start);
+    let bed = tokio::task::block_in_place(OwnBed::of_a_broker);
     // How many of the broker's ends are still to come, told to every case.
     let (ended, rounds) = watch::channel(0);
     let all_ready = Arc::new(Barrier::new(5));
     let mut cases = JoinSet::new();
-    for case in Case::four(if hard { "broker-hard" } else { "broker-clean" }, &bed) {
+    for case in Case::four(if hard { "broker-hard" } else { "broker-clean" }, &bed.servers()) {
         let (mut rounds, all_ready) = (rounds.clone(), Arc::clone(&all_ready));
         cases.spawn(async move {
             let (begun, stop) = (Instant::now(), AtomicBool::new(false));

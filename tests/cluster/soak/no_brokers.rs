@@ -15,7 +15,7 @@ const FILES: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_seems_to_have_no_brokers_stops_nothing_for_good() {
-    let bed = tokio::task::block_in_place(OwnBed::start);
+    let bed = tokio::task::block_in_place(OwnBed::of_a_broker);
     let proxy = Proxy::start(&bed.value("KAFKA_VIA"), &bed.value("KAFKA_BEHIND"));
     let via = Some(bed.value("KAFKA_VIA"));
     let targets = vec!["quick", "slow", "acking"];
