@@ -10,8 +10,8 @@ use consign::log::{Append, Headers};
 use consign::plan::{Inputs, manifest_digest, plan};
 use consign::record::registry::LocalRegistry;
 use consign::record::{
-    Arrival, Cause, Codec, Evidence, FileId, FileManifest, Outcome, OutcomeKind, PlannedDispatch, Reporter, TargetName,
-    Timestamp, Topic, Wire, attempt_key, dispatch_key, home_partition,
+    Arrival, Cause, Codec, Evidence, FileId, FileManifest, Outcome, OutcomeKind, Reporter, TargetName, Timestamp,
+    Topic, Wire, attempt_key, dispatch_key, home_partition,
 };
 use consign::routing::{Document, Sources, load};
 
@@ -154,11 +154,11 @@ impl Maker {
         for dispatch in &planned {
             appends.push(self.append(home, dispatch_key(&id, &dispatch.target), dispatch));
         }
-        state.planned(planned.into_iter().map(Arc::<PlannedDispatch>::new).collect());
+        state.planned(&planned);
         for index in 0..state.dispatches.len() {
             let attempt = Arc::new(state.authorize(index, self.began, "loader"));
             appends.push(self.append(home, attempt_key(&id, &attempt.target, 1), attempt.as_ref()));
-            state.authorized(attempt);
+            state.authorized(&attempt);
         }
         appends.push(self.append(home, id.to_string(), &state.to_state()));
         appends

@@ -10,10 +10,10 @@ use super::forgetting::Tombstoned;
 use super::home::{Home, TimerMark};
 use super::observed::Observed;
 use super::work::Deciding;
-use crate::lifecycle::{File, Judged};
+use crate::lifecycle::{File, Judged, fetch_plan};
 use crate::log::{Append, Headers, Record, TargetRecord, TopicPartition};
 use crate::record::{
-    Arrival, Bytes, Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status,
+    Arrival, Cause, Control, DispatchAttempt, FileHistory, FileId, HistoryEvent, PlannedDispatch, State, Status,
     TargetName, Timestamp, Topic, Wire, history_key,
 };
 use crate::store::StoreError;
@@ -82,8 +82,8 @@ pub(super) struct Batch<'w> {
     /// How many of the leftovers of each home were cleared.
     pub cleared: Vec<(i32, usize)>,
     pub observed: Vec<Observed>,
-    /// Bodies of the requests that this batch planned.
-    pub bodies: BTreeMap<(FileId, TargetName), (i32, Bytes)>,
+    /// What this batch planned, with the home of its file.
+    pub plans: BTreeMap<(FileId, TargetName), (i32, Arc<PlannedDispatch>)>,
     /// A home whose store failed: nothing of this batch may be committed.
     pub store_failed: Option<(i32, StoreError)>,
 }
@@ -108,7 +108,7 @@ impl<'w> Batch<'w> {
             tombstoned: Vec::new(),
             cleared: Vec::new(),
             observed: Vec::new(),
-            bodies: BTreeMap::new(),
+            plans: BTreeMap::new(),
             store_failed: None,
         }
     }
@@ -302,26 +302,19 @@ impl<'w> Batch<'w> {
         }
     }
 
-    /// A dispatch's plan with the body of its request, which a file is kept without.
-    pub fn whole_plan(
-        &self,
-        home: i32,
-        id: &FileId,
-        plan: &Arc<PlannedDispatch>,
-    ) -> Result<Arc<PlannedDispatch>, StoreError> {
-        if plan.request.body.is_none() {
+    /// The plan of a dispatch that has not settled, which its file is kept without.
+    pub fn plan_of(&self, home: i32, id: &FileId, target: &TargetName) -> Result<Arc<PlannedDispatch>, StoreError> {
+        if let Some((_, plan)) = self.plans.get(&(id.clone(), target.clone())) {
             return Ok(Arc::clone(plan));
         }
-        let body = match self.bodies.get(&(id.clone(), plan.target.clone())) {
-            Some((_, body)) => body.clone(),
+        let fetch = self.file(home, id).filter(|file| file.is_fetching()).and_then(|file| fetch_plan(&file.arrival));
+        match fetch {
+            Some(fetch) => Ok(Arc::new(fetch)),
             None => self
                 .home(home)
-                .body(id, &plan.target)?
-                .ok_or_else(|| StoreError::corrupt(format!("the body of {} should be there", plan.idempotency_key)))?,
-        };
-        let mut whole = PlannedDispatch::clone(plan);
-        whole.request.body = Some(body);
-        Ok(Arc::new(whole))
+                .plan(id, target)?
+                .ok_or_else(|| StoreError::corrupt(format!("the plan of {id}/{target} should be there"))),
+        }
     }
 }
 

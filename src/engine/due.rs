@@ -137,13 +137,12 @@ impl Batch<'_> {
         if !file.may_authorize(index, now) {
             return true;
         }
-        let plan = Arc::clone(&file.dispatches[index].plan);
-        let is_in_transaction = plan.request.is_in_transaction();
-        if is_in_transaction && !self.is_taken(target, &plan.request.destination) {
+        let terms = file.dispatches[index].terms.clone();
+        if terms.written_to.as_ref().is_some_and(|topic| !self.is_taken(target, topic)) {
             return false;
         }
         let Some(permit) = self.worker.capacity.acquire(target, self.now) else { return false };
-        let plan = match self.whole_plan(home, id, &plan) {
+        let plan = match self.plan_of(home, id, target) {
             Ok(plan) => plan,
             Err(error) => {
                 self.store_failed = Some((home, error));
@@ -154,10 +153,10 @@ impl Batch<'_> {
         let file = &mut self.draft(home, id).expect("just found").file;
         let fetch = file.is_fetching().then(|| Arc::clone(&file.arrival));
         let attempt: Arc<DispatchAttempt> = Arc::new(file.authorize(index, now, &worker_name));
-        file.authorized(Arc::clone(&attempt));
+        file.authorized(&attempt);
         self.append(Topic::Attempts, home, attempt_key(id, target, attempt.attempt), attempt.as_ref());
         self.observe(Observed::Attempt { file_id: id.clone(), target: target.clone(), attempt: attempt.attempt });
-        if is_in_transaction {
+        if terms.written_to.is_some() {
             self.write_record(home, &plan, &attempt, permit);
         } else {
             self.orders.push(Order { home, plan, attempt, fetch, permit });

@@ -4,9 +4,10 @@
 //! lost by a crash before that is read from the log again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::home::Kept;
-use crate::record::{Bytes, FileId, TargetName, Timestamp, Topic};
+use crate::record::{FileId, PlannedDispatch, TargetName, Timestamp, Topic};
 use crate::store::{Changes, Covers, PartitionStore, Put, StoreError, Unusable};
 
 /// How long a change may wait to be written, in milliseconds.
@@ -15,8 +16,11 @@ const WRITE_EVERY_MS: i64 = 2_000;
 /// Changed files that are written at once.
 const CHANGED_AT_MOST: usize = 4_096;
 
-/// Bodies in memory, in bytes, that are written at once.
-pub(super) const BODIES_AT_MOST: usize = 16 * 1024 * 1024;
+/// Plans in memory, in bytes, that are written at once.
+pub(super) const PLANS_AT_MOST: usize = 16 * 1024 * 1024;
+
+/// What a plan takes in memory beside headers and body.
+const PLAN_BYTES: usize = 1_024;
 
 /// How long a write may take before the disk counts as failed, in milliseconds.
 pub(super) const WRITE_WITHIN_MS: i64 = 60_000;
@@ -30,8 +34,9 @@ struct Unwritten {
     changed: BTreeSet<FileId>,
     /// With the times of their settlement, as the store has it. One that is also in `changed` is a new file under the same id.
     forgotten: BTreeMap<FileId, Option<Timestamp>>,
-    bodies: BTreeMap<FileId, BTreeMap<TargetName, Bytes>>,
-    body_bytes: usize,
+    plans: BTreeMap<FileId, BTreeMap<TargetName, Arc<PlannedDispatch>>>,
+    /// Roughly what they take.
+    plan_bytes: usize,
     /// When the first of the changed files settled that has.
     first_settled: Option<Timestamp>,
 }
@@ -97,8 +102,8 @@ impl Keeping {
     pub fn note_changed(&mut self, id: &FileId, settled_at: Option<Timestamp>) {
         self.next.changed.insert(id.clone());
         if let Some(at) = settled_at {
-            let bodies = self.next.bodies.remove(id);
-            self.next.body_bytes -= bodies.map_or(0, |b| b.values().map(|b| b.0.len()).sum());
+            let plans = self.next.plans.remove(id);
+            self.next.plan_bytes -= plans.map_or(0, |plans| plans.values().map(|plan| bytes_of_plan(plan)).sum());
             self.next.first_settled = earlier(self.next.first_settled, Some(at));
             self.first_settled = earlier(self.first_settled, Some(at));
             self.settled_from = self.settled_from.min(at);
@@ -110,9 +115,10 @@ impl Keeping {
         self.next.forgotten.insert(id.clone(), settled_at);
     }
 
-    pub fn note_body(&mut self, id: &FileId, target: &TargetName, body: Bytes) {
-        self.next.body_bytes += body.0.len();
-        self.next.bodies.entry(id.clone()).or_default().insert(target.clone(), body);
+    pub fn note_plan(&mut self, plan: Arc<PlannedDispatch>) {
+        self.next.plan_bytes += bytes_of_plan(&plan);
+        let of_file = self.next.plans.entry(plan.file_id.clone()).or_default();
+        of_file.insert(plan.target.clone(), plan);
     }
 
     /// A commit succeeded: this worker still owns the partition, and its records stand before these positions.
@@ -144,9 +150,12 @@ impl Keeping {
         self.store.settled_file(id)
     }
 
-    pub fn body(&self, id: &FileId, target: &TargetName) -> Result<Option<Bytes>, StoreError> {
-        let unwritten = self.unwritten().find_map(|u| u.bodies.get(id)?.get(target));
-        unwritten.map_or_else(|| self.store.body(id, target), |body| Ok(Some(body.clone())))
+    /// The plan of a dispatch of an open file.
+    pub fn plan(&self, id: &FileId, target: &TargetName) -> Result<Option<Arc<PlannedDispatch>>, StoreError> {
+        match self.unwritten().find_map(|u| u.plans.get(id)?.get(target)) {
+            Some(plan) => Ok(Some(Arc::clone(plan))),
+            None => Ok(self.store.plan(id, target)?.map(Arc::new)),
+        }
     }
 
     /// Whether a file has changes that the store doesn't have for sure.
@@ -229,19 +238,19 @@ impl Keeping {
         let is_due = at_once
             || now.millis_since(self.written_at) >= WRITE_EVERY_MS
             || self.next.changed.len() + self.next.forgotten.len() >= CHANGED_AT_MOST
-            || self.next.body_bytes >= BODIES_AT_MOST;
+            || self.next.plan_bytes >= PLANS_AT_MOST;
         if self.writing.is_some() || !is_due || !(is_changed || is_behind) {
             return Ok(());
         }
         let next = std::mem::take(&mut self.next);
         let put = next.changed.iter().map(|id| {
             let kept = files.get(id).expect("what is still to be written is in memory");
-            let bodies = next.bodies.get(id).into_iter().flatten().collect();
-            Put { file: &kept.file, history_seq: kept.history_seq, bodies }
+            let plans = next.plans.get(id).into_iter().flat_map(BTreeMap::values).map(AsRef::as_ref).collect();
+            Put { file: &kept.file, history_seq: kept.history_seq, plans }
         });
         self.store.apply(Changes {
             forgotten: next.forgotten.iter().map(|(id, at)| (id, *at)).collect(),
-            bodies: Vec::new(),
+            plans: Vec::new(),
             put: put.collect(),
             covers: Some(self.covers.clone()),
         })?;
@@ -259,6 +268,12 @@ impl Keeping {
     pub fn into_store(self) -> PartitionStore {
         self.store
     }
+}
+
+/// Roughly what a plan takes in memory.
+pub(super) fn bytes_of_plan(plan: &PlannedDispatch) -> usize {
+    let headers: usize = plan.request.headers.iter().map(|(name, value)| 48 + name.len() + value.len()).sum();
+    PLAN_BYTES + headers + plan.request.body.as_ref().map_or(0, |body| body.0.len())
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

@@ -323,12 +323,12 @@ impl Worker {
         for (id, settled_at) in forgotten {
             home.keeping.note_forgotten(&id, settled_at);
         }
-        for (file, history_seq, bodies) in changed {
+        for (file, history_seq, plans) in changed {
             let id = file.id().clone();
             let open: Vec<_> =
                 file.dispatches.iter().filter(|d| d.has_open_attempt()).map(|d| d.target().clone()).collect();
             if !file.is_terminal() {
-                bodies.into_iter().for_each(|(target, body)| home.keeping.note_body(&id, &target, body));
+                plans.into_iter().for_each(|plan| home.keeping.note_plan(plan));
             }
             home.put(file, history_seq, BEFORE_ALL);
             for target in open {

@@ -24,17 +24,13 @@ impl Batch<'_> {
             limits: plan::Limits::default(),
         });
         match planned {
-            Ok(mut plan) => {
-                for dispatch in &mut plan {
+            Ok(plan) => {
+                self.draft(home, id).expect("it is a draft").file.planned(&plan);
+                for dispatch in plan {
                     let key = dispatch_key(id, &dispatch.target);
-                    self.append(Topic::Plans, home, key, &*dispatch);
-                    // An empty body in its place says that there is one to be fetched.
-                    if let Some(body) = dispatch.request.body.as_mut().map(std::mem::take) {
-                        self.bodies.insert((id.clone(), dispatch.target.clone()), (home, body));
-                    }
+                    self.append(Topic::Plans, home, key, &dispatch);
+                    self.plans.insert((id.clone(), dispatch.target.clone()), (home, Arc::new(dispatch)));
                 }
-                let draft = self.draft(home, id).expect("it is a draft");
-                draft.file.planned(plan.into_iter().map(Arc::new).collect());
             }
             Err(failure) => self.fail_validation(id, cause, failure),
         }

@@ -1,20 +1,20 @@
 //! A home partition from its compacted topics: what its store doesn't know yet is read to the end, then folded.
 //!
-//! A file that has settled is folded as soon as its records are together, and goes to the store; so do bodies, once there are
+//! A file that has settled is folded as soon as its records are together, and goes to the store; so do plans, once there are
 //! many. What memory holds is little more than what is open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::forgetting::keys_of;
-use super::keeping::{BODIES_AT_MOST, WRITE_WITHIN_MS};
+use super::keeping::{PLANS_AT_MOST, WRITE_WITHIN_MS, bytes_of_plan};
 use crate::lifecycle::{File, Folded, fold, fold_on};
 use crate::log::{LogError, Position, Reader, Record};
 use crate::record::{
-    Arrival, Bytes, Codec, DecodeError, DispatchAttempt, FileHistory, FileId, FileState, PlannedDispatch, State,
-    TargetName, Timestamp, Topic, file_id_of_key,
+    Arrival, Codec, DecodeError, DispatchAttempt, FileHistory, FileId, FileState, PlannedDispatch, State, Timestamp,
+    Topic, file_id_of_key,
 };
 use crate::store::{Changes, Covers, PartitionStore, Put, StoreError};
 
@@ -40,8 +40,8 @@ pub(super) struct Restore {
     by_file: BTreeMap<String, Records>,
     /// Folded and still to be written, with the number of the newest history record.
     settled: BTreeMap<FileId, (File, i64)>,
-    /// Roughly what the bodies take that were read and are in memory.
-    body_bytes: usize,
+    /// Roughly what the plans take that were read and that the store doesn't have.
+    plan_bytes: usize,
     /// What the store knew when it was opened, if it did.
     opened: Option<Covers>,
     /// When the write began that is under way.
@@ -56,8 +56,10 @@ struct Records {
     folded: Folded,
     /// Attempts are keyed by target and number on the topic; the fold wants them by version.
     attempts: BTreeMap<(String, i32), Arc<DispatchAttempt>>,
+    /// The plan by target, without bodies where the store has it.
     plan: BTreeMap<String, Arc<PlannedDispatch>>,
-    bodies: BTreeMap<TargetName, Bytes>,
+    /// Targets whose plan the store doesn't have.
+    unstored: BTreeSet<String>,
     state: Option<FileState>,
     /// Its arrival was tombstoned: what the store has under this id is gone. Tombstones on the other topics say nothing:
     /// they may be those of an earlier file of this id.
@@ -66,14 +68,18 @@ struct Records {
     forgotten_seq: i64,
 }
 
+/// A file, the number of its newest history record, and plans of its dispatches.
+pub(super) type Changed = (File, i64, Vec<Arc<PlannedDispatch>>);
+
 /// A home partition, up to date.
 pub(super) struct Restored {
     pub store: PartitionStore,
     /// What the store knew when it was opened, if it did.
     pub opened: Option<Covers>,
     pub covers: Covers,
-    /// Files that the store doesn't have, or has as they were: with the number of the newest history record, and bodies.
-    pub changed: Vec<(File, i64, BTreeMap<TargetName, Bytes>)>,
+    /// Files that the store doesn't have, or has as they were: with the number of the newest history record, and plans of
+    /// dispatches that it doesn't have.
+    pub changed: Vec<Changed>,
     /// Files that the store has and that are no more.
     pub forgotten: Vec<(FileId, Option<Timestamp>)>,
     /// Keys of records that belong to no file: somebody began to forget it.
@@ -130,7 +136,7 @@ impl Restore {
             covers: Covers { positions: goal, until: begun_at },
             by_file: BTreeMap::new(),
             settled: BTreeMap::new(),
-            body_bytes: 0,
+            plan_bytes: 0,
             writing_since: None,
             pending: Vec::new(),
         }
@@ -140,7 +146,7 @@ impl Restore {
     pub fn step(&mut self, codec: &Codec, max: usize, wait: Duration, now: Timestamp) -> Result<bool, RestoreError> {
         let must_wait = self.settled.len() >= SETTLED_AT_MOST || self.reader.at_goal();
         let is_writing = self.is_writing(if must_wait { wait } else { Duration::ZERO }, now)?;
-        if !is_writing && (self.settled.len() >= SETTLED_AT_ONCE || self.body_bytes >= BODIES_AT_MOST) {
+        if !is_writing && (self.settled.len() >= SETTLED_AT_ONCE || self.plan_bytes >= PLANS_AT_MOST) {
             self.write_settled(now)?;
         }
         if is_writing && self.settled.len() >= SETTLED_AT_MOST {
@@ -155,7 +161,7 @@ impl Restore {
             let taken = unbroken(place, || take_in(&mut self.by_file, codec, record))?;
             self.pending.pop();
             self.records += 1;
-            self.body_bytes += taken.body_bytes;
+            self.plan_bytes += taken.plan_bytes;
             if let Some(id) = taken.whole {
                 self.fold_settled(&id)?;
             }
@@ -200,7 +206,7 @@ impl Restore {
                 }
                 forgotten.push((FileId::trusted(&id), gone.file.settled_at));
             } else if records.was_forgotten && records.is_empty() {
-                // Its bodies may have been written before its tombstones were read.
+                // Its plan may have been written before its tombstones were read.
                 forgotten.push((FileId::trusted(&id), None));
             }
             if records.is_empty() {
@@ -219,10 +225,10 @@ impl Restore {
     /// Folds a file that has settled and whose records are together. If they don't fit, the rest is still to come.
     fn fold_settled(&mut self, id: &str) -> Result<(), RestoreError> {
         let Some(records) = self.by_file.remove(id) else { return Ok(()) };
-        let (default_deadline_ms, body_bytes) = (self.default_deadline_ms, records.body_bytes());
+        let (default_deadline_ms, plan_bytes) = (self.default_deadline_ms, records.plan_bytes());
         match unbroken(|| id.to_owned(), || Ok(records.fold_whole(default_deadline_ms)))? {
             Ok((file, history_seq)) => {
-                self.body_bytes = self.body_bytes.saturating_sub(body_bytes);
+                self.plan_bytes = self.plan_bytes.saturating_sub(plan_bytes);
                 self.settled.insert(file.id().clone(), (file, history_seq));
             }
             Err(records) => drop(self.by_file.insert(id.to_owned(), *records)),
@@ -230,7 +236,7 @@ impl Restore {
         Ok(())
     }
 
-    /// Writes what has settled, where the store has an earlier file of the same id in its place; and bodies, if there are
+    /// Writes what has settled, where the store has an earlier file of the same id in its place; and plans, if there are
     /// many. The store still says that it knows what it knew: what it has beyond that is read again if this ends here.
     fn write_settled(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let settled = std::mem::take(&mut self.settled);
@@ -240,17 +246,16 @@ impl Restore {
                 replaced.push((id, earlier.file.settled_at));
             }
         }
-        let mut bodies = Vec::new();
-        if self.body_bytes >= BODIES_AT_MOST {
-            self.body_bytes = 0;
+        let mut plans = Vec::new();
+        if self.plan_bytes >= PLANS_AT_MOST {
+            self.plan_bytes = 0;
             // Where a file was forgotten, what the store has under its id is removed later.
-            for (id, records) in self.by_file.iter_mut().filter(|(_, records)| !records.was_forgotten) {
-                let of_file = std::mem::take(&mut records.bodies).into_iter();
-                bodies.extend(of_file.map(|(target, body)| (FileId::trusted(id), target, body)));
+            for records in self.by_file.values_mut().filter(|records| !records.was_forgotten) {
+                records.give_plans(&mut plans);
             }
         }
-        let put = settled.values().map(|(file, seq)| Put { file, history_seq: *seq, bodies: Vec::new() }).collect();
-        self.store.apply(Changes { forgotten: replaced, bodies, put, covers: self.opened.clone() })?;
+        let put = settled.values().map(|(file, seq)| Put { file, history_seq: *seq, plans: Vec::new() }).collect();
+        self.store.apply(Changes { forgotten: replaced, plans, put, covers: self.opened.clone() })?;
         self.writing_since = Some(now);
         Ok(())
     }
@@ -260,8 +265,8 @@ impl Restore {
 struct Taken {
     /// The file, if it has settled and as many records are there as it has.
     whole: Option<String>,
-    /// What the body takes that came with it.
-    body_bytes: usize,
+    /// What the plan takes that it is.
+    plan_bytes: usize,
 }
 
 /// Why the records of a file don't give it: a store that doesn't fit may be to blame, but not one that was made of these
@@ -308,7 +313,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
     let mut parts = key.splitn(3, '/').skip(1);
     let (second, third) = (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default());
     let value = record.value.as_deref();
-    let mut body_bytes = 0;
+    let mut plan_bytes = 0;
     match record.at.topic {
         Topic::Arrivals => {
             records.was_forgotten |= value.is_none();
@@ -318,16 +323,14 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
         Topic::FileState => records.state = value.map(|v| codec.decode(v)).transpose().map_err(decoding)?,
         Topic::Plans => match value {
             Some(value) => {
-                let mut planned: PlannedDispatch = codec.decode(value).map_err(decoding)?;
-                if let Some(body) = planned.request.body.as_mut().map(std::mem::take) {
-                    body_bytes = body.0.len();
-                    records.bodies.insert(planned.target.clone(), body);
-                }
+                let planned: PlannedDispatch = codec.decode(value).map_err(decoding)?;
+                plan_bytes = bytes_of_plan(&planned);
+                records.unstored.insert(second.clone());
                 records.plan.insert(second, Arc::new(planned));
             }
             None => {
                 records.plan.remove(&second);
-                records.bodies.remove(second.as_str());
+                records.unstored.remove(&second);
             }
         },
         Topic::Attempts => {
@@ -355,7 +358,7 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
         }
         other => unreachable!("{} is not restored from", other.base_name()),
     }
-    Ok(Taken { whole: records.is_whole().then(|| id.to_owned()), body_bytes })
+    Ok(Taken { whole: records.is_whole().then(|| id.to_owned()), plan_bytes })
 }
 
 impl Records {
@@ -386,8 +389,23 @@ impl Records {
         plans.chain(attempts).chain(history)
     }
 
-    fn body_bytes(&self) -> usize {
-        self.bodies.values().map(|body| body.0.len()).sum()
+    fn unstored(&self) -> impl Iterator<Item = &Arc<PlannedDispatch>> {
+        self.unstored.iter().filter_map(|target| self.plan.get(target))
+    }
+
+    fn plan_bytes(&self) -> usize {
+        self.unstored().map(|plan| bytes_of_plan(plan)).sum()
+    }
+
+    /// Gives what the store doesn't have of its plan; what it takes in memory from then on is little.
+    fn give_plans(&mut self, plans: &mut Vec<Arc<PlannedDispatch>>) {
+        for target in std::mem::take(&mut self.unstored) {
+            let Some(plan) = self.plan.get_mut(&target) else { continue };
+            plans.push(Arc::clone(plan));
+            let request = &mut Arc::make_mut(plan).request;
+            request.body = None;
+            request.headers.clear();
+        }
     }
 
     /// Whether it has settled and as many events are there as its file-state counts.
@@ -434,8 +452,9 @@ impl Records {
         id: &str,
         stored: Option<crate::store::Kept>,
         default_deadline_ms: i64,
-    ) -> Result<(File, i64, BTreeMap<TargetName, Bytes>), Contradiction> {
+    ) -> Result<Changed, Contradiction> {
         self.sort();
+        let plans = self.unstored().cloned().collect();
         let is_stored = stored.is_some();
         let (file, history_seq) = match stored {
             Some(stored) => {
@@ -448,7 +467,7 @@ impl Records {
         let Some(state) = self.state else {
             // After a file has settled, its file-state isn't written any more.
             if is_stored && file.is_terminal() {
-                return Ok((file, history_seq, BTreeMap::new()));
+                return Ok((file, history_seq, Vec::new()));
             }
             return Err(Contradiction(format!("{id}: there is no file-state")));
         };
@@ -459,7 +478,7 @@ impl Records {
                 state.state, state.version, file.state, file.version
             )));
         }
-        Ok((file, history_seq, self.bodies))
+        Ok((file, history_seq, plans))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use super::batch::{Batch, Draft, Order, Written};
 use super::clock::is_time;
@@ -13,7 +14,7 @@ use super::records::delivered;
 use super::worker::{FAILURES_BEFORE_PAUSE, PAUSE_SCAN_MS, Place, Stalled, Worker};
 use super::{Stop, Unwell};
 use crate::log::{AbortCause, Append, LogError, Position, Record, TargetRecord, TopicPartition};
-use crate::record::{Bytes, Control, FileId, TargetName, Timestamp, Topic};
+use crate::record::{Control, FileId, PlannedDispatch, TargetName, Timestamp, Topic};
 use crate::store::StoreError;
 use crate::transport::Dispatch;
 
@@ -47,7 +48,7 @@ struct Decided {
     stalled: BTreeMap<TopicPartition, (&'static str, String)>,
     /// Some of the records are left for the next batch.
     cut_short: bool,
-    bodies: BTreeMap<(FileId, TargetName), (i32, Bytes)>,
+    plans: BTreeMap<(FileId, TargetName), (i32, Arc<PlannedDispatch>)>,
     /// A home whose store failed.
     store_failed: Option<(i32, StoreError)>,
     /// Some of what is due is.
@@ -190,7 +191,7 @@ impl Worker {
             observed: batch.observed,
             controls: batch.controls,
             more_is_due: batch.is_cut,
-            bodies: batch.bodies,
+            plans: batch.plans,
             store_failed: batch.store_failed,
             stalled,
             cut_short,
@@ -273,8 +274,8 @@ impl Worker {
         if self.is_time_to_scan_pauses(now) {
             self.next_pause_scan = now.plus_millis(PAUSE_SCAN_MS);
         }
-        for ((id, target), (home, body)) in decided.bodies {
-            self.running_home_mut(home).keeping.note_body(&id, &target, body);
+        for (home, plan) in decided.plans.into_values() {
+            self.running_home_mut(home).keeping.note_plan(plan);
         }
         for draft in decided.drafts.into_values() {
             let seq = draft.history_seq();

@@ -1,9 +1,7 @@
 //! Attempts: which may be authorized, the record that does so, and what it changes.
 
-use std::sync::Arc;
-
-use super::file::File;
-use crate::record::{Authorization, DispatchAttempt, State, Status, Timestamp};
+use super::file::{File, NewestAttempt};
+use crate::record::{Authorization, DispatchAttempt, State, Status, Timestamp, dispatch_key};
 
 impl File {
     /// Whether a dispatch's next attempt may be authorized at `now`, capacity and pauses aside.
@@ -24,29 +22,31 @@ impl File {
     pub fn authorize(&self, index: usize, now: Timestamp, worker: &str) -> DispatchAttempt {
         assert!(self.may_authorize(index, now), "{}: only what is due is authorized", self.id());
         let dispatch = &self.dispatches[index];
-        let plan = &dispatch.plan;
-        let send_before = now.plus_millis(plan.timeouts.send_within_ms);
+        let terms = &dispatch.terms;
+        // Before there is a plan, its bytes are fetched: by what was announced.
+        let plan_digest = self.plan.as_ref().map_or(&self.arrival.manifest_digest, |digests| &digests.plan);
+        let send_before = now.plus_millis(terms.timeouts.send_within_ms);
         let granted = dispatch.grant.is_some();
         DispatchAttempt {
             file_id: self.id().clone(),
-            target: plan.target.clone(),
+            target: terms.target.clone(),
             attempt: dispatch.attempts + 1,
             version: self.version + 1,
             cause: dispatch.cause.clone(),
-            idempotency_key: plan.idempotency_key.clone(),
-            plan_digest: plan.plan_digest.clone(),
+            idempotency_key: dispatch_key(self.id(), &terms.target),
+            plan_digest: plan_digest.clone(),
             authorized_by: if granted { Authorization::Operator } else { Authorization::RetryBudget },
             intervention_id: dispatch.grant.clone(),
             authorized_at: now,
             send_before,
-            deadline: send_before.plus_millis(plan.timeouts.request_ms + plan.timeouts.max_clock_skew_ms),
-            attempts_left: plan.retry.attempts - dispatch.spent.attempts - i32::from(!granted),
+            deadline: send_before.plus_millis(terms.timeouts.request_ms + terms.timeouts.max_clock_skew_ms),
+            attempts_left: terms.retry.attempts - dispatch.spent.attempts - i32::from(!granted),
             worker: worker.to_owned(),
         }
     }
 
     /// Takes in an authorized attempt: `IN_FLIGHT`, and with the first one DISTRIBUTING.
-    pub fn authorized(&mut self, attempt: Arc<DispatchAttempt>) {
+    pub fn authorized(&mut self, attempt: &DispatchAttempt) {
         let index = self.index_of(&attempt.target).expect("an attempt's target is planned");
         assert_eq!(attempt.version, self.version + 1, "{}: the attempt is its next event", self.id());
         self.count_event(&attempt.cause);
@@ -69,6 +69,10 @@ impl File {
             "{}: attempts exceed the budgets",
             attempt.idempotency_key
         );
-        dispatch.attempt = Some(attempt);
+        dispatch.attempt = Some(NewestAttempt {
+            authorized_by: attempt.authorized_by,
+            authorized_at: attempt.authorized_at,
+            deadline: attempt.deadline,
+        });
     }
 }

@@ -75,7 +75,7 @@ impl File {
 
 /// The fetch of a file's bytes as a dispatch; none where its arrival asks for none.
 pub(super) fn fetch_of(arrival: &Arrival) -> Option<Dispatch> {
-    fetch_plan(arrival).map(|plan| Dispatch::planned(Arc::new(plan)))
+    fetch_plan(arrival).map(|plan| Dispatch::planned(&plan))
 }
 
 /// What holds for the attempts at a file's bytes, as if it were a plan; none where its arrival asks for none.

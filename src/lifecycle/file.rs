@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::dispatches::Dispatches;
 use super::fetched::fetch_of;
+use super::terms::SharedTerms;
 use crate::record::{
-    Arrival, Authorization, Cause, DispatchAttempt, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown,
-    Outcome, OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp, TokenCheck,
+    Arrival, Authorization, Cause, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown, Outcome,
+    OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp, TokenCheck,
 };
 
 /// Reports of one dispatch that change nothing and are recorded, for each judgement; further ones are counted only.
@@ -36,6 +37,8 @@ pub struct File {
     pub overdue: bool,
     /// Why it FAILED.
     pub reason: Option<Failure>,
+    /// What its plan was made from, and what it is known by; nothing before there is one.
+    pub plan: Option<Arc<PlanDigests>>,
     /// When its plan was made.
     pub validated_at: Option<Timestamp>,
     /// When its first attempt was authorized.
@@ -65,6 +68,7 @@ impl File {
             deadline,
             overdue: false,
             reason: None,
+            plan: None,
             validated_at: None,
             distributing_at: None,
             settled_at: None,
@@ -81,9 +85,13 @@ impl File {
     /// The file with the places of its targets, which its serialized form leaves out.
     #[must_use]
     pub fn indexed(mut self) -> Self {
+        self.index();
+        self
+    }
+
+    pub(super) fn index(&mut self) {
         let places = self.dispatches.iter().enumerate().map(|(index, dispatch)| (dispatch.target().clone(), index));
         self.by_target = Arc::new(places.collect());
-        self
     }
 
     /// The file's identity.
@@ -105,7 +113,7 @@ impl File {
     /// leaves out what succeeded before.
     pub fn after_is_met(&self, index: usize) -> bool {
         let is_met = |target| self.status_of(target).is_none_or(|status| status == Status::Succeeded);
-        self.dispatches[index].plan.after.iter().all(is_met)
+        self.dispatches[index].terms.after.iter().all(is_met)
     }
 
     pub(super) fn status_of(&self, target: &TargetName) -> Option<Status> {
@@ -117,6 +125,17 @@ impl File {
         self.version += 1;
         self.cause = cause.clone();
     }
+}
+
+/// Digests that every record of a plan carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanDigests {
+    /// Of the file's verified content, where it was read.
+    pub content: Option<String>,
+    /// Of the routing document.
+    pub routing: String,
+    /// Of all dispatches.
+    pub plan: String,
 }
 
 /// How much of its budgets a dispatch has spent.
@@ -156,11 +175,24 @@ impl ReportMark {
     }
 }
 
+/// What is kept of an attempt after its record was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewestAttempt {
+    /// The budget that paid for it.
+    pub authorized_by: Authorization,
+    /// When it was authorized.
+    pub authorized_at: Timestamp,
+    /// When its outcome is overdue.
+    pub deadline: Timestamp,
+}
+
 /// One dispatch: a file's way to one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dispatch {
-    /// The frozen plan.
-    pub plan: Arc<PlannedDispatch>,
+    /// What holds for its attempts and for reports about it.
+    pub terms: SharedTerms,
+    /// The digest of what the target must say that it received, where it must.
+    pub receipt: Option<String>,
     /// Where it stands.
     pub status: Status,
     /// The file's version at which status or attempt last changed.
@@ -174,7 +206,7 @@ pub struct Dispatch {
     /// Budgets spent.
     pub spent: Spent,
     /// The newest attempt.
-    pub attempt: Option<Arc<DispatchAttempt>>,
+    pub attempt: Option<NewestAttempt>,
     /// When the first attempt was authorized.
     pub first_attempt_at: Option<Timestamp>,
     /// The operator's retry that waits to be authorized.
@@ -206,8 +238,10 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    pub(super) fn planned(plan: Arc<PlannedDispatch>) -> Self {
+    pub(super) fn planned(plan: &PlannedDispatch) -> Self {
         Self {
+            terms: SharedTerms::of(plan),
+            receipt: plan.confirmed_by.receipt.clone(),
             status: Status::Pending,
             version: plan.version,
             since: plan.planned_at,
@@ -229,13 +263,12 @@ impl Dispatch {
             doubtful: BTreeSet::new(),
             late_success: false,
             heard: Vec::new(),
-            plan,
         }
     }
 
     /// The target's name.
     pub fn target(&self) -> &TargetName {
-        &self.plan.target
+        &self.terms.target
     }
 
     /// Whether it is SUCCEEDED, FAILED or CANCELLED.
@@ -245,7 +278,7 @@ impl Dispatch {
 
     /// What all budgets together allow.
     pub(super) fn most_attempts(&self) -> i32 {
-        let budgets = &self.plan.retry;
+        let budgets = &self.terms.retry;
         budgets.attempts + budgets.operator_attempts + budgets.refusals
     }
 
@@ -276,14 +309,14 @@ impl Dispatch {
         };
         self.doubt_open_attempt();
         self.doubtful.remove(&attempt);
-        if self.plan.on_unknown == OnUnknown::Retry {
+        if self.terms.on_unknown == OnUnknown::Retry {
             self.doubtful.retain(|n| *n > attempt);
         }
     }
 
     /// Whether the newest attempt was granted by an operator.
     pub(super) fn newest_attempt_was_granted(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|a| a.authorized_by == Authorization::Operator)
+        self.attempt.is_some_and(|a| a.authorized_by == Authorization::Operator)
     }
 
     /// Remembers a report that is applied, so that an exact repeat of it is known.
@@ -327,7 +360,7 @@ impl Dispatch {
     pub(super) fn hold(&mut self, because: HeldBecause, version: i64, at: Timestamp, cause: &Cause) {
         self.enter(Status::Held, version, at, cause);
         self.held_because = Some(because);
-        self.escalate_at = Some(at.plus_millis(self.plan.escalation.first_ms));
+        self.escalate_at = Some(at.plus_millis(self.terms.escalation.first_ms));
     }
 
     pub(super) fn settle(&mut self, status: Status, by: SettledBy, version: i64, at: Timestamp, cause: &Cause) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{File, Judged};
 use crate::record::{
     Arrival, DispatchAttempt, FileHistory, FileId, HistoryEvent, OutcomeKind, PlannedDispatch, State, Status,
-    TargetName, Timestamp,
+    TargetName, Timestamp, dispatch_key,
 };
 
 /// The records of one file that the machine's events stand in.
@@ -89,7 +89,7 @@ fn go_on(
     }
     for (version, step) in steps {
         if plan.as_ref().is_some_and(|plan| plan[0].version < version) {
-            take_plan(&mut file, plan.take().expect("checked"))?;
+            take_plan(&mut file, &plan.take().expect("checked"))?;
             see(&file);
         }
         if version != file.version + 1 {
@@ -98,14 +98,14 @@ fn go_on(
         match step {
             Step::Attempt(attempt) => {
                 check_attempt(&file, attempt)?;
-                file.authorized(Arc::clone(attempt));
+                file.authorized(attempt);
             }
             Step::Event(event) => apply(&mut file, event)?,
         }
         see(&file);
     }
     if let Some(plan) = plan {
-        take_plan(&mut file, plan)?;
+        take_plan(&mut file, &plan)?;
         see(&file);
     }
     Ok(file)
@@ -129,7 +129,7 @@ fn check_plan(records: &Folded, id: &FileId) -> Result<(), FoldError> {
     Ok(())
 }
 
-fn take_plan(file: &mut File, plan: Vec<Arc<PlannedDispatch>>) -> Result<(), FoldError> {
+fn take_plan(file: &mut File, plan: &[Arc<PlannedDispatch>]) -> Result<(), FoldError> {
     let (id, version, of_plan) = (file.id(), file.version, plan[0].version);
     if file.state != State::Received {
         return Err(FoldError(format!("{id}: it is planned while it is {}", file.state)));
@@ -150,7 +150,7 @@ fn check_attempt(file: &File, attempt: &DispatchAttempt) -> Result<(), FoldError
         return Err(FoldError(format!("{}: an attempt at {}, which isn't planned", file.id(), attempt.target)));
     };
     let (dispatch, number) = (&file.dispatches[index], attempt.attempt);
-    let key = &dispatch.plan.idempotency_key;
+    let key = dispatch_key(file.id(), &attempt.target);
     if !matches!(dispatch.status, Status::Pending | Status::BackingOff) {
         return Err(FoldError(format!("{key}: attempt {number} is authorized while it is {}", dispatch.status)));
     }

@@ -101,7 +101,7 @@ impl File {
             Some(_) => {}
         }
         match action {
-            Action::Confirm if !dispatch.plan.operator_confirm => Some("confirm_forbidden"),
+            Action::Confirm if !dispatch.terms.operator_confirm => Some("confirm_forbidden"),
             // Nobody can have what was never sent; and COMPLETED follows DISTRIBUTING only.
             Action::Confirm if dispatch.attempts == 0 => Some("never_sent"),
             Action::Retry if dispatch.has_open_attempt() => Some("attempt_open"),
@@ -109,7 +109,7 @@ impl File {
                 Some("nothing_to_retry")
             }
             Action::Retry if !self.after_is_met(index) => Some("after_not_met"),
-            Action::Retry if dispatch.spent.operator_attempts >= dispatch.plan.retry.operator_attempts => {
+            Action::Retry if dispatch.spent.operator_attempts >= dispatch.terms.retry.operator_attempts => {
                 Some("operator_budget_spent")
             }
             _ => None,

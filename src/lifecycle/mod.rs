@@ -19,6 +19,7 @@ mod reported;
 mod settle;
 pub mod specimen;
 pub mod table;
+mod terms;
 mod timer;
 
 #[cfg(test)]
@@ -27,11 +28,12 @@ mod tests;
 pub use backoff::backoff_ms;
 pub use dispatches::Dispatches;
 pub use fetched::{NOT_AS_ANNOUNCED, fetch_plan};
-pub use file::{Dispatch, File, Spent};
+pub use file::{Dispatch, File, NewestAttempt, PlanDigests, Spent};
 pub(crate) use fold::provisional_deadline;
 pub use fold::{FoldError, Folded, fold, fold_each, fold_on};
 pub use intervened::MAX_REFUSED_INTERVENTIONS;
 pub use next::DueTimer;
+pub use terms::{SharedTerms, Terms};
 
 use crate::record::{FileId, Judgement, TargetName, Timestamp};
 

@@ -61,7 +61,7 @@ impl File {
     /// What happens next to a dispatch; `None` once it has settled.
     pub fn next_event_of(&self, index: usize) -> Option<NextEvent> {
         let dispatch = &self.dispatches[index];
-        let attempt = dispatch.attempt.as_ref();
+        let attempt = dispatch.attempt;
         let (what, at) = match dispatch.status {
             Status::Pending if dispatch.grant.is_some() || (self.after_is_met(index) && !self.overdue) => {
                 (NextEventKind::Attempt, dispatch.since)
@@ -101,7 +101,7 @@ impl File {
         let party = if cancelled_by_operator {
             OPERATOR.to_owned()
         } else if let Some(failed) = self.dispatches.iter().find(|d| d.status == Status::Failed) {
-            failed.plan.owner.clone()
+            failed.terms.owner.clone()
         } else {
             format!("producer:{}", self.arrival.manifest.produced_by)
         };
@@ -115,7 +115,7 @@ impl Dispatch {
         let party = match self.status {
             _ if self.is_settled() => return None,
             _ if self.escalations > 0 => OPERATOR,
-            Status::Held | Status::Awaiting => self.plan.owner.as_str(),
+            Status::Held | Status::Awaiting => self.terms.owner.as_str(),
             _ => CONSIGN,
         };
         Some(Accountable { party: party.to_owned(), since: self.accountable_since() })
@@ -136,13 +136,13 @@ impl Dispatch {
     }
 
     fn awaits_acks(&self) -> bool {
-        matches!(self.plan.confirmed_by.by, Confirmation::Acks)
+        matches!(self.terms.confirmed_by.by, Confirmation::Acks)
     }
 
     /// What its status waits for, and until when.
     fn due(&self) -> Option<(TimerKind, Timestamp)> {
         match self.status {
-            Status::InFlight => Some((TimerKind::AttemptDeadline, self.attempt.as_ref()?.deadline)),
+            Status::InFlight => Some((TimerKind::AttemptDeadline, self.attempt?.deadline)),
             Status::Awaiting => Some((TimerKind::ConfirmationDeadline, self.confirm_by?)),
             Status::Held => Some((TimerKind::Escalation, self.escalate_at?)),
             _ => None,

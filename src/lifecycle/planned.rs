@@ -1,17 +1,18 @@
 //! The plan is committed: VALIDATED. Or there is none: FAILED.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
-use super::file::{Dispatch, File};
+use super::file::{Dispatch, File, PlanDigests};
 use crate::record::{Cause, Failure, PlannedDispatch, State, Timestamp};
 
 impl File {
     /// Takes in the plan, all of whose records carry the version of this event.
-    pub fn planned(&mut self, plan: Vec<Arc<PlannedDispatch>>) {
+    pub fn planned<P: Borrow<PlannedDispatch>>(&mut self, plan: &[P]) {
         assert_eq!(self.state, State::Received, "{} is planned once", self.id());
         assert!(!self.is_fetching() || self.is_fetched(), "{}: its bytes are there first", self.id());
         self.end_fetch();
-        let first = plan.first().expect("a plan names at least one target");
+        let first: &PlannedDispatch = plan.first().expect("a plan names at least one target").borrow();
         assert_eq!(first.version, self.version + 1, "{}: the plan is its next event", self.id());
         self.count_event(&first.cause.clone());
         self.changed_at_version = self.version;
@@ -20,9 +21,14 @@ impl File {
         // Only the deadline before the plan can have been read back; the plan's own is still to come.
         self.overdue = false;
         self.validated_at = Some(first.planned_at);
-        self.by_target = Arc::new(plan.iter().enumerate().map(|(i, p)| (p.target.clone(), i)).collect());
+        self.plan = Some(Arc::new(PlanDigests {
+            content: first.content_digest.clone(),
+            routing: first.routing_digest.clone(),
+            plan: first.plan_digest.clone(),
+        }));
+        self.dispatches = plan.iter().map(|p| Dispatch::planned(p.borrow())).collect();
+        self.index();
         assert_eq!(self.by_target.len(), plan.len(), "{}: every target is planned once", self.id());
-        self.dispatches = plan.into_iter().map(Dispatch::planned).collect();
     }
 
     /// There can be no plan: the file FAILED before any target heard of it.

@@ -7,7 +7,7 @@ impl File {
     /// The file's state as a record.
     pub fn to_state(&self) -> FileState {
         let manifest = &self.arrival.manifest;
-        let plan = self.dispatches.first().map(|d| &d.plan);
+        let plan = self.plan.as_deref();
         let dispatches: Vec<DispatchState> =
             (0..self.dispatches.len()).map(|index| self.dispatch_state(index)).collect();
         FileState {
@@ -21,9 +21,9 @@ impl File {
             produced_by: manifest.produced_by.clone(),
             supersedes: self.arrival.supersedes.clone(),
             arrival_digest: self.arrival.manifest_digest.clone(),
-            content_digest: plan.and_then(|p| p.content_digest.clone()),
-            routing_digest: plan.map(|p| p.routing_digest.clone()),
-            plan_digest: plan.map(|p| p.plan_digest.clone()),
+            content_digest: plan.and_then(|p| p.content.clone()),
+            routing_digest: plan.map(|p| p.routing.clone()),
+            plan_digest: plan.map(|p| p.plan.clone()),
             deadline_lost: !self.overdue && dispatches.iter().any(retries_too_late),
             dispatches,
             accountable: self.accountable(),
@@ -46,7 +46,7 @@ impl File {
             version: dispatch.version,
             attempts: dispatch.attempts,
             budget: dispatch.budget_left(),
-            owner: dispatch.plan.owner.clone(),
+            owner: dispatch.terms.owner.clone(),
             since: dispatch.since,
             held_because: dispatch.held_because,
             escalations: dispatch.escalations,
@@ -67,7 +67,7 @@ fn retries_too_late(dispatch: &DispatchState) -> bool {
 impl Dispatch {
     /// What is left of its budgets.
     pub fn budget_left(&self) -> Budget {
-        let retry = &self.plan.retry;
+        let retry = &self.terms.retry;
         Budget {
             attempts: retry.attempts - self.spent.attempts,
             operator_attempts: retry.operator_attempts - self.spent.operator_attempts,

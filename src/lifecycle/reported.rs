@@ -5,7 +5,7 @@ use super::file::File;
 use super::{Effect, Judged};
 use crate::record::{
     Cause, Confirmation, HeldBecause, LastOutcome, OnExhausted, OnUnknown, Outcome, OutcomeKind, Reporter, SettledBy,
-    Status, Timestamp, TokenCheck,
+    Status, Timestamp, TokenCheck, dispatch_key,
 };
 
 /// A target that says again that it is at work moves its deadline by at least this part of the time that it is given, or to
@@ -62,7 +62,7 @@ impl File {
     /// Why a report may not be believed, whatever the dispatch's status.
     fn refusal_of(&self, index: usize, outcome: &Outcome) -> Option<&'static str> {
         let dispatch = &self.dispatches[index];
-        let confirmed_by = &dispatch.plan.confirmed_by;
+        let confirmed_by = &dispatch.terms.confirmed_by;
         let confirming = match outcome.reporter {
             Reporter::Acks => confirmed_by.by == Confirmation::Acks,
             Reporter::Callback => confirmed_by.by == Confirmation::Callback,
@@ -87,7 +87,7 @@ impl File {
         } else if outcome.attempt.is_some_and(|n| n < 1 || n > dispatch.attempts) {
             Some("unknown_attempt")
         } else {
-            unproven(confirmed_by.receipt.as_deref(), outcome)
+            unproven(dispatch.receipt.as_deref(), outcome)
         }
     }
 
@@ -139,7 +139,7 @@ impl File {
 
     fn accepted(&mut self, index: usize, outcome: &Outcome, at: Timestamp, cause: &Cause) -> Judged {
         let dispatch = &self.dispatches[index];
-        let confirmed_by = &dispatch.plan.confirmed_by;
+        let confirmed_by = &dispatch.terms.confirmed_by;
         let within = confirmed_by.within_ms.unwrap_or(i64::MAX);
         match dispatch.status {
             Status::InFlight => {
@@ -192,7 +192,7 @@ impl File {
 
     fn pause_of(&self, index: usize, outcome: &Outcome) -> Effect {
         let dispatch = &self.dispatches[index];
-        let attempt = dispatch.attempt.as_ref().expect("a refusal answers an attempt");
+        let attempt = dispatch.attempt.expect("a refusal answers an attempt");
         Effect::PauseTarget {
             target: dispatch.target().clone(),
             code: outcome.code.clone(),
@@ -230,7 +230,7 @@ impl File {
         let version = self.version;
         let overdue = self.overdue;
         let dispatch = &mut self.dispatches[index];
-        let refusals_left = dispatch.spent.refusals < dispatch.plan.retry.refusals;
+        let refusals_left = dispatch.spent.refusals < dispatch.terms.retry.refusals;
         if why == Unsettled::Refused && refusals_left && !dispatch.newest_attempt_was_granted() {
             // A refused attempt spends the refusals budget, while there is any, in place of the retry budget.
             dispatch.spent.attempts -= 1;
@@ -241,20 +241,21 @@ impl File {
         } else {
             dispatch.doubtful.remove(&dispatch.attempts);
         }
-        let plan = &dispatch.plan;
-        if why == Unsettled::Unknown && plan.on_unknown == OnUnknown::Hold {
+        let terms = &dispatch.terms;
+        if why == Unsettled::Unknown && terms.on_unknown == OnUnknown::Hold {
             return self.hold(index, HeldBecause::FateUnknown, at, cause);
         }
         if overdue {
             return self.hold(index, HeldBecause::FileOverdue, at, cause);
         }
-        if why == Unsettled::Refused && dispatch.spent.refusals >= plan.retry.refusals {
+        if why == Unsettled::Refused && dispatch.spent.refusals >= terms.retry.refusals {
             return self.hold(index, HeldBecause::Refused, at, cause);
         }
         let first = dispatch.first_attempt_at.expect("an attempt was authorized");
-        let due = next_attempt_at(&plan.idempotency_key, &plan.retry, dispatch.attempts, at, first, retry_after_ms)
-            .filter(|_| dispatch.spent.attempts < plan.retry.attempts);
-        match (due, plan.on_exhausted) {
+        let key = dispatch_key(&self.arrival.file_id, &terms.target);
+        let due = next_attempt_at(&key, &terms.retry, dispatch.attempts, at, first, retry_after_ms)
+            .filter(|_| dispatch.spent.attempts < terms.retry.attempts);
+        match (due, terms.on_exhausted) {
             (Some(due), _) => {
                 dispatch.enter(Status::BackingOff, version, at, cause);
                 dispatch.retry_at = Some(due);

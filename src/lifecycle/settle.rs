@@ -29,13 +29,13 @@ impl File {
     /// A dispatch never sent whose turn can't come: its `after` settled without success, or another failure cancels it.
     fn next_to_cancel(&self) -> Option<usize> {
         let cancel_all =
-            self.dispatches.iter().any(|d| d.status == Status::Failed && d.plan.on_failed == OnFailed::Cancel);
+            self.dispatches.iter().any(|d| d.status == Status::Failed && d.terms.on_failed == OnFailed::Cancel);
         self.dispatches.iter().position(|d| {
             let never_sent = !d.is_settled() && d.attempts == 0;
             let lost = |target: &TargetName| {
                 self.status_of(target).is_some_and(|s| matches!(s, Status::Failed | Status::Cancelled))
             };
-            never_sent && (cancel_all || d.plan.after.iter().any(lost))
+            never_sent && (cancel_all || d.terms.after.iter().any(lost))
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{DueTimer, File, Judged};
+use super::{DueTimer, File, Judged, SharedTerms};
 use crate::record::{
     Action, Arrival, Bytes, Cause, Confirmation, ConfirmedBy, Escalation, FileId, FileManifest, Intervention,
     OnExhausted, OnFailed, OnOverdue, OnUnknown, Outcome, OutcomeKind, PlannedDispatch, Reporter, Request, Retry,
@@ -131,7 +131,7 @@ pub fn validated(plan: Vec<PlannedDispatch>) -> File {
     let plan = plan_of(plan);
     let arrival = arrival(plan[0].file_id.as_str());
     let mut file = File::arrived(arrival, plan[0].file_deadline);
-    file.planned(plan);
+    file.planned(&plan);
     file
 }
 
@@ -164,8 +164,8 @@ pub fn intervention(file: &File, target: Option<&str>, action: Action) -> Interv
 impl File {
     /// Authorizes the next attempt of a dispatch at `at`.
     pub fn attempt_now(&mut self, index: usize, at: Timestamp) {
-        let attempt = Arc::new(self.authorize(index, at, "w"));
-        self.authorized(attempt);
+        let attempt = self.authorize(index, at, "w");
+        self.authorized(&attempt);
     }
 
     /// Judges a report at a fixed time.
@@ -191,18 +191,18 @@ impl File {
 
 /// A file whose one dispatch, at target `a`, is brought to a status by the machine itself. Its newest attempt is the
 /// first one unless it never had any.
-pub fn in_status(plan: PlannedDispatch, status: Status) -> File {
+pub fn in_status(plan: &PlannedDispatch, status: Status) -> File {
     in_status_with(plan, status, 1)
 }
 
 /// The same with a number of attempts, of which all but the newest ended RETRYABLE.
-pub fn in_status_with(plan: PlannedDispatch, status: Status, attempts: i32) -> File {
+pub fn in_status_with(plan: &PlannedDispatch, status: Status, attempts: i32) -> File {
     // Under policies of its own on the way there: a budget of one attempt would hold what has to back off.
     let mut roomy = plan.clone();
     (roomy.on_unknown, roomy.retry.attempts) = (OnUnknown::Hold, plan.retry.attempts.max(attempts + 1));
     let mut file = validated(vec![roomy]);
     if status == Status::Pending {
-        file.dispatches[0].plan = Arc::new(plan);
+        file.dispatches[0].terms = SharedTerms::of(plan);
         return file;
     }
     for attempt in 1..=attempts {
@@ -226,7 +226,7 @@ pub fn in_status_with(plan: PlannedDispatch, status: Status, attempts: i32) -> F
         Status::Failed => step(&mut file, OutcomeKind::Rejected, confirmer),
         Status::Cancelled => drop(file.ask(None, Action::Cancel)),
     }
-    file.dispatches[0].plan = Arc::new(plan);
+    file.dispatches[0].terms = SharedTerms::of(plan);
     assert_eq!(file.dispatches[0].status, status, "the specimen reached its status");
     file
 }

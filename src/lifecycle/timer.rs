@@ -24,7 +24,7 @@ impl File {
 
     fn attempt_overdue(&mut self, index: usize, timer: &Timer, at: Timestamp, cause: &Cause) -> Judged {
         let dispatch = &self.dispatches[index];
-        let deadline = dispatch.attempt.as_ref().map(|a| a.deadline);
+        let deadline = dispatch.attempt.map(|a| a.deadline);
         if dispatch.status != Status::InFlight
             || timer.attempt != Some(dispatch.attempts)
             || deadline != Some(timer.due)
@@ -44,7 +44,7 @@ impl File {
         {
             return Judged::Repeat;
         }
-        let (on_overdue, on_unknown) = (dispatch.plan.on_overdue, dispatch.plan.on_unknown);
+        let (on_overdue, on_unknown) = (dispatch.terms.on_overdue, dispatch.terms.on_unknown);
         self.fell_due(index, timer, at, cause);
         match on_overdue {
             // What the target accepted may have been processed: only a target that honours the key is sent it again.
@@ -119,7 +119,7 @@ impl super::Dispatch {
     /// How long until the next escalation: the first interval, doubled by each escalation, up to the plan's limit.
     pub fn escalation_interval_ms(&self) -> i64 {
         let doublings = u32::try_from(self.escalations.clamp(0, 40)).expect("clamped");
-        let escalation = &self.plan.escalation;
+        let escalation = &self.terms.escalation;
         escalation.first_ms.saturating_mul(1_i64 << doublings).min(escalation.max_ms.max(escalation.first_ms))
     }
 }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::course::{End, follow};
 use super::script::Script;
 use crate::lifecycle::{Dispatch, File, backoff_ms};
-use crate::record::{Confirmation, HeldBecause, OnExhausted, OnOverdue, OnUnknown, Status, TargetName, Timestamp};
+use crate::record::{
+    Confirmation, HeldBecause, OnExhausted, OnOverdue, OnUnknown, Status, TargetName, Timestamp, dispatch_key,
+};
 
 /// How many requests a target may see of a file, those that it has seen included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +51,7 @@ pub fn bounds(file: &File, now: Timestamp, paused: &BTreeSet<TargetName>) -> Bou
     let mut person = Vec::new();
     let open = |dispatch: &&Dispatch| !file.is_terminal() && !dispatch.is_settled();
     for dispatch in in_order(file) {
-        let begins = dispatch.plan.after.iter().filter_map(|target| ends.get(target)).copied().max();
+        let begins = dispatch.terms.after.iter().filter_map(|target| ends.get(target)).copied().max();
         let begins = begins.unwrap_or(now).max(now);
         let ends_at = if open(&dispatch) { latest_end(file, dispatch, begins, now) } else { now };
         ends.insert(dispatch.target(), ends_at);
@@ -82,7 +84,7 @@ fn in_order(file: &File) -> Vec<&Dispatch> {
         let before = order.len();
         for dispatch in &file.dispatches {
             let waits = |target| file.index_of(target).is_some() && !placed.contains(target);
-            if !placed.contains(dispatch.target()) && !dispatch.plan.after.iter().any(waits) {
+            if !placed.contains(dispatch.target()) && !dispatch.terms.after.iter().any(waits) {
                 placed.insert(dispatch.target());
                 order.push(dispatch);
             }
@@ -94,12 +96,12 @@ fn in_order(file: &File) -> Vec<&Dispatch> {
 
 /// The longest that one attempt lasts, in milliseconds.
 fn attempt_ms(dispatch: &Dispatch) -> i64 {
-    let timeouts = &dispatch.plan.timeouts;
+    let timeouts = &dispatch.terms.timeouts;
     timeouts.send_within_ms + timeouts.request_ms + timeouts.max_clock_skew_ms
 }
 
 fn awaits(dispatch: &Dispatch) -> bool {
-    matches!(dispatch.plan.confirmed_by.by, Confirmation::Acks | Confirmation::Callback)
+    matches!(dispatch.terms.confirmed_by.by, Confirmation::Acks | Confirmation::Callback)
 }
 
 /// When a dispatch has settled or moves only by a person: its budget spent as slowly as can be, and never later than its
@@ -108,20 +110,21 @@ fn latest_end(file: &File, dispatch: &Dispatch, begins: Timestamp, now: Timestam
     if dispatch.status == Status::Held {
         return now;
     }
-    let open_until = dispatch.attempt.as_ref().filter(|_| dispatch.has_open_attempt()).map_or(now, |a| a.deadline);
+    let open_until = dispatch.attempt.filter(|_| dispatch.has_open_attempt()).map_or(now, |a| a.deadline);
     let by_deadline = if file.overdue { open_until } else { file.deadline.plus_millis(attempt_ms(dispatch)).max(now) };
     if dispatch.grant.is_some() {
         // What a person granted leaves even when the file is overdue.
         return by_deadline.max(now.plus_millis(attempt_ms(dispatch)));
     }
-    let retry = &dispatch.plan.retry;
-    let confirmation = &dispatch.plan.confirmed_by;
+    let key = dispatch_key(file.id(), dispatch.target());
+    let retry = &dispatch.terms.retry;
+    let confirmation = &dispatch.terms.confirmed_by;
     let awaited_ms = if awaits(dispatch) { confirmation.limit_ms.or(confirmation.within_ms).unwrap_or(0) } else { 0 };
     let cycle_ms = attempt_ms(dispatch).saturating_add(awaited_ms);
     let left = retry.attempts.saturating_sub(dispatch.spent.attempts).max(0);
     let mut spent_at = begins.max(open_until).max(dispatch.retry_at.unwrap_or(begins)).plus_millis(awaited_ms);
     for n in 0..=left {
-        let backoff = backoff_ms(&dispatch.plan.idempotency_key, retry, dispatch.attempts + n);
+        let backoff = backoff_ms(&key, retry, dispatch.attempts + n);
         let step = cycle_ms.saturating_add(backoff.max(retry.retry_after_max_ms));
         spent_at = Timestamp(spent_at.0.saturating_add(step));
         if spent_at >= by_deadline {
@@ -132,7 +135,7 @@ fn latest_end(file: &File, dispatch: &Dispatch, begins: Timestamp, now: Timestam
 }
 
 fn most_requests(file: &File, dispatch: &Dispatch) -> MostRequests {
-    let retry = &dispatch.plan.retry;
+    let retry = &dispatch.terms.retry;
     if dispatch.is_settled() || file.is_terminal() {
         return MostRequests { by_itself: dispatch.attempts, with_people: dispatch.attempts };
     }
@@ -150,7 +153,7 @@ fn most_requests(file: &File, dispatch: &Dispatch) -> MostRequests {
 }
 
 fn needs(file: &File, dispatch: &Dispatch, now: Timestamp, person: &mut Vec<PersonNeeded>) {
-    let plan = &dispatch.plan;
+    let terms = &dispatch.terms;
     let target = dispatch.target();
     let mut add = |because, earliest: Timestamp| {
         person.push(PersonNeeded { target: target.clone(), because, earliest: earliest.max(now) });
@@ -163,16 +166,16 @@ fn needs(file: &File, dispatch: &Dispatch, now: Timestamp, person: &mut Vec<Pers
         _ => now,
     };
     // What is there with its attempt or not at all has no unknown fate, and nobody is asked who refuses.
-    let leaves_later = !plan.request.is_in_transaction();
-    if plan.on_unknown == OnUnknown::Hold && leaves_later {
+    let leaves_later = terms.written_to.is_none();
+    if terms.on_unknown == OnUnknown::Hold && leaves_later {
         add(HeldBecause::FateUnknown, sent);
     }
-    if plan.on_exhausted == OnExhausted::Hold {
+    if terms.on_exhausted == OnExhausted::Hold {
         // A target that asks for a longer wait than the plan honours spends the budget at once.
         add(HeldBecause::BudgetSpent, sent);
     }
-    if awaits(dispatch) && plan.on_overdue == OnOverdue::Hold {
-        let within = plan.confirmed_by.within_ms.unwrap_or(0);
+    if awaits(dispatch) && terms.on_overdue == OnOverdue::Hold {
+        let within = terms.confirmed_by.within_ms.unwrap_or(0);
         add(HeldBecause::ConfirmationOverdue, dispatch.confirm_by.unwrap_or(sent.plus_millis(within)));
     }
     if leaves_later {

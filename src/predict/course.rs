@@ -82,6 +82,8 @@ pub struct Course {
     pub began: Timestamp,
     /// Every step, in order.
     pub steps: Vec<Step>,
+    /// Every request with its policy, in the order of the plan; nothing where there is none, or where it was planned before.
+    pub plan: Vec<PlannedDispatch>,
     /// Every attempt, in order.
     pub attempts: Vec<Arc<DispatchAttempt>>,
     /// How many requests left, by target.
@@ -173,6 +175,7 @@ impl<'s> Run<'s> {
             requests: BTreeMap::new(),
             paused: BTreeSet::new(),
             end: End::Unfinished(now),
+            plan: Vec::new(),
             file,
         };
         Self { course, awaited: None, script, now, reports: BTreeMap::new(), made: 0 }
@@ -182,7 +185,10 @@ impl<'s> Run<'s> {
     fn planned(&mut self, planned: Result<Vec<PlannedDispatch>, Failure>, cause: &Cause) {
         let (file, at) = (&mut self.course.file, self.now);
         match planned {
-            Ok(plan) => file.planned(plan.into_iter().map(Arc::new).collect()),
+            Ok(plan) => {
+                file.planned(&plan);
+                self.course.plan = plan;
+            }
             Err(failure) => file.invalid(failure, at, cause),
         }
         let changes = file.dispatches.iter().map(|d| (d.target().clone(), d.status, None)).collect();
@@ -311,7 +317,7 @@ impl<'s> Run<'s> {
             let (target, number) = (attempt.target.clone(), attempt.attempt);
             self.course.attempts.push(Arc::clone(&attempt));
             self.step(Some(target), Happening::Attempt(number), |file| {
-                file.authorized(attempt);
+                file.authorized(&attempt);
                 Judged::Repeat
             });
             self.answered(index, number);
@@ -322,18 +328,18 @@ impl<'s> Run<'s> {
 
     /// What the request of an attempt meets, from now on.
     fn answered(&mut self, index: usize, attempt: i32) {
-        let plan = Arc::clone(&self.course.file.dispatches[index].plan);
-        let step = self.script.step(plan.target.as_str(), attempt);
+        let terms = self.course.file.dispatches[index].terms.clone();
+        let step = self.script.step(terms.target.as_str(), attempt);
         if let Some(fetch) = self.course.file.is_fetching().then(|| self.course.file.arrival.fetch.clone()).flatten() {
             return self.fetch_answered(index, attempt, &fetch);
         }
         // What is there with its attempt was delivered, whatever a script says.
         let delivered = ScriptedStep { then: step.then.clone(), ..ScriptedStep::OK };
-        let step = if plan.request.is_in_transaction() { &delivered } else { step };
+        let step = if terms.written_to.is_some() { &delivered } else { step };
         if !matches!(step.reply, Reply::Unreachable | Reply::Certificate) {
-            *self.course.requests.entry(plan.target.clone()).or_default() += 1;
+            *self.course.requests.entry(terms.target.clone()).or_default() += 1;
         }
-        let verdict = verdict_of(step, &plan.confirmed_by, plan.timeouts.request_ms, self.now);
+        let verdict = verdict_of(step, &terms.confirmed_by, terms.timeouts.request_ms, self.now);
         let Some((verdict, took_ms)) = verdict else { return };
         let at = self.now.plus_millis(took_ms);
         let accepted = verdict.kind == OutcomeKind::Accepted;
@@ -374,7 +380,7 @@ impl<'s> Run<'s> {
     fn confirmed(&mut self, index: usize, attempt: i32, accepted_at: Timestamp) {
         const AT_ONCE: &[Confirming] = &[Confirming { kind: OutcomeKind::Succeeded, after_ms: 0 }];
         let dispatch = &self.course.file.dispatches[index];
-        let reporter = match dispatch.plan.confirmed_by.by {
+        let reporter = match dispatch.terms.confirmed_by.by {
             Confirmation::Callback => Reporter::Callback,
             _ => Reporter::Acks,
         };
@@ -387,7 +393,7 @@ impl<'s> Run<'s> {
                 attempt: Some(attempt),
                 code: kind.as_str().to_lowercase(),
                 token: Some(TokenCheck::Ok),
-                received_digest: dispatch.plan.confirmed_by.receipt.clone(),
+                received_digest: dispatch.receipt.clone(),
                 ..self.blank(index, *kind, reporter, at)
             };
             self.reports.insert((at, reporter == Reporter::Acks, self.made), Report { index, outcome });

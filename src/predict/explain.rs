@@ -174,7 +174,7 @@ fn dispatch(
         since: dispatch.since,
         held_because: dispatch.held_because,
         paused: paused.contains(dispatch.target()),
-        waits_for: dispatch.plan.after.iter().filter(unmet).filter(|_| !settled).cloned().collect(),
+        waits_for: dispatch.terms.after.iter().filter(unmet).filter(|_| !settled).cloned().collect(),
         attempts: dispatch.attempts,
         budget: dispatch.budget_left(),
         last_outcome: dispatch.last_outcome.clone(),
@@ -213,7 +213,7 @@ fn next_of_file(file: &File, paused: &BTreeSet<TargetName>) -> Option<NextEvent>
 /// Every kind of report about the newest attempt that could settle or move the dispatch.
 fn outcomes(file: &File, index: usize, now: Timestamp) -> Vec<Would> {
     let dispatch = &file.dispatches[index];
-    let outside = match dispatch.plan.confirmed_by.by {
+    let outside = match dispatch.terms.confirmed_by.by {
         Confirmation::Acks => Some(Reporter::Acks),
         Confirmation::Callback => Some(Reporter::Callback),
         Confirmation::Response | Confirmation::Transport => None,
@@ -223,7 +223,7 @@ fn outcomes(file: &File, index: usize, now: Timestamp) -> Vec<Would> {
         Some(outside) if dispatch.status != Status::InFlight => outside,
         _ => Reporter::Transport,
     };
-    let too_long = Some(dispatch.plan.retry.retry_after_max_ms.saturating_add(1));
+    let too_long = Some(dispatch.terms.retry.retry_after_max_ms.saturating_add(1));
     let kinds = [
         ("SUCCEEDED", OutcomeKind::Succeeded, outside.unwrap_or(Reporter::Transport), None),
         ("ACCEPTED", OutcomeKind::Accepted, reporter, None),
@@ -240,7 +240,7 @@ fn outcomes(file: &File, index: usize, now: Timestamp) -> Vec<Would> {
                 attempt: Some(dispatch.attempts),
                 code: "explained".to_owned(),
                 token: Some(TokenCheck::Ok),
-                received_digest: dispatch.plan.confirmed_by.receipt.clone(),
+                received_digest: dispatch.receipt.clone(),
                 refusal: what == REFUSED,
                 retry_after_ms,
                 ..Outcome::new(file.id().clone(), dispatch.target().clone(), kind, reporter, now)

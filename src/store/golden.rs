@@ -14,8 +14,8 @@ use super::{Changes, Covers, Identity, Put, Shelves, Stores};
 use crate::lifecycle::File;
 use crate::lifecycle::specimen::{START, in_status, planned};
 use crate::record::{
-    AuthKind, Authorization, Bytes, Confirmation, HeldBecause, Judgement, OnExhausted, OnFailed, OnOverdue, OnUnknown,
-    OutcomeKind, Reporter, SettledBy, State, Status, TargetName, TokenCheck, Topic, TransportKind,
+    AuthKind, Authorization, Confirmation, HeldBecause, Judgement, OnExhausted, OnFailed, OnOverdue, OnUnknown,
+    OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TokenCheck, Topic, TransportKind,
 };
 
 /// Puts `over` into `base`: what both have is replaced, element by element.
@@ -45,9 +45,37 @@ fn gaps(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
+/// A planned dispatch that has something in every field.
+fn full_plan() -> PlannedDispatch {
+    let auth = json!({
+        "kind": "oauth2", "secret": "s1", "user": "u1", "token_url": "https://t.example", "scope": "all",
+        "audience": "them",
+    });
+    let request = json!({
+        "headers": {"x-a": "1"}, "key": "k", "body": "YWJj",
+        "body_of_file": {"location": "s3://in/f-1", "digest": "sha256:bb", "size": 12},
+        "auth": auth, "tls": {"certificate": "c2", "key": "k2", "ca": "a2"}, "sign_with": ["w1", "w2"], "cluster": "east", "in_transaction": true,
+    });
+    let mut value = serde_json::to_value(planned("f-1", "a")).expect("a plan is JSON");
+    let over = json!({
+        "content_digest": "sha256:cc", "request": request, "after": ["b"], "confirmed_by": confirmed_by(),
+        "retry": {"give_up_after_ms": 93},
+    });
+    merge(&mut value, over);
+    serde_json::from_value(value).expect("a plan is JSON")
+}
+
+fn confirmed_by() -> Value {
+    json!({
+        "succeeded": "s", "duplicate": "d", "rejected": "r", "retryable": "t", "rejected_status": [409],
+        "not_processed": [503, 429], "verify_with": "v",
+        "receipt": "sha256:rr",
+    })
+}
+
 /// A file that has something in every field, each time another.
 fn full() -> File {
-    let mut value = serde_json::to_value(in_status(planned("f-1", "a"), Status::Awaiting)).expect("a file is JSON");
+    let mut value = serde_json::to_value(in_status(&planned("f-1", "a"), Status::Awaiting)).expect("a file is JSON");
     let manifest = json!({
         "location": "s3://in/f-1", "size": 1_234_567, "checksum": "sha256:aa", "media_type": "text/csv",
         "attributes": {"region": "north"}, "data": "{\"a\":1}", "deadline": START.0 + 91,
@@ -61,26 +89,11 @@ fn full() -> File {
             "request_ms": 9_000, "max_clock_skew_ms": 5_000, "file_deadline": START.0 + 99,
         },
     });
-    let auth = json!({
-        "kind": "oauth2", "secret": "s1", "user": "u1", "token_url": "https://t.example", "scope": "all",
-        "audience": "them",
-    });
-    let request = json!({
-        "headers": {"x-a": "1"}, "key": "k", "body": "YWJj",
-        "body_of_file": {"location": "s3://in/f-1", "digest": "sha256:bb", "size": 12},
-        "auth": auth, "tls": {"certificate": "c2", "key": "k2", "ca": "a2"}, "sign_with": ["w1", "w2"], "cluster": "east", "in_transaction": true,
-    });
-    let confirmed_by = json!({
-        "succeeded": "s", "duplicate": "d", "rejected": "r", "retryable": "t", "rejected_status": [409],
-        "not_processed": [503, 429], "verify_with": "v",
-        "receipt": "sha256:rr",
-    });
-    let plan = json!({
-        "content_digest": "sha256:cc", "request": request, "after": ["b"], "confirmed_by": confirmed_by,
-        "retry": {"give_up_after_ms": 93},
+    let terms = json!({
+        "after": ["b"], "confirmed_by": confirmed_by(), "retry": {"give_up_after_ms": 93}, "written_to": "theirs",
     });
     let dispatch = json!({
-        "plan": plan, "attempt": {"intervention_id": "i-1"}, "grant": "i-2", "retry_at": START.0 + 94,
+        "terms": terms, "receipt": "sha256:rr", "grant": "i-2", "retry_at": START.0 + 94,
         "held_because": "fate_unknown", "escalate_at": START.0 + 95, "escalations": 3, "escalated_at": START.0 + 96,
         "settled_by": "operator", "doubtful": [1, 2], "late_success": true,
         "heard": [["late", {
@@ -91,7 +104,7 @@ fn full() -> File {
     merge(
         &mut value,
         json!({
-            "arrival": arrival, "state": "FAILED", "overdue": true, "reason": {"code": "CG1", "text": "so"},
+            "arrival": arrival, "plan": {"content": "sha256:cc"}, "state": "FAILED", "overdue": true, "reason": {"code": "CG1", "text": "so"},
             "settled_at": START.0 + 97, "dispatches": [dispatch], "successor": "f-1~1", "interventions": {"i-1": true},
         }),
     );
@@ -104,7 +117,8 @@ fn full() -> File {
 fn the_specimen_has_something_in_every_field() {
     let mut found = Vec::new();
     gaps(&serde_json::to_value(full()).expect("a file is JSON"), "", &mut found);
-    assert!(found.is_empty(), "fill these in `full`, and raise FORMAT: {found:?}");
+    gaps(&serde_json::to_value(full_plan()).expect("a plan is JSON"), "", &mut found);
+    assert!(found.is_empty(), "fill these in `full` or `full_plan`, and raise FORMAT: {found:?}");
 }
 
 /// What a store holds after some writes, and every enum that may stand in it: a line for each key.
@@ -120,26 +134,26 @@ fn stored() -> String {
     let mut store = Stores::Shelves(shelves.clone()).open(&identity, START).expect("free").store;
     let every: BTreeMap<&str, File> = Status::ALL
         .iter()
-        .map(|status| (status.as_str(), in_status(planned(&format!("f-{status}"), "a"), *status)))
+        .map(|status| (status.as_str(), in_status(&planned(&format!("f-{status}"), "a"), *status)))
         .collect();
-    let (full, body, target) = (full(), Bytes::from(b"a body".to_vec()), TargetName::trusted("a"));
+    let (full, plan) = (full(), full_plan());
     let mut put: Vec<Put<'_>> = every
         .values()
         .map(|file| Put {
             file,
             history_seq: file.version,
-            bodies: if file.is_terminal() { Vec::new() } else { vec![(&target, &body)] },
+            plans: if file.is_terminal() { Vec::new() } else { vec![&plan] },
         })
         .collect();
-    put.push(Put { file: &full, history_seq: 300, bodies: Vec::new() });
+    put.push(Put { file: &full, history_seq: 300, plans: Vec::new() });
     let positions = Topic::RESTORED.into_iter().zip(1_000..).collect();
     let covers = Some(Covers { positions, until: START.plus_millis(98) });
     store.apply(Changes { put, covers, ..Changes::default() }).expect("the disk is well");
     let mut lines = String::new();
     for (key, value) in shelves.dump(5) {
-        // How well a file was compressed is no matter of its form.
-        let is_file = key.first().is_some_and(|place| matches!(place, b'o' | b's'));
-        let shown = if is_file { [&value[..1], &unpack(unseal(&value).unwrap()).unwrap()].concat() } else { value };
+        // How well a value was compressed is no matter of its form.
+        let is_packed = key.first().is_some_and(|place| matches!(place, b'o' | b's' | b'p'));
+        let shown = if is_packed { [&value[..1], &unpack(unseal(&value).unwrap()).unwrap()].concat() } else { value };
         writeln!(lines, "{} = {}", key.escape_ascii(), hex(&shown)).expect("a string takes everything");
     }
     let enums = (

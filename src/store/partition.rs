@@ -1,13 +1,14 @@
 //! The store of one home partition: what is under which key, and what is written together.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::shelf::{Ops, Shelf};
-use super::value::{FORMAT, decode, decode_body, decode_file, encode, encode_body, encode_file};
+use super::value::{FORMAT, decode, decode_file, decode_packed, encode, encode_file, encode_packed};
 use super::{Covers, Identity, Kept, Reason, StoreError, Unusable};
 use crate::lifecycle::File;
-use crate::record::{Bytes, FileId, TargetName, Timestamp};
+use crate::record::{FileId, PlannedDispatch, TargetName, Timestamp};
 
 /// Whose state it is.
 const IDENTITY: &[u8] = b"i";
@@ -21,8 +22,8 @@ const OPEN: u8 = b'o';
 const SETTLED: u8 = b's';
 /// Settled files by the time of their settlement, then by id.
 const SETTLED_AT: u8 = b't';
-/// Bodies of the requests of open files, by `file_id/target`.
-const BODY: u8 = b'b';
+/// Plans of the dispatches of open files, by `file_id/target`.
+const PLAN: u8 = b'p';
 
 /// How many of the last writes leave a mark: more than fit into what the disk hasn't sorted yet.
 const MARKS: u64 = 1 << 16;
@@ -33,12 +34,12 @@ const FINISH: Duration = Duration::from_secs(5);
 /// A file to be written.
 #[derive(Debug)]
 pub struct Put<'a> {
-    /// The file, its plan without bodies.
+    /// The file.
     pub file: &'a File,
     /// Sequence number of its newest history record.
     pub history_seq: i64,
-    /// Bodies that aren't stored yet.
-    pub bodies: Vec<(&'a TargetName, &'a Bytes)>,
+    /// Plans of its dispatches that aren't stored yet.
+    pub plans: Vec<&'a PlannedDispatch>,
 }
 
 /// What one write changes. First files are forgotten, then others put.
@@ -46,8 +47,8 @@ pub struct Put<'a> {
 pub struct Changes<'a> {
     /// Files whose records were tombstoned, with the time of their settlement as it stands in the store, if it does.
     pub forgotten: Vec<(&'a FileId, Option<Timestamp>)>,
-    /// Bodies of files that are to be written later.
-    pub bodies: Vec<(FileId, TargetName, Bytes)>,
+    /// Plans of dispatches of files that are to be written later.
+    pub plans: Vec<Arc<PlannedDispatch>>,
     /// Files to be written.
     pub put: Vec<Put<'a>>,
     /// Up to where the store knows with this write, or what it said before while it is being brought up to date; none while it
@@ -136,9 +137,8 @@ impl PartitionStore {
                 None => self.forget_open(id, &mut ops)?,
             }
         }
-        let bodies = changes.bodies.iter();
-        ops.extend(bodies.map(|(id, target, body)| (body_key(id, target), Some(encode_body(&body.0)))));
-        for Put { file, history_seq, bodies } in changes.put {
+        ops.extend(changes.plans.iter().map(|plan| plan_op(plan)));
+        for Put { file, history_seq, plans } in changes.put {
             let id = file.id();
             let is_settled = file.settled_at.is_some();
             let (at, not_at) = if is_settled { (SETTLED, OPEN) } else { (OPEN, SETTLED) };
@@ -146,9 +146,9 @@ impl PartitionStore {
             ops.insert(by_id(at, id), Some(encode_file(file, history_seq)));
             if let Some(settled_at) = file.settled_at {
                 ops.insert(by_time(settled_at, id.as_str()), Some(Vec::new()));
-                ops.extend(file.dispatches.iter().map(|d| (body_key(id, d.target()), None)));
+                ops.extend(file.dispatches.iter().map(|d| (plan_key(id, d.target()), None)));
             } else {
-                ops.extend(bodies.into_iter().map(|(target, body)| (body_key(id, target), Some(encode_body(&body.0)))));
+                ops.extend(plans.into_iter().map(plan_op));
             }
         }
         ops.insert(mark(self.written).to_vec(), Some(Vec::new()));
@@ -162,7 +162,7 @@ impl PartitionStore {
 
     fn forget_open(&self, id: &FileId, ops: &mut Ops) -> Result<(), StoreError> {
         ops.insert(by_id(OPEN, id), None);
-        let (mut from, mut until) = (by_id(BODY, id), by_id(BODY, id));
+        let (mut from, mut until) = (by_id(PLAN, id), by_id(PLAN, id));
         from.push(b'/');
         until.push(b'/' + 1);
         self.shelf.visit(&from, &until, &mut |key, _| {
@@ -207,10 +207,16 @@ impl PartitionStore {
         }
     }
 
-    /// The body of a dispatch of an open file.
-    pub fn body(&self, id: &FileId, target: &TargetName) -> Result<Option<Bytes>, StoreError> {
-        let value = self.shelf.value(&body_key(id, target))?;
-        value.map(|value| decode_body(&value).map(|body| Bytes::from(body.to_vec()))).transpose()
+    /// The plan of a dispatch of an open file.
+    pub fn plan(&self, id: &FileId, target: &TargetName) -> Result<Option<PlannedDispatch>, StoreError> {
+        let value = self.shelf.value(&plan_key(id, target))?;
+        let plan: Option<PlannedDispatch> = value.map(|value| decode_packed(&value)).transpose()?;
+        match plan {
+            Some(plan) if (&plan.file_id, &plan.target) != (id, target) => {
+                Err(StoreError::corrupt(format!("under {id}/{target} stands {}", plan.idempotency_key)))
+            }
+            plan => Ok(plan),
+        }
     }
 
     /// Visits every open file with what it takes in bytes, in the order of their ids.
@@ -274,11 +280,15 @@ fn by_id(place: u8, id: &FileId) -> Vec<u8> {
     key
 }
 
-fn body_key(id: &FileId, target: &TargetName) -> Vec<u8> {
-    let mut key = by_id(BODY, id);
+fn plan_key(id: &FileId, target: &TargetName) -> Vec<u8> {
+    let mut key = by_id(PLAN, id);
     key.push(b'/');
     key.extend_from_slice(target.as_str().as_bytes());
     key
+}
+
+fn plan_op(plan: &PlannedDispatch) -> (Vec<u8>, Option<Vec<u8>>) {
+    (plan_key(&plan.file_id, &plan.target), Some(encode_packed(plan)))
 }
 
 /// Big-endian with the sign turned over, so that bytes order as times do.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::{
     AHEAD_AT_MOST_MS, Busy, Changes, Covers, Health, Identity, MAX_AGE_MS, Opened, PartitionStore, Put, Reason,
@@ -10,7 +9,7 @@ use super::{
 };
 use crate::lifecycle::File;
 use crate::lifecycle::specimen::{START, arrival, planned};
-use crate::record::{Bytes, FileId, State, TargetName, Timestamp, Topic};
+use crate::record::{Bytes, FileId, PlannedDispatch, State, TargetName, Timestamp, Topic};
 
 fn identity() -> Identity {
     Identity {
@@ -22,12 +21,10 @@ fn identity() -> Identity {
     }
 }
 
-/// A planned file; its body stands beside it.
+/// A planned file; its plan stands beside it.
 fn open_file(id: &str) -> File {
-    let mut plan = planned(id, "a");
-    plan.request.body = None;
     let mut file = File::arrived(arrival(id), START.plus_millis(1_000));
-    file.planned(vec![Arc::new(plan)]);
+    file.planned(&[planned(id, "a")]);
     file
 }
 
@@ -60,7 +57,7 @@ fn finish(store: &mut PartitionStore) {
 #[derive(Clone, Default)]
 struct Model {
     files: BTreeMap<FileId, File>,
-    bodies: BTreeMap<FileId, Vec<u8>>,
+    plans: BTreeMap<FileId, PlannedDispatch>,
 }
 
 /// Writes so many times: files arrive, change, settle and are forgotten. Gives what was there after each write.
@@ -68,9 +65,15 @@ fn fill(store: &mut PartitionStore, writes: usize, body_bytes: usize) -> Vec<Mod
     let mut models = vec![Model::default()];
     for number in 1..=writes {
         let mut model = models.last().expect("at least one").clone();
-        let target = TargetName::trusted("a");
         let new = open_file(&format!("f-{number}"));
-        let body = Bytes::from(vec![u8::try_from(number % 251).expect("small"); body_bytes]);
+        let mut plan = planned(new.id().as_str(), "a");
+        // So that it doesn't shrink when it is packed.
+        let mut seed = u32::try_from(number).expect("small");
+        let body = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed.to_be_bytes()[0]
+        });
+        plan.request.body = Some(Bytes::from(body.take(body_bytes).collect::<Vec<u8>>()));
         let at = START.plus_millis(i64::try_from(number).expect("small"));
         let old = number.checked_sub(3).filter(|old| *old > 0).map(|old| settled_file(&format!("f-{old}"), at));
         let forgotten = number.checked_sub(8).filter(|old| *old > 0).map(|old| FileId::trusted(&format!("f-{old}")));
@@ -82,12 +85,12 @@ fn fill(store: &mut PartitionStore, writes: usize, body_bytes: usize) -> Vec<Mod
         }
         if let Some(old) = &old {
             model.files.insert(old.id().clone(), old.clone());
-            model.bodies.remove(old.id());
-            changes.put.push(Put { file: old, history_seq: 2, bodies: Vec::new() });
+            model.plans.remove(old.id());
+            changes.put.push(Put { file: old, history_seq: 2, plans: Vec::new() });
         }
         model.files.insert(new.id().clone(), new.clone());
-        model.bodies.insert(new.id().clone(), body.0.to_vec());
-        changes.put.push(Put { file: &new, history_seq: 1, bodies: vec![(&target, &body)] });
+        model.plans.insert(new.id().clone(), plan.clone());
+        changes.put.push(Put { file: &new, history_seq: 1, plans: vec![&plan] });
         store.apply(changes).expect("the medium is well");
         finish(store);
         models.push(model);
@@ -113,8 +116,8 @@ fn compare(store: &PartitionStore, model: &Model) -> Result<(), super::StoreErro
         let kept = store.file(id)?.unwrap_or_else(|| panic!("{id} is there"));
         assert_eq!(&kept.file, file);
         assert_eq!(kept.history_seq, if file.settled_at.is_some() { 2 } else { 1 });
-        let body = store.body(id, &TargetName::trusted("a"))?.map(|b| b.0.to_vec());
-        assert_eq!(body, model.bodies.get(id).cloned(), "the body of {id}");
+        let plan = store.plan(id, &TargetName::trusted("a"))?;
+        assert_eq!(plan.as_ref(), model.plans.get(id), "the plan of {id}");
     }
     assert_eq!(store.file(&FileId::trusted("f-0"))?, None);
     Ok(())
@@ -205,7 +208,7 @@ fn a_rebuild_that_did_not_end_is_begun_again() {
     every_medium(|stores| {
         let mut store = open(stores).store;
         let file = settled_file("f-1", START);
-        let put = vec![Put { file: &file, history_seq: 2, bodies: Vec::new() }];
+        let put = vec![Put { file: &file, history_seq: 2, plans: Vec::new() }];
         store.apply(Changes { put, ..Changes::default() }).expect("the medium is well");
         finish(&mut store);
         drop(store);

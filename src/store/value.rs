@@ -1,5 +1,5 @@
-//! What the values are in bytes: one byte that names the form, four that check the rest, then postcard, or a body as it is.
-//! Files are compressed: the plans of one file say much the same (docs/decisions/0092-files-are-packed.md).
+//! What the values are in bytes: one byte that names the form, four that check the rest, then postcard.
+//! Files and plans are compressed (docs/decisions/0092-files-are-packed.md).
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,9 @@ use crate::record::murmur2;
 
 /// Names the form of all keys and values. Raise it with any change of a type that is stored, or of the order of its parts:
 /// stores of other forms are rebuilt. A test compares what is stored with what this form was when it began.
-pub(super) const FORMAT: u8 = 7;
+pub(super) const FORMAT: u8 = 8;
 
-/// A file as a store keeps it: without the bodies of its requests, which stand beside it while it is open.
+/// A file as a store keeps it: without its plan, which stands beside it while it is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     /// Sequence number of its newest history record; 0 before the first.
@@ -27,13 +27,17 @@ struct KeptRef<'a> {
     file: &'a File,
 }
 
-/// No file comes near it: a plan has 16 MiB at most.
-const FILE_BYTES: usize = 256 * 1024 * 1024;
+/// No value comes near it: a plan has 16 MiB at most.
+const PLAIN_BYTES: usize = 256 * 1024 * 1024;
 
 pub(super) fn encode_file(file: &File, history_seq: i64) -> Vec<u8> {
-    let plain = postcard::to_stdvec(&KeptRef { history_seq, file }).expect("records are of finite, known shapes");
+    encode_packed(&KeptRef { history_seq, file })
+}
+
+pub(super) fn encode_packed<T: Serialize>(value: &T) -> Vec<u8> {
+    let plain = postcard::to_stdvec(value).expect("records are of finite, known shapes");
     let mut packed = vec![0; HEAD + SIZE + lz4_flex::block::get_maximum_output_size(plain.len())];
-    let size = u32::try_from(plain.len()).expect("no file comes near it");
+    let size = u32::try_from(plain.len()).expect("no value comes near it");
     packed[HEAD..HEAD + SIZE].copy_from_slice(&size.to_le_bytes());
     let length = lz4_flex::block::compress_into(&plain, &mut packed[HEAD + SIZE..]).expect("the room is the maximum");
     packed.truncate(HEAD + SIZE + length);
@@ -42,25 +46,25 @@ pub(super) fn encode_file(file: &File, history_seq: i64) -> Vec<u8> {
 }
 
 pub(super) fn decode_file(bytes: &[u8]) -> Result<Kept, StoreError> {
-    let kept: Kept = parse(&unpack(unseal(bytes)?)?)?;
+    let kept: Kept = decode_packed(bytes)?;
     Ok(Kept { file: kept.file.indexed(), ..kept })
 }
 
-/// What a file was before it was compressed.
+pub(super) fn decode_packed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    parse(&unpack(unseal(bytes)?)?)
+}
+
+/// What a value was before it was compressed.
 pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
     let unpacked = bytes.split_first_chunk::<SIZE>().and_then(|(size, packed)| {
-        let size = usize::try_from(u32::from_le_bytes(*size)).ok().filter(|size| *size <= FILE_BYTES)?;
+        let size = usize::try_from(u32::from_le_bytes(*size)).ok().filter(|size| *size <= PLAIN_BYTES)?;
         lz4_flex::block::decompress(packed, size).ok().filter(|plain| plain.len() == size)
     });
-    unpacked.ok_or_else(|| StoreError::corrupt("a file can't be unpacked"))
+    unpacked.ok_or_else(|| StoreError::corrupt("a value can't be unpacked"))
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     seal(postcard::to_io(value, vec![0; HEAD]).expect("records are of finite, known shapes"))
-}
-
-pub(super) fn encode_body(body: &[u8]) -> Vec<u8> {
-    seal([&[0; HEAD], body].concat())
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
@@ -75,13 +79,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     }
 }
 
-pub(super) fn decode_body(bytes: &[u8]) -> Result<&[u8], StoreError> {
-    unseal(bytes)
-}
-
 /// The form and the check in front of what is checked, in bytes.
 const HEAD: usize = 5;
-/// How long a file was before it was compressed, in bytes.
+/// How long a value was before it was compressed, in bytes.
 const SIZE: usize = 4;
 
 fn seal(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -121,7 +121,7 @@ fn random_plan(draw: &mut Draw) -> Vec<PlannedDispatch> {
 fn random_report(draw: &mut Draw, file: &File) -> Outcome {
     let dispatch = &file.dispatches[draw.index(file.dispatches.len())];
     let kinds: Vec<OutcomeKind> = OutcomeKind::ALL.iter().copied().filter(|k| *k != OutcomeKind::Timer).collect();
-    let confirming = match dispatch.plan.confirmed_by.by {
+    let confirming = match dispatch.terms.confirmed_by.by {
         Confirmation::Acks => Reporter::Acks,
         Confirmation::Callback => Reporter::Callback,
         _ => Reporter::Transport,

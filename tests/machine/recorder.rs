@@ -41,14 +41,14 @@ impl Recorder {
         }
         let plan = consign::lifecycle::specimen::plan_of(plan);
         self.records.plan = plan.iter().map(|p| (p.ordinal, Arc::clone(p))).collect();
-        self.file.planned(plan);
+        self.file.planned(&plan);
     }
 
     /// Authorizes the next attempt at `index`; the machine must allow it.
     pub fn authorize(&mut self, index: usize) {
         let attempt = Arc::new(self.file.authorize(index, self.now, "w"));
         self.records.attempts.insert(attempt.version, Arc::clone(&attempt));
-        self.file.authorized(attempt);
+        self.file.authorized(&attempt);
     }
 
     pub fn report(&mut self, outcome: Outcome) -> Judged {

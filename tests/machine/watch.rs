@@ -90,12 +90,12 @@ impl Watch {
         assert_ne!(old.status, Status::InFlight, "I6 {target}: two open attempts");
         assert!(!old.is_settled() && !is_terminal(before), "I9 {target}: authorized after the end");
         let by_operator = attempt.authorized_by == Authorization::Operator;
-        if old.attempts > 0 && new.plan.on_unknown == OnUnknown::Hold {
+        if old.attempts > 0 && new.terms.on_unknown == OnUnknown::Hold {
             let known = self.ended_by.get(target) == Some(&OutcomeKind::Retryable);
             assert!(known || by_operator, "I8 {target}: sent again although its fate is unknown");
         }
         for other in &before.dispatches {
-            let waited_for = new.plan.after.contains(other.target());
+            let waited_for = new.terms.after.contains(other.target());
             assert!(!waited_for || other.status == Status::Succeeded, "{target}: sent before its turn");
         }
         if before.overdue || now >= before.deadline {
@@ -144,7 +144,7 @@ fn verdict(file: &File) {
 }
 
 fn budgets(dispatch: &Dispatch) {
-    let (plan, spent, target) = (&dispatch.plan.retry, &dispatch.spent, dispatch.target());
+    let (plan, spent, target) = (&dispatch.terms.retry, &dispatch.spent, dispatch.target());
     assert!((0..=plan.attempts).contains(&spent.attempts), "I6 {target}: {spent:?} of {plan:?}");
     assert!((0..=plan.operator_attempts).contains(&spent.operator_attempts), "I6 {target}: {spent:?} of {plan:?}");
     assert!((0..=plan.refusals).contains(&spent.refusals), "I6 {target}: {spent:?} of {plan:?}");

@@ -57,7 +57,7 @@ fn printed(routing: &Document, example: &str, script: &str) -> String {
         limits: Limits::default(),
     };
     let mut file = File::arrived(Arc::clone(&arrival), AT);
-    file.planned(plan(inputs).unwrap().into_iter().map(Arc::new).collect());
+    file.planned(&plan(inputs).unwrap());
     bounds(&file, AT, &BTreeSet::new()).in_words(AT)
 }
 

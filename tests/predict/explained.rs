@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consign::lifecycle::File;
 use consign::predict::{Course, End, Explanation, Happening, Reply, Script, bounds, course, explain};
-use consign::record::{HeldBecause, NextEventKind, SettledBy, State, Status, TargetName, TimerKind, Timestamp};
+use consign::record::{
+    HeldBecause, NextEventKind, SettledBy, State, Status, TargetName, TimerKind, Timestamp, dispatch_key,
+};
 
 use crate::answer::check;
 use crate::generate::case;
@@ -154,8 +156,7 @@ fn check_seed(seed: u64, counts: &mut Counts) {
     let file = stage.file();
     assert_eq!(foretold(&course), done(&stage, &course.paused));
     assert_eq!(standings(&course.file), standings(&file));
-    let planned: Vec<_> = course.file.dispatches.iter().map(|dispatch| dispatch.plan.as_ref().clone()).collect();
-    assert_eq!(planned, stage.plan(), "every byte of every request");
+    assert_eq!(course.plan, stage.plan(), "every byte of every request");
     for (foretold, attempt) in course.attempts.iter().zip(stage.attempts()).filter(|(a, b)| a.target == b.target) {
         assert_eq!((foretold.send_before, foretold.deadline), (attempt.send_before, attempt.deadline));
     }
@@ -188,11 +189,11 @@ fn bounds_at_the_beginning(
     stage: &Stage,
 ) -> Option<consign::predict::Bounds> {
     let mut file = File::arrived(std::sync::Arc::clone(arrival), arrival.received_at);
-    let plan: Vec<_> = stage.plan().into_iter().map(std::sync::Arc::new).collect();
+    let plan = stage.plan();
     if plan.is_empty() {
         return None;
     }
-    file.planned(plan);
+    file.planned(&plan);
     Some(bounds(&file, course.began, &BTreeSet::new()))
 }
 
@@ -203,7 +204,7 @@ fn check_requests(course: &Course, stage: &Stage, script: &Script) {
             .filter(|n| matches!(script.step(target.as_str(), *n).reply, Reply::Unreachable | Reply::Certificate))
             .count();
         // The simulated wire lets every request leave; the transport wouldn't.
-        let left = stage.world.requests(&dispatch.plan.idempotency_key) - unsent;
+        let left = stage.world.requests(&dispatch_key(course.file.id(), target)) - unsent;
         let foretold = course.requests.get(target).copied().unwrap_or(0);
         assert_eq!(usize::try_from(foretold).unwrap(), left, "{target}");
     }

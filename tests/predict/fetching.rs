@@ -122,7 +122,7 @@ fn the_attempts_at_the_bytes_and_what_follows_are_foretold() {
         let code = |reason: &Option<consign::record::Failure>| reason.as_ref().map(|reason| reason.code.clone());
         assert_eq!(code(&state.reason), code(&done.state.reason), "{script}");
         let requests = |plan: &PlannedDispatch| (plan.target.clone(), plan.request.clone(), plan.file_deadline);
-        let planned: Vec<_> = course.file.dispatches.iter().map(|dispatch| requests(&dispatch.plan)).collect();
+        let planned: Vec<_> = course.plan.iter().map(requests).collect();
         assert_eq!(planned, done.plan.iter().map(requests).collect::<Vec<_>>(), "{script}: every byte");
         ends.push(format!("{} after {} attempts", state.state, course.attempts.len()));
     }
@@ -165,7 +165,7 @@ fn no_course_exceeds_the_bounds_of_a_file_that_is_fetched() {
     let inputs = consign::plan::Inputs::at_acceptance(&at_once, &routing);
     let fetched = Some(Fetched { digest: &digest, bytes: Some(CONTENT) });
     let plan = consign::plan::plan(consign::plan::Inputs { fetched, ..inputs }).unwrap();
-    planned.planned(plan.into_iter().map(Arc::new).collect());
+    planned.planned(&plan);
     let bounds = bounds_with_fetch(&fetching, &planned, arrival.received_at);
     assert_eq!(bounds.earliest_completion, Some(best.end.at()));
     for script in ["~file: 503 x3, ok; a: 500 x7", "~file: timeout x3; a: timeout x8", "~file: silence x4", "a: 422"] {

@@ -95,7 +95,7 @@ fn simulated(args: &SimulateArgs, globals: &Globals) -> Result<Exit, Refusal> {
 /// A script that names a target which the file doesn't go to is a slip of the pen.
 fn check_targets(script: &Script, course: &Course) -> Result<(), Refusal> {
     let targets: Vec<&str> = course.file.dispatches.iter().map(|d| d.target().as_str()).collect();
-    for dispatch in course.file.dispatches.iter().filter(|d| d.plan.request.is_in_transaction()) {
+    for dispatch in course.file.dispatches.iter().filter(|d| d.terms.written_to.is_some()) {
         let target = dispatch.target().as_str();
         if script.steps(target).iter().any(|step| step.reply != Reply::Ok || step.took_ms > 0) {
             let text =
@@ -158,7 +158,7 @@ fn worst_and_best(
         let fetched = accepted.fetch.as_ref().and(fetched);
         let plan = plan::plan(Inputs { fetched, ..Inputs::at_acceptance(&at_once, routing) })?;
         let mut file = File::arrived(at_once, now);
-        file.planned(plan.into_iter().map(Arc::new).collect());
+        file.planned(&plan);
         Ok(match &accepted.fetch {
             None => bounds(&file, now, &BTreeSet::new()),
             Some(_) => {

@@ -13,7 +13,7 @@ fn a_restored_attempt_counts_against_capacity_while_its_file_is_in_the_store_onl
     let mut home = home(&Shelves::default());
     let mut plan = planned("f", "a");
     plan.request.body = None;
-    let file = in_status(plan, Status::InFlight);
+    let file = in_status(&plan, Status::InFlight);
     let id = file.id().clone();
     home.put(file, 0, START);
     home.keep_permit(&id, target.clone(), capacity.acquire_over(&target));

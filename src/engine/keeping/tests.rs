@@ -1,7 +1,6 @@
 //! What is written behind, seen from the engine.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::{Covers, Keeping};
 use crate::engine::home::Home;
@@ -14,9 +13,7 @@ const RETENTION_MS: i64 = 1_000;
 
 fn settled(id: &str, at: Timestamp) -> File {
     let mut file = File::arrived(arrival(id), START);
-    let mut plan = planned(id, "a");
-    plan.request.body = None;
-    file.planned(vec![Arc::new(plan)]);
+    file.planned(&[planned(id, "a")]);
     (file.state, file.settled_at) = (State::Failed, Some(at));
     file
 }

@@ -241,7 +241,7 @@ fn overdue_policies() -> Vec<Policy> {
 fn specimen(policy: &Policy, (_, status, by_hand, is_sent): Place, by: Confirmation, attempts: i32) -> File {
     let mut plan = policy.plan.clone();
     plan.confirmed_by.by = by;
-    let mut file = in_status_with(plan, status, attempts);
+    let mut file = in_status_with(&plan, status, attempts);
     if let Some(action) = by_hand {
         let asked = intervention(&file, Some("a"), action);
         file.intervene(Some(0), &asked, START.plus_millis(1_200), &cause(7));

@@ -103,7 +103,7 @@ pub(super) fn file() -> Table {
         };
         if before.state == State::Received {
             add("plan committed", &|file| {
-                file.planned(plan_of(vec![planned("f", "a")]));
+                file.planned(&plan_of(vec![planned("f", "a")]));
                 "applied".to_owned()
             });
             add("no plan possible", &|file| {

@@ -1,9 +1,7 @@
 //! What becomes of interventions.
 
-use std::sync::Arc;
-
 use super::super::specimen::{START, arrival, cause, in_status, intervention, planned};
-use super::super::{File, Judged};
+use super::super::{File, Judged, SharedTerms, Terms};
 use super::grid::Table;
 use super::{change_of, words_of};
 use crate::record::{Action, Failure, Intervention, Status};
@@ -33,9 +31,8 @@ const FLAWS: [Flaw; 8] = [
 const AT_DISPATCH: [Flaw; 2] = [
     ("operator budget spent", |file, _| file.dispatches[0].spent.operator_attempts = 1),
     ("confirm forbidden", |file, _| {
-        let mut plan = (*file.dispatches[0].plan).clone();
-        plan.operator_confirm = false;
-        file.dispatches[0].plan = Arc::new(plan);
+        let terms = (*file.dispatches[0].terms).clone();
+        file.dispatches[0].terms = SharedTerms::new(Terms { operator_confirm: false, ..terms });
     }),
 ];
 
@@ -52,7 +49,7 @@ pub(super) fn dispatch() -> Table {
     for status in Status::ALL.iter().copied() {
         for action in ACTIONS {
             for (name, flaw) in FLAWS.iter().chain(&AT_DISPATCH) {
-                let mut before = in_status(planned("f", "a"), status);
+                let mut before = in_status(&planned("f", "a"), status);
                 let mut asked = intervention(&before, Some("a"), action);
                 flaw(&mut before, &mut asked);
                 let mut file = before.clone();
@@ -98,7 +95,7 @@ pub(super) fn states() -> Vec<(&'static str, File)> {
     let received = File::arrived(arrival("f"), START.plus_millis(100_000));
     let mut invalid = received.clone();
     invalid.invalid(Failure { code: "schema".into(), text: "no amount".into() }, START, &cause(1));
-    let of = |status| in_status(planned("f", "a"), status);
+    let of = |status| in_status(&planned("f", "a"), status);
     let mut in_doubt = of(Status::Held);
     let failed: Judged = in_doubt.ask(Some("a"), Action::Fail);
     assert_eq!(failed, Judged::applied(), "the specimen is FAILED");

@@ -24,7 +24,7 @@ fn verdict(file: &File, report: &Outcome) -> [String; 1] {
 fn in_flight(adapt: impl FnOnce(&mut PlannedDispatch)) -> File {
     let mut plan = planned("f", "a");
     adapt(&mut plan);
-    in_status(plan, Status::InFlight)
+    in_status(&plan, Status::InFlight)
 }
 
 /// Who may say what about a dispatch, by what its success is confirmed by.
@@ -121,7 +121,7 @@ pub(super) fn attempt() -> Table {
         cells: Vec::new(),
     };
     for (so_far, status) in [("none", Status::Pending), ("one", Status::InFlight)] {
-        let file = in_status(planned("f", "a"), status);
+        let file = in_status(&planned("f", "a"), status);
         for (named, attempt) in [("none", None), ("0", Some(0)), ("1", Some(1)), ("2", Some(2))] {
             let report = outcome(&file, "a", attempt, OutcomeKind::Rejected, Reporter::Acks);
             table.add([so_far, named], verdict(&file, &report));

@@ -45,7 +45,7 @@ fn attempts_are_numbered_from_one_without_a_gap_whoever_authorizes_them() {
         ms += 5_000;
         let attempt = file.authorize(0, after_ms(ms), "w");
         numbers.push((attempt.attempt, attempt.authorized_by, attempt.attempts_left));
-        file.authorized(attempt.into());
+        file.authorized(&attempt);
         assert!(!file.may_authorize(0, after_ms(ms * 10)), "one is open at a time");
         file.transport("a", ms, OutcomeKind::Retryable);
     }
@@ -85,7 +85,7 @@ fn refusals_spend_a_budget_of_their_own_pause_the_target_and_end_in_held() {
 
 #[test]
 fn a_granted_attempt_that_is_known_not_to_be_processed_is_followed_by_the_rest_of_the_retry_budget() {
-    let mut file = in_status(planned("f", "a"), Status::Held);
+    let mut file = in_status(&planned("f", "a"), Status::Held);
     grant_and_attempt(&mut file, 3_000);
     file.transport("a", 4_000, OutcomeKind::Retryable);
     assert_eq!(file.status("a"), Status::BackingOff);
@@ -160,7 +160,7 @@ fn a_held_target_sees_a_second_request_after_a_known_no_or_a_person_only() {
 fn the_same_key_and_plan_go_with_every_attempt() {
     let mut file = validated(vec![planned("f", "a")]);
     let first = file.authorize(0, START, "w");
-    file.authorized(first.clone().into());
+    file.authorized(&first);
     file.transport("a", 1, OutcomeKind::Retryable);
     let second = file.authorize(0, after_ms(5_000), "w2");
     assert_eq!(first.idempotency_key, "f/a");

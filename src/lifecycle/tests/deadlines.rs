@@ -34,7 +34,7 @@ fn a_plan_that_comes_after_the_provisional_deadline_has_its_own() {
     assert!(file.overdue);
     let mut plan = planned("f", "a");
     plan.version = file.version + 1;
-    file.planned(plan_of(vec![plan]));
+    file.planned(&plan_of(vec![plan]));
     assert!(file.may_authorize(0, after_ms(2_000)), "the plan's deadline is days away");
     file.falls_due(TimerKind::FileDeadline);
     assert_eq!(file.dispatch("a").held_because, Some(HeldBecause::FileOverdue));

@@ -6,7 +6,7 @@ use crate::record::{NextEventKind, Timer};
 const HOUR_MS: i64 = 3_600_000;
 
 fn held() -> File {
-    in_status(planned("f", "a"), Status::Held)
+    in_status(&planned("f", "a"), Status::Held)
 }
 
 fn party(file: &File) -> String {
@@ -132,7 +132,7 @@ fn every_open_status_names_who_and_what_next_and_when() {
         ("team-a", NextEventKind::Escalation),
     ];
     for (status, (who, what)) in open.into_iter().zip(expected) {
-        let file = in_status(planned("f", "a"), status);
+        let file = in_status(&planned("f", "a"), status);
         assert_eq!(party(&file), who, "{status}");
         let next = file.next_event().expect("something happens next");
         assert_eq!((next.what, next.target), (what, Some(TargetName::trusted("a"))), "{status}");

@@ -31,7 +31,7 @@ fn a_file_is_received_until_its_bytes_are_there_and_says_what_comes_next_and_whe
     assert!(file.is_fetched());
     let mut plan = planned("f", "a");
     plan.version = file.version + 1;
-    file.planned(plan_of(vec![plan]));
+    file.planned(&plan_of(vec![plan]));
     assert_eq!((file.state, file.dispatches.len()), (State::Validated, 1));
     assert_eq!(file.fetch.as_ref().map(|fetch| (fetch.status, fetch.attempts)), Some((Status::Succeeded, 2)));
     assert!(file.index_of(&TargetName::trusted(FILE_TARGET)).is_none());

@@ -15,7 +15,7 @@ impl Written {
     fn attempt(&mut self, ms: i64) {
         let attempt = Arc::new(self.file.authorize(0, after_ms(ms), "w"));
         self.records.attempts.insert(attempt.version, Arc::clone(&attempt));
-        self.file.authorized(attempt);
+        self.file.authorized(&attempt);
     }
 
     fn hear(&mut self, kind: OutcomeKind, ms: i64) {
@@ -42,8 +42,9 @@ impl Written {
 }
 
 fn written() -> Written {
-    let file = validated(vec![planned("f", "a"), planned("f", "b")]);
-    let plan = file.dispatches.iter().map(|d| (d.plan.ordinal, Arc::clone(&d.plan))).collect();
+    let dispatches = vec![planned("f", "a"), planned("f", "b")];
+    let plan = (0..).zip(plan_of(dispatches.clone())).collect();
+    let file = validated(dispatches);
     let records = Folded { arrival: Some(Arc::clone(&file.arrival)), plan, ..Folded::default() };
     let mut written = Written { file, records };
     written.attempt(0);

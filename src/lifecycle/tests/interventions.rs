@@ -12,7 +12,7 @@ fn judge(file: &mut File, target: Option<&str>, action: Action, adapt: impl FnOn
 }
 
 fn held() -> File {
-    in_status(planned("f", "a"), Status::Held)
+    in_status(&planned("f", "a"), Status::Held)
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_confirmation_by_hand_shows_for_ever() {
 
 #[test]
 fn a_target_may_forbid_a_confirmation_by_hand() {
-    let mut file = in_status(plan_with(|p| p.operator_confirm = false), Status::Held);
+    let mut file = in_status(&plan_with(|p| p.operator_confirm = false), Status::Held);
     assert_eq!(file.ask(Some("a"), Action::Confirm), Judged::refused("confirm_forbidden"));
 }
 
@@ -119,13 +119,13 @@ fn what_was_never_sent_can_not_be_confirmed_so_that_completed_follows_distributi
 #[test]
 fn a_retry_is_granted_from_every_waiting_status_but_not_while_an_attempt_is_open() {
     for status in [Status::Awaiting, Status::BackingOff, Status::Held] {
-        let mut file = in_status(planned("f", "a"), status);
+        let mut file = in_status(&planned("f", "a"), status);
         assert_eq!(file.ask(Some("a"), Action::Retry), applied(), "{status}");
         assert_eq!(file.status("a"), Status::Pending);
         let attempt = file.authorize(0, after_ms(3_000), "w");
         assert_eq!(attempt.authorized_by, crate::record::Authorization::Operator);
         assert!(attempt.intervention_id.is_some());
-        file.authorized(attempt.into());
+        file.authorized(&attempt);
         assert_eq!(file.ask(Some("a"), Action::Retry), Judged::refused("attempt_open"), "{status}");
         file.transport("a", 4_000, OutcomeKind::Unknown);
         assert_eq!(file.ask(Some("a"), Action::Retry), Judged::refused("operator_budget_spent"), "{status}");
