@@ -5,7 +5,6 @@
 //! needs no person, because no target has heard of the file: whatever would hold another dispatch fails the file.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::file::{Dispatch, File};
 use crate::record::{
@@ -34,7 +33,7 @@ impl File {
     pub(super) fn end_fetch(&mut self) {
         if self.is_fetching() {
             self.fetch = self.dispatches.pop();
-            self.by_target = Arc::default();
+            self.by_target = None;
         }
     }
 

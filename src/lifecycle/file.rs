@@ -16,6 +16,9 @@ use crate::record::{
 /// Reports of one dispatch that change nothing and are recorded, for each judgement; further ones are counted only.
 const MAX_NOTED: usize = 64;
 
+/// As many dispatches are sooner gone through than their places are put in order.
+const FEW: usize = 16;
+
 /// What became of a file so far: the fold of its events.
 ///
 /// Its serialized form is for the store of this very version; [`File::indexed`] completes what was read back.
@@ -51,8 +54,9 @@ pub struct File {
     pub fetch: Option<Arc<Dispatch>>,
     /// The file that took this FAILED one up.
     pub successor: Option<FileId>,
+    /// The places of dispatches, where there are more than [`FEW`].
     #[serde(skip)]
-    pub(super) by_target: Arc<BTreeMap<TargetName, usize>>,
+    pub(super) by_target: Option<Arc<BTreeMap<TargetName, usize>>>,
     /// The interventions by identity, and whether a repetition is recorded.
     pub(super) interventions: BTreeMap<String, bool>,
 }
@@ -75,7 +79,7 @@ impl File {
             dispatches: fetch_of(&arrival).into_iter().collect(),
             fetch: None,
             successor: None,
-            by_target: Arc::default(),
+            by_target: None,
             interventions: BTreeMap::new(),
             arrival,
         };
@@ -91,7 +95,7 @@ impl File {
 
     pub(super) fn index(&mut self) {
         let places = self.dispatches.iter().enumerate().map(|(index, dispatch)| (dispatch.target().clone(), index));
-        self.by_target = Arc::new(places.collect());
+        self.by_target = (self.dispatches.len() > FEW).then(|| Arc::new(places.collect()));
     }
 
     /// The file's identity.
@@ -106,7 +110,10 @@ impl File {
 
     /// The place of a target's dispatch in the plan.
     pub fn index_of(&self, target: &TargetName) -> Option<usize> {
-        self.by_target.get(target).copied()
+        match &self.by_target {
+            Some(places) => places.get(target).copied(),
+            None => self.dispatches.iter().position(|dispatch| dispatch.target() == target),
+        }
     }
 
     /// Whether every target that a dispatch waits for has SUCCEEDED. One outside the plan counts as met: a successor

@@ -1,10 +1,11 @@
 //! The plan is committed: VALIDATED. Or there is none: FAILED.
 
 use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::file::{Dispatch, File, PlanDigests};
-use crate::record::{Cause, Failure, PlannedDispatch, State, Timestamp};
+use crate::record::{Cause, Failure, PlannedDispatch, State, TargetName, Timestamp};
 
 impl File {
     /// Takes in the plan, all of whose records carry the version of this event.
@@ -28,7 +29,8 @@ impl File {
         }));
         self.dispatches = plan.iter().map(|p| Dispatch::planned(p.borrow())).collect();
         self.index();
-        assert_eq!(self.by_target.len(), plan.len(), "{}: every target is planned once", self.id());
+        let targets: BTreeSet<&TargetName> = self.dispatches.iter().map(Dispatch::target).collect();
+        assert_eq!(targets.len(), plan.len(), "{}: every target is planned once", self.id());
     }
 
     /// There can be no plan: the file FAILED before any target heard of it.

@@ -1,13 +1,14 @@
 //! What the machine goes by of a dispatch's plan.
 //!
 //! A plan's request is for whoever sends it and stays with the plan, which no file carries about. What is left says the same
-//! for every file that a target of one document gets, so it is kept once for all of them
+//! for every file that a target of one document gets, so a worker keeps it once for all of them
 //! (docs/decisions/0095-terms-are-shared.md).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::Serializer;
@@ -68,7 +69,7 @@ impl Terms {
     }
 }
 
-/// Terms, in memory once for all dispatches that have them. Its serialized form is for the store of this very version.
+/// Terms, in a thread's memory once for all dispatches that have them. Its serialized form is for the store of this very version.
 #[derive(Clone)]
 pub struct SharedTerms(Arc<Packed>);
 
@@ -81,7 +82,10 @@ struct Packed {
 /// targets are written to differ by file.
 const KNOWN_AT_MOST: usize = 4_096;
 
-static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+thread_local! {
+    /// Those of this thread: a worker has its files to itself, and asks nobody.
+    static KNOWN: RefCell<Known> = RefCell::default();
+}
 
 /// Terms by their bytes. It decides nothing: without it the same terms would be in memory more often.
 #[derive(Default)]
@@ -95,10 +99,12 @@ impl Known {
     fn learn(&mut self, shared: &SharedTerms) {
         if self.0.len() >= KNOWN_AT_MOST {
             self.0.retain(|_, known| Arc::strong_count(&known.0) > 1);
+            if self.0.len() > KNOWN_AT_MOST / 2 {
+                // Where so many differ, sharing gains little, and looking for room each time would cost much.
+                self.0.clear();
+            }
         }
-        if self.0.len() < KNOWN_AT_MOST {
-            self.0.insert(shared.0.bytes.clone(), shared.clone());
-        }
+        self.0.insert(shared.0.bytes.clone(), shared.clone());
     }
 }
 
@@ -115,14 +121,14 @@ impl SharedTerms {
     }
 
     fn known<E>(bytes: &[u8], read: impl FnOnce() -> Result<Terms, E>) -> Result<Self, E> {
-        // A thread that panicked left at worst fewer of them.
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = known.get(bytes) {
-            return Ok(shared);
-        }
-        let shared = Self(Arc::new(Packed { terms: read()?, bytes: bytes.into() }));
-        known.learn(&shared);
-        Ok(shared)
+        KNOWN.with_borrow_mut(|known| {
+            if let Some(shared) = known.get(bytes) {
+                return Ok(shared);
+            }
+            let shared = Self(Arc::new(Packed { terms: read()?, bytes: bytes.into() }));
+            known.learn(&shared);
+            Ok(shared)
+        })
     }
 }
 
