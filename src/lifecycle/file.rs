@@ -14,7 +14,7 @@ use crate::record::{
 };
 
 /// Reports of one dispatch that change nothing and are recorded, for each judgement; further ones are counted only.
-const MAX_NOTED: usize = 64;
+pub(super) const MAX_NOTED: usize = 64;
 
 /// As many dispatches are sooner gone through than their places are put in order.
 const FEW: usize = 16;

@@ -139,13 +139,12 @@ fn is_refusal(event: &HistoryEvent, plan: &PlannedDispatch) -> bool {
         && event.outcome.as_ref().is_some_and(|o| o.refusal)
 }
 
-/// Whether an applied event ends the attempt of that number.
+/// Whether an applied event ends the attempt of that number, so that another may follow: nobody may ask for one before.
 fn ends(event: &HistoryEvent, attempt: i32) -> bool {
-    let Some(outcome) = &event.outcome else { return event.intervention.is_some() };
-    match &outcome.timer {
+    event.outcome.as_ref().is_some_and(|outcome| match &outcome.timer {
         Some(timer) => timer.what == TimerKind::AttemptDeadline && timer.attempt == Some(attempt),
         None => outcome.attempt == Some(attempt),
-    }
+    })
 }
 
 /// Whether an applied event allows the next attempt at a target that is not trusted to recognise a repeated request.

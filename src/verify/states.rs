@@ -5,7 +5,7 @@ use super::{Checker, Due};
 use crate::record::{DispatchState, FileId, FileState, NextEventKind, State, Status};
 
 /// How late something may be that happens by itself, in milliseconds.
-const LATE_MS: i64 = 60_000;
+pub(super) const LATE_MS: i64 = 60_000;
 
 fn is_settled(dispatch: &DispatchState) -> bool {
     matches!(dispatch.status, Status::Succeeded | Status::Failed | Status::Cancelled)

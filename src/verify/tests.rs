@@ -1,6 +1,7 @@
 //! A clean log passes; every invariant has a log that breaks it, and is what the checker names.
 
 mod again;
+mod edges;
 
 use std::sync::Arc;
 
@@ -91,6 +92,11 @@ fn eventful() -> World {
 impl Left {
     fn check(&self) -> Report {
         check(Arc::clone(&self.codec), self.options.clone(), &self.records, self.requests.clone())
+    }
+
+    /// What an invariant says of it.
+    fn said(&self, invariant: &str) -> Vec<String> {
+        self.check().violations.iter().filter(|v| v.invariant == invariant).map(ToString::to_string).collect()
     }
 
     /// The log is broken, and this invariant says so.

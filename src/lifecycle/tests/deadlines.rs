@@ -1,7 +1,7 @@
 //! Deadlines of attempts, confirmations and the file.
 
 use super::*;
-use crate::record::{HeldBecause, OnExhausted, OnOverdue, OnUnknown, SettledBy};
+use crate::record::{HeldBecause, NextEventKind, OnExhausted, OnOverdue, OnUnknown, SettledBy};
 
 #[test]
 fn an_overdue_confirmation_never_sends_again_to_a_target_that_must_be_held() {
@@ -192,6 +192,19 @@ fn a_deadline_is_lost_once_a_retry_is_due_only_after_it() {
         assert_eq!(file.ack("a", 700, OutcomeKind::Succeeded), applied());
         assert!(!file.to_state().deadline_lost, "the target was heard of after all");
     }
+}
+
+#[test]
+fn what_falls_due_with_the_files_deadline_comes_too_late() {
+    let next = |deadline: Timestamp| {
+        let mut file = validated(vec![plan_at("a", |p| p.file_deadline = deadline)]);
+        file.attempt_at("a", 0);
+        file.transport("a", 600, OutcomeKind::Retryable);
+        (file.next_event_of(0).expect("it goes on").what, file.dispatch("a").retry_at.expect("it backs off"))
+    };
+    let (_, retry_at) = next(after_ms(600_000));
+    assert_eq!(next(retry_at.plus_millis(1)), (NextEventKind::Attempt, retry_at));
+    assert_eq!(next(retry_at), (NextEventKind::FileDeadline, retry_at));
 }
 
 #[test]

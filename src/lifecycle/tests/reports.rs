@@ -1,6 +1,7 @@
 //! Repeats, late reports, contradictions, and reports that may not be believed.
 
 use super::*;
+use crate::lifecycle::file::MAX_NOTED;
 use crate::record::{Judgement, TokenCheck};
 
 #[track_caller]
@@ -51,6 +52,19 @@ fn a_flood_of_late_and_refused_reports_hides_no_contradiction() {
     let bounded = file.version;
     assert!(bounded < 200, "what is kept of a flood is bounded: version {bounded}");
     assert_eq!(judgement(&file.ack("a", 4, OutcomeKind::Succeeded)), SETTLED_OTHERWISE);
+}
+
+#[test]
+fn what_was_applied_takes_no_place_of_what_is_noted() {
+    let mut file = validated(vec![planned("f", "a"), planned("f", "b")]);
+    file.attempt_at("a", 0);
+    assert_eq!(file.transport("a", 1, OutcomeKind::Unknown), applied());
+    file.ask(Some("a"), Action::Fail);
+    let before = file.version;
+    for n in 0..1_000 {
+        file.told("a", 3, (Some(1), OutcomeKind::Unknown, Reporter::Acks), |r| r.reference = Some(n.to_string()));
+    }
+    assert_eq!(file.version - before, i64::try_from(MAX_NOTED).unwrap());
 }
 
 #[test]
