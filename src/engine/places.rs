@@ -20,6 +20,17 @@ const STORE_BUSY_MS: i64 = 30_000;
 /// How long the committed offsets are waited for at first.
 const FIRST_PATIENCE: Duration = Duration::from_millis(250);
 
+/// Homes of a worker that are restored at a time if they have much to read: each holds what its reader fetches ahead, and
+/// more of them are no sooner done.
+const LARGE_AT_ONCE: usize = 2;
+
+/// Records that are still to be read by the restores under way, from which on another waits.
+const MUCH_TO_READ: i64 = 20_000;
+
+/// How long those under way may bring nothing before another begins beside them, in milliseconds: they may wait for what
+/// only they need.
+const RESTORES_STAND_MS: i64 = 500;
+
 /// Roughly what a record takes in memory that was read by a restore.
 const RECORD_BYTES: usize = 4 * 1024;
 
@@ -147,24 +158,7 @@ impl Worker {
     }
 
     pub(super) fn restore_step(&mut self, now: Timestamp, wait: Duration) -> Result<(), LogError> {
-        let begun: Vec<i32> =
-            self.places.iter().filter(|(_, p)| matches!(p, Place::Assigned)).map(|(p, _)| *p).collect();
-        for partition in begun {
-            let place = match self.begin_restore(partition, now) {
-                Ok(restore) => Place::Restoring(Box::new(restore)),
-                Err(RestoreError::Refused(code, text)) => Place::Refused(code, text),
-                Err(RestoreError::Log(error)) => return Err(error),
-                Err(RestoreError::Wait(code, text)) => {
-                    self.unwell.push(Unwell::new(code, text));
-                    Place::Assigned
-                }
-                Err(RestoreError::Store(unusable)) => {
-                    self.stores_lost.insert(partition, unusable);
-                    Place::Assigned
-                }
-            };
-            self.places.insert(partition, place);
-        }
+        self.begin_restores(now)?;
         let codec = Arc::clone(&self.codec);
         let (mut at_goal, mut lost) = (Vec::new(), Vec::new());
         // One that has nothing to read must not keep the others from theirs.
@@ -184,6 +178,7 @@ impl Worker {
             let stepped = restore.step(&codec, self.options.max_batch, wait, now);
             self.restored_lately += restore.records - read;
             if restore.records > read {
+                self.restored_at = now;
                 held += usize::try_from(restore.records).unwrap_or(usize::MAX).saturating_mul(RECORD_BYTES);
             }
             match stepped {
@@ -199,6 +194,41 @@ impl Worker {
             self.lose_store(partition, unusable);
         }
         at_goal.into_iter().try_for_each(|partition| self.finish_restore(partition, now))
+    }
+
+    /// Begins to restore homes: all whose records are few, and of the others no more at a time than there is use for.
+    fn begin_restores(&mut self, now: Timestamp) -> Result<(), LogError> {
+        let under_way = self.places.values().filter_map(|place| match place {
+            Place::Restoring(restore) => Some(restore.left()),
+            _ => None,
+        });
+        let (mut count, mut left) = under_way.fold((0, 0), |(count, left), more| (count + 1, left + more));
+        let waiting: Vec<i32> =
+            self.places.iter().filter(|(_, p)| matches!(p, Place::Assigned)).map(|(p, _)| *p).collect();
+        for partition in waiting {
+            let stand = !(0..RESTORES_STAND_MS).contains(&now.millis_since(self.restored_at));
+            if count >= LARGE_AT_ONCE && left >= MUCH_TO_READ && !stand {
+                break;
+            }
+            let place = match self.begin_restore(partition, now) {
+                Ok(restore) => {
+                    (count, left, self.restored_at) = (count + 1, left + restore.left(), now);
+                    Place::Restoring(Box::new(restore))
+                }
+                Err(RestoreError::Refused(code, text)) => Place::Refused(code, text),
+                Err(RestoreError::Log(error)) => return Err(error),
+                Err(RestoreError::Wait(code, text)) => {
+                    self.unwell.push(Unwell::new(code, text));
+                    Place::Assigned
+                }
+                Err(RestoreError::Store(unusable)) => {
+                    self.stores_lost.insert(partition, unusable);
+                    Place::Assigned
+                }
+            };
+            self.places.insert(partition, place);
+        }
+        Ok(())
     }
 
     /// Reads the committed offsets stably, and only then the ends of the engine's topics: whatever those offsets say is
@@ -341,7 +371,7 @@ impl Worker {
 
     /// What the files of one home may take in memory, in bytes.
     pub(super) fn budget_of_a_home(&self) -> usize {
-        let homes = self.places.values().filter(|p| matches!(p, Place::Running(_) | Place::Restoring(_))).count();
+        let homes = self.places.values().filter(|place| !matches!(place, Place::Refused(..))).count();
         self.options.memory_budget / homes.max(1)
     }
 }

@@ -193,6 +193,12 @@ impl Restore {
         self.reader.progress()
     }
 
+    /// How many records are still to be read.
+    pub fn left(&self) -> i64 {
+        let (read, to_goal) = self.progress();
+        to_goal - read
+    }
+
     /// Folds every file that isn't in the store as it is on the log.
     pub fn finish(self) -> Result<Restored, RestoreError> {
         let Self { store, opened, covers, by_file, default_deadline_ms, resumes, .. } = self;

@@ -97,6 +97,8 @@ pub struct Worker {
     pub(super) stores_lost: BTreeMap<i32, Unusable>,
     /// Records that the last step of the restores brought.
     pub(super) restored_lately: u64,
+    /// When a restore last began or brought a record.
+    pub(super) restored_at: Timestamp,
     /// Stores that another worker has open, since when.
     pub(super) stores_busy: BTreeMap<i32, Timestamp>,
     /// Reads of committed offsets at the beginning of inputs that gave no answer, one after the other.
@@ -151,6 +153,7 @@ impl Worker {
             more_is_due: false,
             stores_lost: BTreeMap::new(),
             restored_lately: 0,
+            restored_at: Timestamp(0),
             stores_busy: BTreeMap::new(),
             unanswered: 0,
             unwell: Vec::new(),

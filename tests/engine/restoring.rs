@@ -1,11 +1,13 @@
 //! Trouble while a home partition is restored.
 
+use std::time::Duration;
+
 use consign::log::memory::Fault;
 use consign::log::{Headers, TopicPartition};
 use consign::record::{State, Topic};
-use consign::sim::{Answer, SimRegistry, World, manifest};
+use consign::sim::{Answer, SIMULATED_DOCUMENT, SimRegistry, World, WorldOptions, manifest};
 
-use crate::{clean, ids_of_both_homes, passes_through, world};
+use crate::{clean, ids_of_both_homes, passes_through, world, world_of};
 
 fn codes(world: &World) -> Vec<&'static str> {
     world.unwell().iter().map(|u| u.code).collect()
@@ -120,4 +122,35 @@ fn a_log_that_keeps_committed_offsets_back_is_waited_for_under_its_own_code() {
     world.run();
     assert_eq!(world.state(&zero).state, State::Completed);
     clean(&world);
+}
+
+/// The most homes that are restored at a time, of six with so many records each, and how many of them come to work.
+fn at_a_time(records: usize) -> (usize, usize) {
+    let options = WorldOptions { home_partitions: 6, ..WorldOptions::new(SIMULATED_DOCUMENT) };
+    let mut world = world_of(options, &["w"]);
+    world.crash("w");
+    for home in 0..6 {
+        for n in 0..records {
+            world.append(Topic::Arrivals, home, &format!("gone-{n}"), None);
+        }
+    }
+    world.start("w");
+    let mut most = 0;
+    for _ in 0..20_000 {
+        let now = world.now();
+        let worker = world.workers.get_mut("w").unwrap();
+        worker.step(Duration::ZERO, &move || now).unwrap();
+        most = most.max(worker.unwell().iter().filter(|u| u.text.contains("is being restored")).count());
+        if worker.running().len() == 6 {
+            break;
+        }
+    }
+    (most, world.workers["w"].running().len())
+}
+
+#[test]
+fn homes_that_have_much_to_read_are_restored_few_at_a_time() {
+    assert_eq!(at_a_time(3_000), (6, 6), "what is small is soon over");
+    // Two at first, more once these are nearly through.
+    assert_eq!(at_a_time(25_000), (4, 6), "each holds what its reader fetches ahead");
 }
