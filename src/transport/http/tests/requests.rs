@@ -1,6 +1,7 @@
 //! What is sent, and what each answer means.
 
 use super::*;
+use crate::record::OnUnknown;
 
 #[tokio::test]
 async fn a_report_says_what_the_target_answered() {
@@ -202,4 +203,17 @@ async fn a_request_that_cannot_be_built_never_leaves() {
         assert_eq!(judged(&outcome), (OutcomeKind::Retryable, "request_invalid"), "{:?}", outcome.detail);
     }
     assert_eq!(peer.connections(), 0);
+}
+
+#[tokio::test]
+async fn requests_of_a_target_that_follow_each_other_use_the_same_connections() {
+    for on_unknown in [OnUnknown::Retry, OnUnknown::Hold] {
+        let peer = Peer::start((0..20).map(|_| Act::Answer(response("200 OK", "", "ok")))).await;
+        let (mut rig, plan) = (Rig::new(), PlannedDispatch { on_unknown, ..plan(&peer.url()) });
+        for _ in 0..20 {
+            assert_eq!(rig.exchange(&plan).await.kind, OutcomeKind::Succeeded);
+        }
+        // A connection may be given back a moment after its answer is known.
+        assert!(peer.connections() <= 10, "{} connections, {on_unknown}", peer.connections());
+    }
 }
