@@ -70,6 +70,9 @@ pub struct WorkerOptions {
     pub cluster_id: String,
 }
 
+/// What open files may take in memory unless somebody says otherwise, in bytes.
+pub const MEMORY_BUDGET: usize = 96 * 1024 * 1024;
+
 impl WorkerOptions {
     /// The defaults: 30 days of retention, 7 days of deadline, 4,000 records, 500 attempts and 500 timers in a batch of
     /// 16 MiB, stores in memory, 96 MiB of open files.
@@ -85,7 +88,7 @@ impl WorkerOptions {
             max_batch: 500,
             max_batch_bytes: 16 * 1024 * 1024,
             stores: Stores::default(),
-            memory_budget: 96 * 1024 * 1024,
+            memory_budget: MEMORY_BUDGET,
             cluster_id: String::new(),
         }
     }

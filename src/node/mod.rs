@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use self::health::Health;
 use self::threads::Common;
-use crate::engine::{Stop, Worker, WorkerOptions};
+use crate::engine::{self, Stop, Worker, WorkerOptions};
 use crate::gateway::{
     Access, CallbackLimits, CallerLimits, Gateway, GatewayError, Observing, Readiness, Rules, TlsFiles,
 };
@@ -53,7 +53,7 @@ pub struct StoreParts {
 impl Default for StoreParts {
     /// In memory.
     fn default() -> Self {
-        Self { stores: Stores::Memory, memory_budget: 96 * 1024 * 1024, cluster_id: String::new() }
+        Self { stores: Stores::Memory, memory_budget: engine::MEMORY_BUDGET, cluster_id: String::new() }
     }
 }
 
