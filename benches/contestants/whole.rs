@@ -39,7 +39,7 @@ impl Transport for AtOnce {
             code: "http_200".into(),
             evidence: Some(Evidence {
                 status: Some(200),
-                headers: plan.request.headers.clone(),
+                headers: plan.request.headers.clone().into_iter().collect(),
                 body: Some(r#"{"result":"ok"}"#.into()),
                 truncated: false,
                 took_ms: Some(0),

@@ -10,8 +10,7 @@ use tokio::runtime::Handle;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::outbound::client_settings;
-use super::output::OutputFormat;
-use super::reach::{self, Waiting};
+use super::reach::{self, Hearer, Waiting};
 use crate::config::Config;
 use crate::log::kafka::{Difference, KafkaCluster, KafkaOptions, TopicOptions, TopicSpec, plan_topics};
 use crate::log::{Cluster, LogError};
@@ -117,11 +116,11 @@ impl Connection {
     /// Asks broker and registry, which wait for each other's ends in plain calls; tells whoever waits long.
     pub fn ask<T>(
         &self,
-        format: OutputFormat,
+        hearer: impl Into<Hearer>,
         question: impl FnOnce(&Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let what = format!("the broker {} or the registry {}", self.config.kafka.bootstrap, self.config.registry.url);
-        let _waiting = Waiting::begin(format, what);
+        let _waiting = Waiting::begin(hearer, what);
         tokio::task::block_in_place(|| question(self))
     }
 

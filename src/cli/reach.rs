@@ -59,20 +59,38 @@ fn connect(address: &str) -> Result<(), String> {
     Err(why)
 }
 
-/// Tells a person what is waited for, on standard error, once the wait is long; silent for programs.
+/// Who hears what is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearer {
+    /// Somebody who looks at standard error.
+    Person,
+    /// A program that wants the answer alone.
+    Program,
+    /// Whoever reads the log of a process that stays, line by line.
+    Log,
+}
+
+impl From<OutputFormat> for Hearer {
+    fn from(format: OutputFormat) -> Self {
+        if format == OutputFormat::Json { Self::Program } else { Self::Person }
+    }
+}
+
+/// Tells what is waited for, once the wait is long.
 pub(super) struct Waiting {
     done: Option<Sender<()>>,
 }
 
 impl Waiting {
     /// Begins a wait; dropping it ends it.
-    pub fn begin(format: OutputFormat, what: String) -> Self {
-        Self::after(SOON, format, what)
+    pub fn begin(hearer: impl Into<Hearer>, what: String) -> Self {
+        Self::after(SOON, hearer, what)
     }
 
     /// As [`Waiting::begin`], with a first word after `soon`.
-    pub fn after(soon: Duration, format: OutputFormat, what: String) -> Self {
-        if format == OutputFormat::Json {
+    pub fn after(soon: Duration, hearer: impl Into<Hearer>, what: String) -> Self {
+        let hearer = hearer.into();
+        if hearer == Hearer::Program {
             return Self { done: None };
         }
         let (done, ended) = channel::<()>();
@@ -80,7 +98,12 @@ impl Waiting {
             let began = Instant::now();
             let mut next = soon;
             while ended.recv_timeout(next) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("consign: still waiting for {what} ({} s)", began.elapsed().as_secs());
+                let seconds = began.elapsed().as_secs();
+                if hearer == Hearer::Log {
+                    tracing::info!(seconds, "still waiting for {what}");
+                } else {
+                    eprintln!("consign: still waiting for {what} ({seconds} s)");
+                }
                 next = STILL;
             }
         });

@@ -15,7 +15,7 @@ use super::kafka::{Connection, ConnectionArgs};
 use super::outbound;
 use super::output::answer::{Differs, Serving};
 use super::output::print;
-use super::reach::Waiting;
+use super::reach::{Hearer, Waiting};
 use crate::config::{AckKey, Config, Role, TokenConfig};
 use crate::engine::Stop;
 use crate::gateway::{Access, CallbackLimits, CallerLimits, Role as CallerRole, TlsFiles, Token};
@@ -84,7 +84,7 @@ impl RunArgs {
 /// Runs until it is told to stop, or a worker must end.
 pub async fn run(args: RunArgs, config: Config, globals: &Globals) -> Exit {
     let scheme = if tls_files(&config).is_some() { "https" } else { "http" };
-    match start(&args, config, globals).await {
+    match start(&args, config).await {
         Err(failure) => failure.tell(globals.output),
         Ok((node, told)) => {
             let gateway = node.gateway_address().map(|address| format!("{scheme}://{address}"));
@@ -117,11 +117,7 @@ pub(super) fn stopped(stop: &Stop, globals: &Globals) -> Exit {
 
 /// Starts the process; gives what is done when it is told to stop. Until it answers anybody, a signal ends it at once, whatever it
 /// waits for.
-async fn start(
-    args: &RunArgs,
-    config: Config,
-    globals: &Globals,
-) -> Result<(Node, impl Future<Output = ()> + use<>), Failure> {
+async fn start(args: &RunArgs, config: Config) -> Result<(Node, impl Future<Output = ()> + use<>), Failure> {
     tracing::info!(
         instance = config.process.instance,
         workers = config.process.workers,
@@ -129,10 +125,10 @@ async fn start(
         broker = config.kafka.bootstrap,
         "consign run begins"
     );
-    let waiting = Waiting::begin(globals.output, format!("the broker {}", config.kafka.bootstrap));
+    let waiting = Waiting::begin(Hearer::Log, format!("the broker {}", config.kafka.bootstrap));
     let connection = Connection::with(config, BROKER_PATIENCE)?;
     drop(waiting);
-    let cluster_id = connection.ask(globals.output, |connection| {
+    let cluster_id = connection.ask(Hearer::Log, |connection| {
         check(connection, args)?;
         cluster_id(connection)
     })?;

@@ -333,7 +333,7 @@ fn weight_of_state(file: &File) -> usize {
 fn weight_of(event: &HistoryEvent) -> usize {
     let evidence = event.outcome.as_ref().and_then(|o| o.evidence.as_ref());
     let body = evidence.and_then(|e| e.body.as_ref()).map_or(0, String::len);
-    let headers = evidence.map_or(0, |e| e.headers.iter().map(|(k, v)| k.len() + v.len()).sum());
+    let headers = evidence.map_or(0, |e| e.headers.bytes());
     let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let said = event.outcome.as_ref().map_or(0, |o| o.code.len() + optional(&o.detail) + optional(&o.reference));
     let asked = event.intervention.as_ref().map_or(0, |i| i.actor.len() + i.reason.len() + optional(&i.evidence));

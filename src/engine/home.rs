@@ -103,7 +103,7 @@ pub(super) struct Home {
     /// Permits of attempts that were restored, of files in memory or not: held until their outcome or deadline is read.
     permits: BTreeMap<FileId, Vec<(TargetName, Permit)>>,
     /// The files in memory in the order in which they were last touched.
-    by_touch: BTreeSet<(u64, FileId)>,
+    by_touch: BTreeMap<u64, FileId>,
     touches: u64,
     /// Roughly what the files take in memory.
     bytes: usize,
@@ -130,7 +130,7 @@ impl Home {
             files: BTreeMap::new(),
             asleep: BTreeMap::new(),
             permits: BTreeMap::new(),
-            by_touch: BTreeSet::new(),
+            by_touch: BTreeMap::new(),
             touches: 0,
             bytes: 0,
             orders: Orders::default(),
@@ -156,7 +156,7 @@ impl Home {
     /// Takes in a file as it is after a commit or a restore, to be written to the store.
     pub fn put(&mut self, file: File, history_seq: i64, now: Timestamp) {
         let id = file.id().clone();
-        self.keeping.note_changed(&id, file.settled_at);
+        self.keeping.note_changed(&file);
         if self.files.contains_key(&id) {
             self.update_if_there(&id, now, |kept| (kept.file, kept.history_seq) = (file, history_seq));
         } else {
@@ -374,7 +374,7 @@ impl Home {
         }
         let mut asleep = Vec::new();
         let mut left = self.bytes;
-        for (_, id) in &self.by_touch {
+        for id in self.by_touch.values() {
             if left <= budget {
                 break;
             }
@@ -440,9 +440,9 @@ impl Home {
             kept.places = places;
         }
         self.touches += 1;
-        self.by_touch.remove(&(kept.touched, id.clone()));
+        self.by_touch.remove(&kept.touched);
         kept.touched = self.touches;
-        self.by_touch.insert((kept.touched, id.clone()));
+        self.by_touch.insert(kept.touched, id.clone());
         // What takes room is the manifest and the plan, which a file gets once.
         if kept.bytes == 0 || kept.file.dispatches.len() != planned {
             let before = std::mem::replace(&mut kept.bytes, bytes_of(&kept.file));
@@ -452,7 +452,7 @@ impl Home {
 
     fn leave_memory(&mut self, id: &FileId) -> Option<Kept> {
         let kept = self.files.remove(id)?;
-        self.by_touch.remove(&(kept.touched, id.clone()));
+        self.by_touch.remove(&kept.touched);
         self.bytes -= kept.bytes;
         Some(kept)
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::home::Kept;
+use crate::lifecycle::File;
 use crate::record::{FileId, PlannedDispatch, TargetName, Timestamp, Topic};
 use crate::store::{Changes, Covers, PartitionStore, Put, StoreError, Unusable};
 
@@ -31,7 +32,8 @@ const AGE_EVERY_MS: i64 = 3_600_000;
 /// Changes that aren't in the store, or not yet for sure.
 #[derive(Debug, Default)]
 struct Unwritten {
-    changed: BTreeSet<FileId>,
+    /// With whether the store may have plans of the file.
+    changed: BTreeMap<FileId, bool>,
     /// With the times of their settlement, as the store has it. One that is also in `changed` is a new file under the same id.
     forgotten: BTreeMap<FileId, Option<Timestamp>>,
     plans: BTreeMap<FileId, BTreeMap<TargetName, Arc<PlannedDispatch>>>,
@@ -60,6 +62,8 @@ pub(super) struct Keeping {
     is_proven: bool,
     /// What the store knew when it was opened, if it did.
     opened: Option<Covers>,
+    /// Whether what the restore found has been written, or is being.
+    has_written: bool,
 }
 
 impl Keeping {
@@ -78,6 +82,7 @@ impl Keeping {
             first_settled,
             is_proven: false,
             opened,
+            has_written: false,
         })
     }
 
@@ -99,15 +104,20 @@ impl Keeping {
 
     // ── after a commit ────────────────────────────────────────────────────────────────────────────────────────────
 
-    pub fn note_changed(&mut self, id: &FileId, settled_at: Option<Timestamp>) {
-        self.next.changed.insert(id.clone());
-        if let Some(at) = settled_at {
-            let plans = self.next.plans.remove(id);
-            self.next.plan_bytes -= plans.map_or(0, |plans| plans.values().map(|plan| bytes_of_plan(plan)).sum());
+    pub fn note_changed(&mut self, file: &File) {
+        let mut has_plans = true;
+        if let Some(at) = file.settled_at {
+            let plans = self.next.plans.remove(file.id()).unwrap_or_default();
+            self.next.plan_bytes -= plans.values().map(|plan| bytes_of_plan(plan)).sum::<usize>();
+            // Plans noted since the last write never were in the store: most files settle before they would be. Only a restore
+            // notes plans that an earlier one may have written.
+            has_plans = !self.has_written || plans.len() < file.dispatches.len();
             self.next.first_settled = earlier(self.next.first_settled, Some(at));
             self.first_settled = earlier(self.first_settled, Some(at));
             self.settled_from = self.settled_from.min(at);
         }
+        let noted = self.next.changed.entry(file.id().clone()).or_insert(has_plans);
+        *noted &= has_plans;
     }
 
     pub fn note_forgotten(&mut self, id: &FileId, settled_at: Option<Timestamp>) {
@@ -160,7 +170,7 @@ impl Keeping {
 
     /// Whether a file has changes that the store doesn't have for sure.
     pub fn is_to_be_written(&self, id: &FileId) -> bool {
-        self.unwritten().any(|u| u.changed.contains(id))
+        self.unwritten().any(|u| u.changed.contains_key(id))
     }
 
     /// How many files have changes that nobody writes yet.
@@ -181,7 +191,8 @@ impl Keeping {
         }
         let pending: usize = self.unwritten().map(|u| u.forgotten.len()).sum();
         let found = self.store.settled(self.settled_from, before, max + pending)?;
-        let is_live = |id: &FileId| !self.unwritten().any(|u| u.forgotten.contains_key(id) || u.changed.contains(id));
+        let is_live =
+            |id: &FileId| !self.unwritten().any(|u| u.forgotten.contains_key(id) || u.changed.contains_key(id));
         let live: Vec<(Timestamp, FileId)> = found.into_iter().filter(|(_, id)| is_live(id)).take(max).collect();
         if live.is_empty() {
             let stored = self.store.settled(self.settled_from, Timestamp(i64::MAX), 1 + pending)?;
@@ -211,7 +222,7 @@ impl Keeping {
 
     fn note_written(&mut self) -> Result<(), StoreError> {
         let Some((written, _)) = self.writing.take() else { return Ok(()) };
-        self.written.extend(written.changed);
+        self.written.extend(written.changed.into_keys());
         if written.forgotten.values().any(Option::is_some) {
             // What was removed is passed once, and not by each look. A file that settled earlier than others that are
             // forgotten may be left: it had changed since, or is still to be written.
@@ -243,10 +254,10 @@ impl Keeping {
             return Ok(());
         }
         let next = std::mem::take(&mut self.next);
-        let put = next.changed.iter().map(|id| {
+        let put = next.changed.iter().map(|(id, has_plans)| {
             let kept = files.get(id).expect("what is still to be written is in memory");
             let plans = next.plans.get(id).into_iter().flat_map(BTreeMap::values).map(AsRef::as_ref).collect();
-            Put { file: &kept.file, history_seq: kept.history_seq, plans }
+            Put { file: &kept.file, history_seq: kept.history_seq, plans, has_plans: *has_plans }
         });
         self.store.apply(Changes {
             forgotten: next.forgotten.iter().map(|(id, at)| (id, *at)).collect(),
@@ -254,6 +265,7 @@ impl Keeping {
             put: put.collect(),
             covers: Some(self.covers.clone()),
         })?;
+        self.has_written = true;
         self.writing = Some((next, now));
         self.written_at = now;
         if self.store.is_writing()? { Ok(()) } else { self.note_written() }

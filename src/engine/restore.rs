@@ -3,14 +3,14 @@
 //! A file that has settled is folded as soon as its records are together, and goes to the store; so do plans, once there are
 //! many. What memory holds is little more than what is open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::forgetting::keys_of;
 use super::keeping::{PLANS_AT_MOST, WRITE_WITHIN_MS, bytes_of_plan};
-use crate::lifecycle::{File, Folded, fold, fold_on};
+use crate::lifecycle::{File, Folded, Planned, fold, fold_on};
 use crate::log::{LogError, Position, Reader, Record};
 use crate::record::{
     Arrival, Codec, DecodeError, DispatchAttempt, FileHistory, FileId, FileState, PlannedDispatch, State, Timestamp,
@@ -38,8 +38,8 @@ pub(super) struct Restore {
     /// Whether the store knew where to begin.
     resumes: bool,
     by_file: BTreeMap<String, Records>,
-    /// Folded and still to be written, with the number of the newest history record.
-    settled: BTreeMap<FileId, (File, i64)>,
+    /// Folded and still to be written.
+    settled: BTreeMap<FileId, Settled>,
     /// Roughly what the plans take that were read and that the store doesn't have.
     plan_bytes: usize,
     /// What the store knew when it was opened, if it did.
@@ -50,22 +50,48 @@ pub(super) struct Restore {
     pending: Vec<Record>,
 }
 
+/// A file that has settled.
+struct Settled {
+    file: File,
+    /// The number of its newest history record.
+    history_seq: i64,
+    /// Whether the store may have plans of it.
+    has_plans: bool,
+}
+
 /// What was read of one file.
 #[derive(Default)]
 struct Records {
     folded: Folded,
     /// Attempts are keyed by target and number on the topic; the fold wants them by version.
     attempts: BTreeMap<(String, i32), Arc<DispatchAttempt>>,
-    /// The plan by target, without bodies where the store has it.
-    plan: BTreeMap<String, Arc<PlannedDispatch>>,
-    /// Targets whose plan the store doesn't have.
-    unstored: BTreeSet<String>,
-    state: Option<FileState>,
+    /// What the fold wants of the plan, by target.
+    plan: BTreeMap<String, Arc<Planned>>,
+    /// The plan by target, where the store doesn't have it.
+    unstored: BTreeMap<String, Arc<PlannedDispatch>>,
+    state: Option<Stated>,
     /// Its arrival was tombstoned: what the store has under this id is gone. Tombstones on the other topics say nothing:
     /// they may be those of an earlier file of this id.
     was_forgotten: bool,
     /// The highest history record that was. It is the last of a file's records to go.
     forgotten_seq: i64,
+}
+
+/// What a file-state says that the file must fold into.
+struct Stated {
+    state: State,
+    version: i64,
+    received_at: Timestamp,
+    validated_at: Option<Timestamp>,
+    distributing_at: Option<Timestamp>,
+    settled_at: Option<Timestamp>,
+}
+
+impl From<FileState> for Stated {
+    fn from(said: FileState) -> Self {
+        let FileState { state, version, received_at, validated_at, distributing_at, settled_at, .. } = said;
+        Self { state, version, received_at, validated_at, distributing_at, settled_at }
+    }
 }
 
 /// A file, the number of its newest history record, and plans of its dispatches.
@@ -232,10 +258,11 @@ impl Restore {
     fn fold_settled(&mut self, id: &str) -> Result<(), RestoreError> {
         let Some(records) = self.by_file.remove(id) else { return Ok(()) };
         let (default_deadline_ms, plan_bytes) = (self.default_deadline_ms, records.plan_bytes());
+        let has_plans = self.resumes || records.unstored.len() < records.plan.len();
         match unbroken(|| id.to_owned(), || Ok(records.fold_whole(default_deadline_ms)))? {
             Ok((file, history_seq)) => {
                 self.plan_bytes = self.plan_bytes.saturating_sub(plan_bytes);
-                self.settled.insert(file.id().clone(), (file, history_seq));
+                self.settled.insert(file.id().clone(), Settled { file, history_seq, has_plans });
             }
             Err(records) => drop(self.by_file.insert(id.to_owned(), *records)),
         }
@@ -257,10 +284,16 @@ impl Restore {
             self.plan_bytes = 0;
             // Where a file was forgotten, what the store has under its id is removed later.
             for records in self.by_file.values_mut().filter(|records| !records.was_forgotten) {
-                records.give_plans(&mut plans);
+                plans.extend(std::mem::take(&mut records.unstored).into_values());
             }
         }
-        let put = settled.values().map(|(file, seq)| Put { file, history_seq: *seq, plans: Vec::new() }).collect();
+        let put = settled.values().map(|Settled { file, history_seq, has_plans }| Put {
+            file,
+            history_seq: *history_seq,
+            plans: Vec::new(),
+            has_plans: *has_plans,
+        });
+        let put = put.collect();
         self.store.apply(Changes { forgotten: replaced, plans, put, covers: self.opened.clone() })?;
         self.writing_since = Some(now);
         Ok(())
@@ -326,13 +359,16 @@ fn take_in(by_file: &mut BTreeMap<String, Records>, codec: &Codec, record: &Reco
             records.folded.arrival =
                 value.map(|v| codec.decode::<Arrival>(v)).transpose().map_err(decoding)?.map(Arc::new);
         }
-        Topic::FileState => records.state = value.map(|v| codec.decode(v)).transpose().map_err(decoding)?,
+        Topic::FileState => {
+            let said: Option<FileState> = value.map(|v| codec.decode(v)).transpose().map_err(decoding)?;
+            records.state = said.map(Stated::from);
+        }
         Topic::Plans => match value {
             Some(value) => {
                 let planned: PlannedDispatch = codec.decode(value).map_err(decoding)?;
                 plan_bytes = bytes_of_plan(&planned);
-                records.unstored.insert(second.clone());
-                records.plan.insert(second, Arc::new(planned));
+                records.plan.insert(second.clone(), Arc::new(Planned::of(&planned)));
+                records.unstored.insert(second, Arc::new(planned));
             }
             None => {
                 records.plan.remove(&second);
@@ -395,23 +431,8 @@ impl Records {
         plans.chain(attempts).chain(history)
     }
 
-    fn unstored(&self) -> impl Iterator<Item = &Arc<PlannedDispatch>> {
-        self.unstored.iter().filter_map(|target| self.plan.get(target))
-    }
-
     fn plan_bytes(&self) -> usize {
-        self.unstored().map(|plan| bytes_of_plan(plan)).sum()
-    }
-
-    /// Gives what the store doesn't have of its plan; what it takes in memory from then on is little.
-    fn give_plans(&mut self, plans: &mut Vec<Arc<PlannedDispatch>>) {
-        for target in std::mem::take(&mut self.unstored) {
-            let Some(plan) = self.plan.get_mut(&target) else { continue };
-            plans.push(Arc::clone(plan));
-            let request = &mut Arc::make_mut(plan).request;
-            request.body = None;
-            request.headers.clear();
-        }
+        self.unstored.values().map(|plan| bytes_of_plan(plan)).sum()
     }
 
     /// Whether it has settled and as many events are there as its file-state counts.
@@ -460,7 +481,7 @@ impl Records {
         default_deadline_ms: i64,
     ) -> Result<Changed, Contradiction> {
         self.sort();
-        let plans = self.unstored().cloned().collect();
+        let plans = std::mem::take(&mut self.unstored).into_values().collect();
         let is_stored = stored.is_some();
         let (file, history_seq) = match stored {
             Some(stored) => {
@@ -489,7 +510,7 @@ impl Records {
 }
 
 /// Whether a file-state is that of the file, and not of another one that had its id before or after.
-fn is_of(file: &File, state: &FileState) -> bool {
+fn is_of(file: &File, state: &Stated) -> bool {
     let times = (file.arrival.received_at, file.validated_at, file.distributing_at, file.settled_at);
     file.state == state.state
         && file.version == state.version

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::file::{Dispatch, File};
+use super::planned::Planned;
 use crate::record::{
     Arrival, Cause, Confirmation, ConfirmedBy, Escalation, FILE_TARGET, Failure, HeldBecause, OnExhausted, OnFailed,
     OnOverdue, OnUnknown, Outcome, PlannedDispatch, Request, Retry, SettledBy, State, Status, TargetName, Timeouts,
@@ -74,7 +75,7 @@ impl File {
 
 /// The fetch of a file's bytes as a dispatch; none where its arrival asks for none.
 pub(super) fn fetch_of(arrival: &Arrival) -> Option<Dispatch> {
-    fetch_plan(arrival).map(|plan| Dispatch::planned(&plan))
+    fetch_plan(arrival).map(|plan| Dispatch::planned(&Planned::of(&plan)))
 }
 
 /// What holds for the attempts at a file's bytes, as if it were a plan; none where its arrival asks for none.

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::dispatches::Dispatches;
 use super::fetched::fetch_of;
+use super::planned::Planned;
 use super::terms::SharedTerms;
 use crate::record::{
     Arrival, Authorization, Cause, Failure, FileId, HeldBecause, Judgement, LastOutcome, OnUnknown, Outcome,
-    OutcomeKind, PlannedDispatch, Reporter, SettledBy, State, Status, TargetName, Timestamp, TokenCheck,
+    OutcomeKind, Reporter, SettledBy, State, Status, TargetName, Timestamp, TokenCheck,
 };
 
 /// Reports of one dispatch that change nothing and are recorded, for each judgement; further ones are counted only.
@@ -245,10 +246,10 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    pub(super) fn planned(plan: &PlannedDispatch) -> Self {
+    pub(super) fn planned(plan: &Planned) -> Self {
         Self {
-            terms: SharedTerms::of(plan),
-            receipt: plan.confirmed_by.receipt.clone(),
+            terms: plan.terms.clone(),
+            receipt: plan.receipt.clone(),
             status: Status::Pending,
             version: plan.version,
             since: plan.planned_at,

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{File, Judged};
+use super::{File, Judged, Planned};
 use crate::record::{
-    Arrival, DispatchAttempt, FileHistory, FileId, HistoryEvent, OutcomeKind, PlannedDispatch, State, Status,
-    TargetName, Timestamp, dispatch_key,
+    Arrival, DispatchAttempt, FileHistory, FileId, HistoryEvent, OutcomeKind, State, Status, TargetName, Timestamp,
+    dispatch_key,
 };
 
 /// The records of one file that the machine's events stand in.
@@ -15,7 +15,7 @@ pub struct Folded {
     /// The arrival.
     pub arrival: Option<Arc<Arrival>>,
     /// The plan, by ordinal.
-    pub plan: BTreeMap<i32, Arc<PlannedDispatch>>,
+    pub plan: BTreeMap<i32, Arc<Planned>>,
     /// The attempts, by version.
     pub attempts: BTreeMap<i64, Arc<DispatchAttempt>>,
     /// The history, by sequence number.
@@ -115,21 +115,22 @@ fn go_on(
 fn check_plan(records: &Folded, id: &FileId) -> Result<(), FoldError> {
     let Some((_, first)) = records.plan.first_key_value() else { return Ok(()) };
     let wrong = |text: String| Err(FoldError(format!("{id}: {text}")));
-    if first.expected_targets.is_none() || !records.plan.keys().copied().eq(0..first.of) {
+    let expected = first.head.as_ref().and_then(|head| head.expected_targets.as_deref());
+    if expected.is_none() || !records.plan.keys().copied().eq(0..first.of) {
         return wrong(format!("{} of {} plan records are there", records.plan.len(), first.of));
     }
     if records.plan.values().any(|p| p.version != first.version) {
         return wrong("its plan has two versions".into());
     }
-    let expected: BTreeSet<&TargetName> = first.expected_targets.iter().flatten().collect();
-    let in_order = first.expected_targets.iter().flatten().eq(records.plan.values().map(|p| &p.target));
-    if !in_order || expected.len() != records.plan.len() {
+    let different: BTreeSet<&TargetName> = expected.into_iter().flatten().collect();
+    let in_order = expected.into_iter().flatten().eq(records.plan.values().map(|p| &p.terms.target));
+    if !in_order || different.len() != records.plan.len() {
         return wrong("its plan records aren't those of its expected targets".into());
     }
     Ok(())
 }
 
-fn take_plan(file: &mut File, plan: &[Arc<PlannedDispatch>]) -> Result<(), FoldError> {
+fn take_plan(file: &mut File, plan: &[Arc<Planned>]) -> Result<(), FoldError> {
     let (id, version, of_plan) = (file.id(), file.version, plan[0].version);
     if file.state != State::Received {
         return Err(FoldError(format!("{id}: it is planned while it is {}", file.state)));
@@ -140,7 +141,7 @@ fn take_plan(file: &mut File, plan: &[Arc<PlannedDispatch>]) -> Result<(), FoldE
     if of_plan != version + 1 {
         return Err(FoldError(format!("{id}: version {version} is followed by a plan of version {of_plan}")));
     }
-    file.planned(plan);
+    file.take_plan(plan);
     Ok(())
 }
 

@@ -33,6 +33,7 @@ pub(crate) use fold::provisional_deadline;
 pub use fold::{FoldError, Folded, fold, fold_each, fold_on};
 pub use intervened::MAX_REFUSED_INTERVENTIONS;
 pub use next::DueTimer;
+pub use planned::{PlanHead, Planned};
 pub use terms::{SharedTerms, Terms};
 
 use crate::record::{FileId, Judgement, TargetName, Timestamp};

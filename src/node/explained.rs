@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::lifecycle::{Folded, fold};
+use crate::lifecycle::{Folded, Planned, fold};
 use crate::predict;
 use crate::record::{Controls, FileHistory, HistoryEvent, TargetName, Timestamp};
 use crate::routing::DEFAULT_DEADLINE_MS;
@@ -23,7 +23,7 @@ pub fn folded(entries: &[HistoryEntry]) -> Folded {
     for entry in entries {
         match &entry.entry {
             Entry::Arrival(arrival) => folded.arrival = Some(Arc::new(arrival.as_ref().clone())),
-            Entry::Plan(plan) => drop(folded.plan.insert(plan.ordinal, Arc::new(plan.as_ref().clone()))),
+            Entry::Plan(plan) => drop(folded.plan.insert(plan.ordinal, Arc::new(Planned::of(plan)))),
             Entry::Attempt(attempt) => {
                 folded.attempts.insert(attempt.version, Arc::new(attempt.as_ref().clone()));
             }

@@ -22,6 +22,7 @@ mod plain;
 mod plan;
 pub mod registry;
 mod text_enum;
+mod text_map;
 mod topic;
 
 pub use attempt::*;
@@ -40,4 +41,5 @@ pub use murmur2::{home_partition, murmur2};
 pub use outcome::*;
 pub use plan::*;
 pub(crate) use text_enum::text_enum;
+pub use text_map::TextMap;
 pub use topic::{CleanUp, Topic, TopicNames};

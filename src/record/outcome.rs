@@ -1,11 +1,9 @@
 //! Reports: what became of a dispatch, and times that have come.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::text_enum::text_enum;
-use super::{Bytes, FileId, Origin, TargetName, Timestamp};
+use super::{Bytes, FileId, Origin, TargetName, TextMap, Timestamp};
 
 text_enum! {
     /// What the report says. DUPLICATE is a success: the target already had it.
@@ -50,7 +48,7 @@ pub struct Evidence {
     pub status: Option<i32>,
     /// Response headers that matter.
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub headers: TextMap,
     /// Response body as text, invalid UTF-8 replaced.
     #[serde(default)]
     pub body: Option<String>,

@@ -143,9 +143,10 @@ fn stored() -> String {
             file,
             history_seq: file.version,
             plans: if file.is_terminal() { Vec::new() } else { vec![&plan] },
+            has_plans: true,
         })
         .collect();
-    put.push(Put { file: &full, history_seq: 300, plans: Vec::new() });
+    put.push(Put { file: &full, history_seq: 300, plans: Vec::new(), has_plans: true });
     let positions = Topic::RESTORED.into_iter().zip(1_000..).collect();
     let covers = Some(Covers { positions, until: START.plus_millis(98) });
     store.apply(Changes { put, covers, ..Changes::default() }).expect("the disk is well");

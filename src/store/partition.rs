@@ -40,6 +40,8 @@ pub struct Put<'a> {
     pub history_seq: i64,
     /// Plans of its dispatches that aren't stored yet.
     pub plans: Vec<&'a PlannedDispatch>,
+    /// Whether the store may have others of its plans: those of a file that has settled are removed.
+    pub has_plans: bool,
 }
 
 /// What one write changes. First files are forgotten, then others put.
@@ -138,18 +140,8 @@ impl PartitionStore {
             }
         }
         ops.extend(changes.plans.iter().map(|plan| plan_op(plan)));
-        for Put { file, history_seq, plans } in changes.put {
-            let id = file.id();
-            let is_settled = file.settled_at.is_some();
-            let (at, not_at) = if is_settled { (SETTLED, OPEN) } else { (OPEN, SETTLED) };
-            ops.insert(by_id(not_at, id), None);
-            ops.insert(by_id(at, id), Some(encode_file(file, history_seq)));
-            if let Some(settled_at) = file.settled_at {
-                ops.insert(by_time(settled_at, id.as_str()), Some(Vec::new()));
-                ops.extend(file.dispatches.iter().map(|d| (plan_key(id, d.target()), None)));
-            } else {
-                ops.extend(plans.into_iter().map(plan_op));
-            }
+        for put in changes.put {
+            put_file(put, &mut ops);
         }
         ops.insert(mark(self.written).to_vec(), Some(Vec::new()));
         if let Some(outdated) = self.written.checked_sub(MARKS) {
@@ -287,6 +279,22 @@ fn plan_key(id: &FileId, target: &TargetName) -> Vec<u8> {
     key
 }
 
+fn put_file(Put { file, history_seq, plans, has_plans }: Put<'_>, ops: &mut Ops) {
+    let id = file.id();
+    let is_settled = file.settled_at.is_some();
+    let (at, not_at) = if is_settled { (SETTLED, OPEN) } else { (OPEN, SETTLED) };
+    ops.insert(by_id(not_at, id), None);
+    ops.insert(by_id(at, id), Some(encode_file(file, history_seq)));
+    if let Some(settled_at) = file.settled_at {
+        ops.insert(by_time(settled_at, id.as_str()), Some(Vec::new()));
+        if has_plans {
+            ops.extend(file.dispatches.iter().map(|d| (plan_key(id, d.target()), None)));
+        }
+    } else {
+        ops.extend(plans.into_iter().map(plan_op));
+    }
+}
+
 fn plan_op(plan: &PlannedDispatch) -> (Vec<u8>, Option<Vec<u8>>) {
     (plan_key(&plan.file_id, &plan.target), Some(encode_packed(plan)))
 }
@@ -310,4 +318,25 @@ fn mark(number: u64) -> [u8; 9] {
     let mut key = [WRITE; 9];
     key[1..].copy_from_slice(&number.to_be_bytes());
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::specimen::{START, arrival, planned};
+    use crate::record::State;
+
+    #[test]
+    fn a_file_that_settles_leaves_no_tombstones_of_plans_that_were_never_stored() {
+        let mut file = File::arrived(arrival("f"), START);
+        file.planned(&[planned("f", "a")]);
+        (file.state, file.settled_at) = (State::Failed, Some(START));
+        let keys = |has_plans| {
+            let mut ops = Ops::new();
+            put_file(Put { file: &file, history_seq: 1, plans: Vec::new(), has_plans }, &mut ops);
+            ops.into_keys().map(|key| key[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(true), [OPEN, PLAN, SETTLED, SETTLED_AT]);
+        assert_eq!(keys(false), [OPEN, SETTLED, SETTLED_AT]);
+    }
 }

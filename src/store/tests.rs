@@ -86,11 +86,11 @@ fn fill(store: &mut PartitionStore, writes: usize, body_bytes: usize) -> Vec<Mod
         if let Some(old) = &old {
             model.files.insert(old.id().clone(), old.clone());
             model.plans.remove(old.id());
-            changes.put.push(Put { file: old, history_seq: 2, plans: Vec::new() });
+            changes.put.push(Put { file: old, history_seq: 2, plans: Vec::new(), has_plans: true });
         }
         model.files.insert(new.id().clone(), new.clone());
         model.plans.insert(new.id().clone(), plan.clone());
-        changes.put.push(Put { file: &new, history_seq: 1, plans: vec![&plan] });
+        changes.put.push(Put { file: &new, history_seq: 1, plans: vec![&plan], has_plans: true });
         store.apply(changes).expect("the medium is well");
         finish(store);
         models.push(model);
@@ -208,7 +208,7 @@ fn a_rebuild_that_did_not_end_is_begun_again() {
     every_medium(|stores| {
         let mut store = open(stores).store;
         let file = settled_file("f-1", START);
-        let put = vec![Put { file: &file, history_seq: 2, plans: Vec::new() }];
+        let put = vec![Put { file: &file, history_seq: 2, plans: Vec::new(), has_plans: true }];
         store.apply(Changes { put, ..Changes::default() }).expect("the medium is well");
         finish(&mut store);
         drop(store);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::quota;
-use crate::record::{Confirmation, ConfirmedBy, Evidence, OutcomeKind, Timestamp};
+use crate::record::{Confirmation, ConfirmedBy, Evidence, OutcomeKind, TextMap, Timestamp};
 
 /// Most bytes of an answer that are kept as evidence, headers included.
 const EVIDENCE_BYTES: usize = 16 * 1024;
@@ -303,15 +303,14 @@ fn retry_after_ms(value: &str, now: Timestamp) -> Option<i64> {
 }
 
 fn evidence(answer: &Answer) -> Evidence {
-    let headers: BTreeMap<String, String> = answer
+    let headers: TextMap = answer
         .headers
         .iter()
         .filter(|(name, _)| EVIDENCE_HEADERS.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), cut(value, EVIDENCE_HEADER_BYTES).to_owned()))
         .collect();
-    let of_headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     let body = String::from_utf8_lossy(&answer.body);
-    let kept = cut(&body, EVIDENCE_BYTES.saturating_sub(of_headers));
+    let kept = cut(&body, EVIDENCE_BYTES.saturating_sub(headers.bytes()));
     Evidence {
         status: Some(i32::from(answer.status)),
         headers,

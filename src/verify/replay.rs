@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::collect::FileRecords;
 use super::{Checker, Due};
-use crate::lifecycle::{File, Folded, fold_each};
+use crate::lifecycle::{File, Folded, Planned, fold_each};
 use crate::record::{FileId, FileState, HistoryEvent, Intervention, Judgement, State, Status, TargetName};
 
 /// No transaction is open for longer: brokers end those that are.
@@ -185,7 +185,7 @@ fn last_version(file: &FileRecords) -> i64 {
 fn folded(file: &FileRecords) -> Folded {
     Folded {
         arrival: file.arrival.as_ref().map(|a| Arc::clone(&a.value)),
-        plan: file.plans.values().map(|p| (p.value.ordinal, Arc::clone(&p.value))).collect(),
+        plan: file.plans.values().map(|p| (p.value.ordinal, Arc::new(Planned::of(&p.value)))).collect(),
         attempts: file.attempts.values().map(|a| (a.value.version, Arc::clone(&a.value))).collect(),
         history: file.history.iter().map(|(seq, record)| (*seq, record.value.as_ref().clone())).collect(),
     }

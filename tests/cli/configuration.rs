@@ -11,13 +11,19 @@ fn file(content: &str) -> tempfile::NamedTempFile {
     file
 }
 
-/// The first line that `run` logs; its broker isn't there, and it is ended at once.
-fn first_line(command: &mut Command) -> String {
+/// The first lines that `run` logs; its broker isn't there, and it is ended then.
+fn first_lines(command: &mut Command, count: usize) -> Vec<String> {
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let line = BufReader::new(child.stderr.take().unwrap()).lines().next().expect("it logs").unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().take(count);
+    let lines: Vec<String> = lines.map(|line| line.expect("it is text")).collect();
     child.kill().unwrap();
     child.wait().unwrap();
-    line
+    assert_eq!(lines.len(), count, "{lines:?}");
+    lines
+}
+
+fn first_line(command: &mut Command) -> String {
+    first_lines(command, 1).remove(0)
 }
 
 #[test]
@@ -41,6 +47,13 @@ fn options_win_over_the_environment_and_that_over_the_file() {
     );
     let json: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
     assert_eq!(json["instance"], "from-option");
+}
+
+#[test]
+fn what_is_waited_for_is_a_line_of_the_log() {
+    let lines = first_lines(&mut command(&["run", "--kafka", &closed_address(), "--log-format", "json"]), 2);
+    let json: serde_json::Value = serde_json::from_str(&lines[1]).unwrap_or_else(|e| panic!("{e}: {lines:?}"));
+    assert!(json["message"].as_str().is_some_and(|m| m.starts_with("still waiting for the broker")), "{json}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use consign::lifecycle::{File, Folded, fold};
+use consign::lifecycle::{File, Folded, Planned, fold};
 use consign::predict::{Explanation, Script, course, explain};
 use consign::receiver::{Behaviour, scripted};
 use consign::record::{
@@ -150,7 +150,7 @@ impl Recorded {
         let attempts = self.attempts.iter().filter(|attempt| attempt.version <= version);
         let folded = Folded {
             arrival: Some(self.arrival.clone().into()),
-            plan: plan.map(|plan| (plan.ordinal, plan.clone().into())).collect(),
+            plan: plan.map(|plan| (plan.ordinal, Planned::of(plan).into())).collect(),
             attempts: attempts.map(|attempt| (attempt.version, attempt.clone().into())).collect(),
             history: history.map(|history| (1, history)).into_iter().collect(),
         };

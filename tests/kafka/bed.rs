@@ -65,6 +65,14 @@ impl Bed {
         Self { names, options, cluster, specs }
     }
 
+    /// The same, where no transaction is taken for one of which something was repeated, however busy the machine is: a producer
+    /// of a later epoch isn't reached by a fence before it.
+    pub fn keeping_producers(mut self) -> Self {
+        self.options.repeated_after = Duration::from_secs(20);
+        self.cluster = KafkaCluster::new(self.options.clone()).unwrap();
+        self
+    }
+
     /// A producer outside the product, for what the product itself would never do.
     pub fn raw_producer(&self, transactional_id: Option<&str>) -> BaseProducer {
         let mut config = ClientConfig::new();

@@ -68,6 +68,26 @@ fn the_transaction_after_one_that_was_given_up_unsent_is_not_aborted_for_it() {
     assert_eq!(values(&bed, OUT), ["before", "one", "two"]);
 }
 
+/// While the markers of the last transaction are written, the coordinator knows of none that could be aborted.
+#[test]
+fn a_transaction_that_is_given_up_before_the_log_knows_of_it_fences_nobody() {
+    let bed = Bed::new("txn-unbegun", 1);
+    let mut worker = lone_worker(&bed, "w");
+    let rounds = ["one", "two", "three", "four", "five"];
+    for round in rounds {
+        worker.transact(vec![append(OUT, "k", round), append(OTHER, "k", round)], &[(IN, 0)]).unwrap();
+        // Enough to be announced before the last one is refused.
+        let mut records: Vec<_> = (0..2_000).map(|_| append(OUT, "k", "never")).collect();
+        records.push(append(at(Topic::History, 9), "k", "x"));
+        let error = worker.transact(records, &[(IN, 1)]).unwrap_err();
+        assert!(matches!(error, LogError::Fatal(_)), "{error:?}");
+    }
+    worker.transact(vec![append(OUT, "k", "after")], &[(IN, 2)]).unwrap();
+    assert_eq!(worker.committed(&[IN]).unwrap(), [Some(2)]);
+    assert_eq!(values(&bed, OUT), [&rounds[..], &["after"]].concat());
+    assert_eq!(values(&bed, OTHER), rounds);
+}
+
 #[test]
 fn a_worker_that_lost_its_place_in_the_group_commits_nothing() {
     let mut bed = Bed::new("txn-stale", 1);
@@ -89,7 +109,7 @@ fn a_worker_that_lost_its_place_in_the_group_commits_nothing() {
 
 #[test]
 fn a_second_worker_under_the_same_identity_fences_the_first() {
-    let bed = Bed::new("txn-fence", 1);
+    let bed = Bed::new("txn-fence", 1).keeping_producers();
     let mut first = lone_worker(&bed, "w");
     first.transact(vec![append(OUT, "k", "first")], &[(IN, 0)]).unwrap();
     let mut second = bed.cluster.worker("w").unwrap();
@@ -106,7 +126,7 @@ fn a_second_worker_under_the_same_identity_fences_the_first() {
 
 #[test]
 fn a_fenced_producer_goes_on_after_a_rebuild() {
-    let bed = Bed::new("txn-rebuild", 1);
+    let bed = Bed::new("txn-rebuild", 1).keeping_producers();
     bed.send(&bed.raw_producer(None), IN, 0..5);
     let mut worker = lone_worker(&bed, "w");
     worker.start(&[(IN, 0)]).unwrap();

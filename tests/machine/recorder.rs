@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use consign::lifecycle::{File, FoldError, Folded, Judged, fold};
+use consign::lifecycle::{File, FoldError, Folded, Judged, Planned, fold};
 use consign::record::{
     Cause, FileHistory, HistoryEvent, Intervention, Outcome, OutcomeKind, PlannedDispatch, TargetName, Timestamp,
 };
@@ -40,7 +40,7 @@ impl Recorder {
             dispatch.cause = cause.clone();
         }
         let plan = consign::lifecycle::specimen::plan_of(plan);
-        self.records.plan = plan.iter().map(|p| (p.ordinal, Arc::clone(p))).collect();
+        self.records.plan = plan.iter().map(|p| (p.ordinal, Arc::new(Planned::of(p)))).collect();
         self.file.planned(&plan);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consign::lifecycle::{File, Folded, fold};
+use consign::lifecycle::{File, Folded, Planned, fold};
 use consign::predict::{Reply, Script, verdict_of};
 use consign::record::{
     Arrival, DispatchAttempt, FileHistory, FileId, FileManifest, HistoryEvent, NextEventKind, Outcome, OutcomeKind,
@@ -227,7 +227,7 @@ impl Stage {
     pub fn file(&self) -> File {
         let folded = Folded {
             arrival: Some(self.arrival().into()),
-            plan: self.plan().into_iter().map(|plan| (plan.ordinal, plan.into())).collect(),
+            plan: self.plan().into_iter().map(|plan| (plan.ordinal, Planned::of(&plan).into())).collect(),
             attempts: self.attempts().into_iter().map(|attempt| (attempt.version, attempt.into())).collect(),
             history: self.records::<FileHistory>(Topic::History).into_iter().map(|h| (h.seq, h)).collect(),
         };

@@ -88,10 +88,11 @@ fn run(seed: u64, options: &SeedOptions) -> SeedReport {
     })
 }
 
-/// Runs seeds on as many threads as there are processors; each run is on one.
+/// Runs seeds on one thread more than there are processors, since a run waits now and then: for the thread that reads a
+/// routing document, for its pages of memory. Each run is on one.
 fn run_all(seeds: &[u64]) -> Vec<SeedReport> {
     let (next, reports) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + 1;
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {

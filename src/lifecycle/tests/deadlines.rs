@@ -131,6 +131,17 @@ fn a_target_that_never_stops_talking_fills_no_history() {
     assert_eq!(file.dispatch("a").confirm_by, Some(after_ms(2 * hour)), "it was given all the time there is");
 }
 
+#[test]
+fn a_tenth_of_its_time_more_is_worth_an_event_and_less_is_not() {
+    let mut file = validated(vec![planned("f", "a")]);
+    file.attempt_at("a", 0);
+    file.transport("a", 0, OutcomeKind::Accepted);
+    let (in_progress, tenth_ms) = ((Some(1), OutcomeKind::Accepted, Reporter::Acks), 360_000);
+    assert_eq!(file.told("a", tenth_ms - 1, in_progress, |_| {}), Judged::Repeat);
+    assert_eq!(file.told("a", tenth_ms, in_progress, |_| {}), applied());
+    assert_eq!(file.dispatch("a").confirm_by, Some(after_ms(11 * tenth_ms)));
+}
+
 /// A file with one dispatch in each open status: `pending` waits, `flying` is `IN_FLIGHT`, and so on.
 fn one_of_each() -> File {
     let names = ["pending", "flying", "awaiting", "backing-off", "held"];

@@ -43,7 +43,7 @@ impl Written {
 
 fn written() -> Written {
     let dispatches = vec![planned("f", "a"), planned("f", "b")];
-    let plan = (0..).zip(plan_of(dispatches.clone())).collect();
+    let plan = (0..).zip(plan_of(dispatches.clone()).iter().map(|p| Arc::new(Planned::of(p)))).collect();
     let file = validated(dispatches);
     let records = Folded { arrival: Some(Arc::clone(&file.arrival)), plan, ..Folded::default() };
     let mut written = Written { file, records };
@@ -101,8 +101,9 @@ fn impossible_attempts_are_named() {
     assert_eq!(unfinished, "f/a: attempt 3 is authorized while it is IN_FLIGHT");
     let over_budget = refused(|records| {
         for plan in records.plan.values_mut() {
-            let retry = &mut Arc::make_mut(plan).retry;
-            (retry.attempts, retry.operator_attempts, retry.refusals) = (2, 0, 0);
+            let mut terms = (*plan.terms).clone();
+            (terms.retry.attempts, terms.retry.operator_attempts, terms.retry.refusals) = (2, 0, 0);
+            Arc::make_mut(plan).terms = SharedTerms::new(terms);
         }
         let events = &mut records.history.get_mut(&2).expect("it is there").events;
         events[0].outcome.as_mut().expect("a report").kind = OutcomeKind::Retryable;
@@ -122,7 +123,10 @@ fn impossible_plans_and_events_are_named() {
         refused(|r| Arc::make_mut(r.plan.get_mut(&1).expect("there")).version = 3),
         "f: its plan has two versions"
     );
-    let twice = refused(|r| Arc::make_mut(r.plan.get_mut(&1).expect("there")).target = TargetName::trusted("a"));
+    let twice = refused(|r| {
+        let again = r.plan[&0].terms.clone();
+        Arc::make_mut(r.plan.get_mut(&1).expect("there")).terms = again;
+    });
     assert_eq!(twice, "f: its plan records aren't those of its expected targets");
     let event = |adapt: fn(&mut HistoryEvent)| {
         refused(|records| adapt(&mut records.history.get_mut(&2).expect("it is there").events[0]))

@@ -129,6 +129,9 @@ impl ProducerContext for Deliveries {
     }
 }
 
+/// How a transaction is aborted.
+type End = fn(&Transactions) -> Result<(), KafkaError>;
+
 /// A producer under a transactional id. Its creation fences whoever had the id before and ends that one's transaction.
 pub(super) struct Transactions {
     producer: Arc<BaseProducer<Deliveries>>,
@@ -214,12 +217,12 @@ impl Transactions {
             if self.stuck.get() {
                 return Err(LogError::Stuck("it never answered where the group's positions go".to_owned()));
             }
-            self.abort(written, &error)
+            self.abort(written, &error, Self::end_unasked)
         })?;
         let committed = self.repeat(deadline, |left| self.producer.commit_transaction(left));
         committed.or_else(|error| match self.judge(&error) {
             Verdict::Silent(text) => Err(LogError::Undecided(text)),
-            _ => self.abort(written, &error),
+            _ => self.abort(written, &error, Self::end_aborted),
         })?;
         self.learn(|gathering| gathering.ended(Instant::now()));
         Ok(self.take_delivered())
@@ -230,7 +233,7 @@ impl Transactions {
     pub(super) fn try_out(&self, trial: Written<'_>) -> Result<(), LogError> {
         let deadline = Instant::now() + self.timeout;
         self.begin()?;
-        self.fill(&[], trial, None, deadline).or_else(|error| self.abort(trial, &error))?;
+        self.fill(&[], trial, None, deadline).or_else(|error| self.abort(trial, &error, Self::end_unasked))?;
         // What it would be aborted for is past: the next producer under this id ends it as well.
         let _ = self.repeat(deadline, |left| self.producer.abort_transaction(left));
         Ok(())
@@ -345,7 +348,7 @@ impl Transactions {
     }
 
     /// Makes sure that nothing of the transaction becomes visible, and says so; or says that this isn't sure.
-    fn abort(&self, written: Written<'_>, cause: &KafkaError) -> Result<(), LogError> {
+    fn abort(&self, written: Written<'_>, cause: &KafkaError, end: End) -> Result<(), LogError> {
         let forbidden = self.forbidden();
         let cause = forbidden.as_ref().unwrap_or(cause);
         let verdict = self.judge(cause);
@@ -355,7 +358,7 @@ impl Transactions {
         if cause.rdkafka_error_code() == Some(Code::MessageTimedOut) {
             self.spent.set(true);
         }
-        let aborted = self.end_aborted();
+        let aborted = end(self);
         let to_blame = self.target_topic().or_else(|| self.missing_topic(written));
         self.take_failure();
         if let Some(topic) = to_blame {
@@ -395,6 +398,20 @@ impl Transactions {
             }
         }
         aborted
+    }
+
+    /// Aborts the transaction under way, of which no commit was asked for: nothing of it can become visible, whatever the reply.
+    /// While the markers of the last transaction are written, the coordinator refuses partitions of the next one, and so
+    /// knows of none that could be aborted; librdkafka asks for that all the same, and takes the reply for its own end. All that
+    /// it takes is another producer.
+    fn end_unasked(&self) -> Result<(), KafkaError> {
+        self.end_aborted().or_else(|error| match self.producer.client().fatal_error() {
+            Some((Code::InvalidTransactionalState, _)) => {
+                self.spent.set(true);
+                Ok(())
+            }
+            _ => Err(error),
+        })
     }
 
     /// The missing permission that the transaction failed for, if that is why: its records only say that they were given up.

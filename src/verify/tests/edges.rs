@@ -210,3 +210,27 @@ fn i14_a_report_is_of_this_life_from_its_arrival_on() {
     };
     assert_eq!((said(-1), said(0)), (0, 1));
 }
+
+#[test]
+fn i12_an_open_dispatch_needs_both_somebody_to_act_and_a_next_event() {
+    let of_wide = |change: fn(&mut crate::record::DispatchState)| {
+        let mut other = left();
+        other.edit(Topic::FileState, "wide", |s: &mut FileState| s.dispatches.iter_mut().for_each(change));
+        about(&other, "I12", "nobody to act")
+    };
+    assert_eq!(of_wide(|_| ()), 0);
+    assert_ne!(of_wide(|d| d.accountable = None), 0);
+    assert_ne!(of_wide(|d| d.next_event = None), 0);
+}
+
+#[test]
+fn i5_an_attempt_is_before_its_request_by_its_own_time_and_by_its_records() {
+    let earlier = |other: &Left| about(other, "I5", "came before its attempt");
+    let after_all =
+        left().records.iter().map(|r| r.timestamp).max().expect("there are records").plus_millis(86_400_000);
+    let (mut by_record, mut by_value) = (left(), left());
+    let place = by_record.place(Topic::Attempts, "done/fast/1");
+    by_record.records[place].timestamp = after_all;
+    by_value.edit(Topic::Attempts, "done/fast/1", |a: &mut DispatchAttempt| a.authorized_at = after_all);
+    assert_eq!((earlier(&left()), earlier(&by_record), earlier(&by_value)), (0, 1, 1));
+}

@@ -18,22 +18,27 @@ use super::language::{Fate, PARTITIONS};
 use super::runner::Side;
 use crate::bed::{BY, Bed, PATIENCE, eventually, local_codec, run};
 
-/// Records that compaction needs behind what it compacts: the last segment of a partition is left alone. Three, because
-/// what deletes a key goes in the round after the one that finds it.
-const ROLLS: usize = 3;
+/// Records that compaction needs behind what it compacts: the last segment of a partition is left alone. The second has the key
+/// of the first, so that a round of the cleaner is seen by the first one's going; and what deletes a key goes in the round after
+/// that, for which the last one is.
+const ROLLS: usize = 4;
 /// Milliseconds that no script takes.
 const LONG: &str = "600000000";
 /// A new segment begins with the first record after this time.
 const SEGMENT: Duration = Duration::from_millis(200);
 
-fn roll(at: TopicPartition, number: usize) -> Append {
+fn roll(at: TopicPartition, compaction: usize, number: usize) -> Append {
     Append {
         topic: at.topic,
         partition: Some(at.partition),
-        key: format!("roll-{number}").into_bytes(),
-        value: Some(Vec::new()),
+        key: format!("roll-{compaction}-{}", number.max(2)).into_bytes(),
+        value: Some(roll_value(compaction, number)),
         headers: Vec::new(),
     }
+}
+
+fn roll_value(compaction: usize, number: usize) -> Vec<u8> {
+    format!("{compaction}.{number}").into_bytes()
 }
 
 /// Whether compaction takes away what deletes a key, too.
@@ -45,14 +50,14 @@ fn loses_tombstones(at: TopicPartition) -> bool {
 pub struct InProcess {
     pub cluster: MemoryCluster,
     held: BTreeMap<String, Vec<PendingMarker>>,
-    rolls: usize,
+    compactions: usize,
 }
 
 impl InProcess {
     pub fn new() -> Self {
         let clock = Arc::new(|| Timestamp(1));
         let cluster = MemoryCluster::new(MemoryOptions::new(PARTITIONS, PARTITIONS, clock));
-        Self { cluster, held: BTreeMap::new(), rolls: 0 }
+        Self { cluster, held: BTreeMap::new(), compactions: 0 }
     }
 }
 
@@ -99,9 +104,9 @@ impl Side for InProcess {
     }
 
     fn compact(&mut self, at: TopicPartition) {
-        for _ in 0..ROLLS {
-            self.rolls += 1;
-            self.append(roll(at, self.rolls));
+        self.compactions += 1;
+        for number in 1..=ROLLS {
+            self.append(roll(at, self.compactions, number));
         }
         self.cluster.compact(at, loses_tombstones(at)).unwrap();
     }
@@ -131,7 +136,7 @@ pub struct OnBroker<'a> {
     observer: BaseConsumer,
     held: BTreeMap<String, (BaseProducer, Fate)>,
     run: usize,
-    rolls: usize,
+    compactions: usize,
 }
 
 impl Lane {
@@ -186,7 +191,7 @@ impl Lane {
             self.compact_after(topic, LONG);
         }
         let run = self.runs;
-        OnBroker { lane: self, cluster, observer, held: BTreeMap::new(), run, rolls: 0 }
+        OnBroker { lane: self, cluster, observer, held: BTreeMap::new(), run, compactions: 0 }
     }
 }
 
@@ -205,6 +210,16 @@ impl OnBroker<'_> {
         record.partition = append.partition;
         record.payload = append.value.as_deref();
         producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+
+    /// Waits until the cleaner has been at a partition, unless a transaction that is open keeps it from there.
+    fn await_the_cleaner(&self, at: TopicPartition) {
+        let [first, last] = [1, ROLLS - 1].map(|number| Some(roll_value(self.compactions, number)));
+        eventually("a round of the cleaner", || {
+            let records = self.lane.bed.read(&[at]);
+            let is_blocked = !records.iter().any(|record| record.value == last);
+            (is_blocked || !records.iter().any(|record| record.value == first)).then_some(())
+        });
     }
 
     fn positions(&self, positions: &[Position]) -> TopicPartitionList {
@@ -276,10 +291,13 @@ impl Side for OnBroker<'_> {
     fn compact(&mut self, at: TopicPartition) {
         self.lane.compact_after(at.topic, "0");
         self.lane.compacting.insert(at.topic);
-        for _ in 0..ROLLS {
-            std::thread::sleep(SEGMENT * 3);
-            self.rolls += 1;
-            self.append(roll(at, self.rolls));
+        self.compactions += 1;
+        for number in 1..=ROLLS {
+            std::thread::sleep(SEGMENT * 2);
+            if number == ROLLS && loses_tombstones(at) {
+                self.await_the_cleaner(at);
+            }
+            self.append(roll(at, self.compactions, number));
         }
     }
 
