@@ -7,6 +7,8 @@ mod world;
 
 #[path = "gateway/access.rs"]
 mod access;
+#[path = "gateway/beginning.rs"]
+mod beginning;
 #[path = "gateway/callbacks.rs"]
 mod callbacks;
 #[path = "gateway/commands.rs"]

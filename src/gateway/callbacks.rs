@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::access::bearer;
 use super::extract::Params;
 use super::problem::{Code, Problem};
-use super::{App, now};
+use super::{App, VIEW_PATIENCE, now};
 use crate::log::Append;
 use crate::record::{
     DispatchState, FileId, FileState, Outcome, OutcomeKind, Reporter, RoutingBundle, Status, TargetName, TokenCheck,
@@ -34,8 +34,6 @@ pub(super) use limits::Limits;
 const MAX_REPORT: usize = 64 * 1024;
 /// How long a report may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(15);
-/// How long the view may need to know the attempt that is reported on.
-const VIEW_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest reference.
 const MAX_REFERENCE: usize = 256;
 /// Longest reason.
@@ -235,7 +233,7 @@ async fn rule(app: &App, file_id: &FileId, target: &TargetName, attempt: Option<
     let bundle = || app.view.controls().routing(&digest).cloned();
     // A view that hasn't read all of `controls` mustn't believe what it can't check.
     app.wait(VIEW_PATIENCE, || app.view.freshness().caught_up).await;
-    app.caught_up()?;
+    app.caught_up().await?;
     let unknown = |why: String| Problem::new(Code::CG340, format!("the report can't be checked: {why}"));
     let bundle = bundle().ok_or_else(|| unknown(format!("`controls` doesn't hold the routing document {digest}")))?;
     let (of, name) = (Arc::clone(&app.callbacks.rule), target.clone());
@@ -346,7 +344,7 @@ async fn append(app: &App, about: &About, report: Report) -> Result<(), Problem>
         ..Outcome::new(file_id.clone(), target.clone(), said.kind(), Reporter::Callback, now())
     };
     let key = dispatch_key(file_id, target).into_bytes();
-    let partition = Some(home_partition(file_id.as_str(), app.home_partitions()?));
+    let partition = Some(home_partition(file_id.as_str(), app.home_partitions().await?));
     let value = app.encode_for(Topic::Outcomes, outcome).await?;
     app.append(Append { topic: Topic::Outcomes, partition, key, value: Some(value), headers: Vec::new() }).await
 }
@@ -361,11 +359,11 @@ async fn caught_up(
     let least = attempt.unwrap_or(1);
     let knows = |file: &FileState| file.dispatches.iter().any(|d| d.target == *target && d.attempts >= least);
     app.wait(VIEW_PATIENCE, || app.view.file(file_id).is_some_and(|file| knows(&file))).await;
-    app.known_file(file_id)
+    app.known_file(file_id).await
 }
 
 fn dispatch(app: &App, about: &About) -> Result<DispatchState, Problem> {
-    let file = app.known_file(&about.file_id)?;
+    let file = app.view.file(&about.file_id).ok_or_else(|| Problem::no_file(&about.file_id))?;
     let found = file.dispatches.iter().find(|dispatch| dispatch.target == about.target).cloned();
     found.ok_or_else(|| {
         let known: Vec<&str> = file.dispatches.iter().map(|d| d.target.as_str()).collect();

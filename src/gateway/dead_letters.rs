@@ -129,7 +129,7 @@ pub(super) async fn reinject(
 ) -> Result<Json<Reinjected>, Problem> {
     let reason = extract::reason(&asked.reason)?;
     let letter = letter(&app, &place).await?;
-    let append = put_back(&app, &letter, &caller.actor, &reason)?;
+    let append = put_back(&app, &letter, &caller.actor, &reason).await?;
     let (topic, partition) = (app.names.name(append.topic), append.partition);
     app.append(append).await?;
     tracing::info!(
@@ -142,7 +142,7 @@ pub(super) async fn reinject(
     Ok(Json(Reinjected { topic, partition, dead_letter: summary(&letter) }))
 }
 
-fn put_back(app: &App, letter: &DeadLetter, actor: &str, reason: &str) -> Result<Append, Problem> {
+async fn put_back(app: &App, letter: &DeadLetter, actor: &str, reason: &str) -> Result<Append, Problem> {
     let refuse = |why: String| Err(Problem::new(Code::CG331, why));
     if letter.header(header::REASON).as_deref() == Some(EXPIRED) {
         return refuse(
@@ -169,7 +169,7 @@ fn put_back(app: &App, letter: &DeadLetter, actor: &str, reason: &str) -> Result
         return refuse("it has no key or no value, so it would only become a dead letter again".to_owned());
     };
     let partition = match std::str::from_utf8(key) {
-        Ok(key) if topic != Topic::Acks => Some(home_partition(file_id_of_key(key), app.home_partitions()?)),
+        Ok(key) if topic != Topic::Acks => Some(home_partition(file_id_of_key(key), app.home_partitions().await?)),
         _ => None,
     };
     let headers = headers_back(&letter.record, actor, reason);

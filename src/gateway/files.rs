@@ -96,12 +96,12 @@ pub(super) async fn file(
         let version = params.version.unwrap_or(1);
         app.wait(wait, || app.view.file(&file_id).is_some_and(|f| f.version >= version)).await;
     }
-    app.known_file(&file_id).map(Json)
+    app.known_file(&file_id).await.map(Json)
 }
 
 pub(super) async fn history(State(app): State<App>, Path(file_id): Path<String>) -> Result<Json<History>, Problem> {
     let file_id = FileId::trusted(&file_id);
-    app.home_partitions()?;
+    app.home_partitions().await?;
     let entries = app.view.history(&file_id).await?;
     if entries.is_empty() {
         return Err(Problem::no_file(&file_id));
@@ -115,7 +115,7 @@ pub(super) async fn explain(
     Path(file_id): Path<String>,
 ) -> Result<Json<serde_json::Value>, Problem> {
     let file_id = FileId::trusted(&file_id);
-    app.home_partitions()?;
+    app.home_partitions().await?;
     let entries = app.view.history(&file_id).await?;
     if entries.is_empty() {
         return Err(Problem::no_file(&file_id));

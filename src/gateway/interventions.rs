@@ -82,7 +82,7 @@ pub(super) async fn on_file(
             format!("action: {} is none for a file; a file takes cancel and resubmit", asked.action),
         ));
     }
-    let file = app.known_file(&FileId::trusted(&file_id))?;
+    let file = app.known_file(&FileId::trusted(&file_id)).await?;
     intervene(&app, &caller, &file, None, asked, wait.or(DEFAULT_WAIT)?).await
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn on_dispatch(
         ));
     }
     let target = TargetName::parse(&target)?;
-    let file = app.known_file(&FileId::trusted(&file_id))?;
+    let file = app.known_file(&FileId::trusted(&file_id)).await?;
     if !file.dispatches.iter().any(|d| d.target == target) {
         let known: Vec<&str> = file.dispatches.iter().map(|d| d.target.as_str()).collect();
         return Err(Problem::no_dispatch(&file.file_id, &target, &known));
@@ -127,7 +127,7 @@ async fn intervene(
     let key = intervention.target.as_ref().map_or_else(|| file_key(&file_id), |t| dispatch_key(&file_id, t));
     let append = Append {
         topic: Topic::Interventions,
-        partition: Some(home_partition(file_id.as_str(), app.home_partitions()?)),
+        partition: Some(home_partition(file_id.as_str(), app.home_partitions().await?)),
         key: key.into_bytes(),
         value: Some(app.encode(intervention).await?),
         headers: Vec::new(),
@@ -222,7 +222,7 @@ async fn answer(
         code: event.as_ref().and_then(|e| e.code.clone()),
         successor: applied(Action::Resubmit).then(|| file_id.successor()),
         event,
-        file: app.known_file(file_id)?,
+        file: app.known_file(file_id).await?,
     };
     Ok((status, Json(judged)).into_response())
 }

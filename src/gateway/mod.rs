@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::record::{
     Codec, Controls, FileId, FileManifest, FileState, RoutingBundle, TargetName, Timestamp, Topic, TopicNames, Wire,
 };
-use crate::view::View;
+use crate::view::{Freshness, View};
 
 mod access;
 mod callbacks;
@@ -64,6 +64,8 @@ const REQUEST_PATIENCE: Duration = Duration::from_mins(2);
 const APPEND_PATIENCE: Duration = Duration::from_secs(15);
 /// How long open connections are waited for at the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the view may need to read what a request is about, where it has only begun or is behind.
+const VIEW_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether this process can do its work, and why not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -283,16 +285,18 @@ async fn say_freshness(State(app): State<App>, request: Request, next: Next) -> 
 
 impl App {
     /// The newest state of a file. "Not there" is said only by a view that has read everything.
-    fn known_file(&self, file_id: &FileId) -> Result<Arc<FileState>, Problem> {
-        if let Some(file) = self.view.file(file_id) {
-            return Ok(file);
+    async fn known_file(&self, file_id: &FileId) -> Result<Arc<FileState>, Problem> {
+        if self.view.file(file_id).is_none() {
+            self.caught_up().await?;
         }
-        self.caught_up()?;
-        Err(Problem::no_file(file_id))
+        self.view.file(file_id).ok_or_else(|| Problem::no_file(file_id))
     }
 
-    /// Nothing, or the problem that the view can't say what is not there.
-    fn caught_up(&self) -> Result<(), Problem> {
+    /// Nothing, or the problem that the view can't say what is not there. A view that has only begun gets a moment to read;
+    /// one that can't read on is not waited for.
+    async fn caught_up(&self) -> Result<(), Problem> {
+        let knows = |view: &Freshness| view.caught_up || view.trouble.is_some();
+        self.wait(VIEW_PATIENCE, || knows(&self.view.freshness())).await;
         let freshness = self.view.freshness();
         if freshness.caught_up {
             return Ok(());
@@ -301,12 +305,12 @@ impl App {
         Err(Problem::new(Code::CG340, why))
     }
 
-    fn home_partitions(&self) -> Result<i32, Problem> {
-        match self.view.home_partitions() {
-            Some(partitions) => Ok(partitions),
-            // Only a view that has read everything knows that it isn't there.
-            None => self.caught_up().and_then(|()| Err(problem::homeless())),
+    async fn home_partitions(&self) -> Result<i32, Problem> {
+        // Only a view that has read everything knows that it isn't there.
+        if self.view.home_partitions().is_none() {
+            self.caught_up().await?;
         }
+        self.view.home_partitions().ok_or_else(problem::homeless)
     }
 
     /// Waits for the view to satisfy `condition`, `timeout` at most and not beyond the end of this process.

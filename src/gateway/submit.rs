@@ -110,7 +110,7 @@ pub(super) async fn submit(
     if let Some(known) = app.view.file(&file_id) {
         check_content(&app, &submission, &manifest, &known).await?;
     } else {
-        let partition = home_partition(file_id.as_str(), app.home_partitions()?);
+        let partition = home_partition(file_id.as_str(), app.home_partitions().await?);
         let append = Append {
             topic: Topic::Manifests,
             partition: Some(partition),

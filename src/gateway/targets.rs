@@ -81,7 +81,7 @@ pub struct TargetChange {
 }
 
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Targets>, Problem> {
-    app.caught_up()?;
+    app.caught_up().await?;
     let controls = app.view.controls();
     let census = app.view.census();
     let owners = owners(&app, &controls);
@@ -114,7 +114,7 @@ pub(super) async fn resume(
 async fn change(app: &App, caller: Caller, target: &str, reason: &str, paused: bool) -> Result<TargetChange, Problem> {
     let target = TargetName::parse(target)?;
     let reason = extract::reason(reason)?;
-    app.caught_up()?;
+    app.caught_up().await?;
     check_known(app, &target)?;
     let (cluster, codec) = (app.cluster.clone(), app.codec.clone());
     let changing = PauseChange { target: target.clone(), caller, reason, paused, at: now() };

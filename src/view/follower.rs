@@ -89,9 +89,14 @@ impl Follower {
             }
         }
         if any {
-            self.shared.changes.send_modify(|n| *n = n.wrapping_add(1));
+            self.say_changed();
         }
         Ok(())
+    }
+
+    /// Has everyone look again who waits for something of the view.
+    fn say_changed(&self) {
+        self.shared.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 
     fn take_in_file(&self, record: &Record) -> Result<(), Stopped> {
@@ -154,8 +159,9 @@ impl Follower {
     fn note_progress(&self, reader: &dyn Reader, drained: bool) {
         let at_goal = reader.at_goal();
         let mut progress = self.shared.progress.write().expect("not poisoned");
-        progress.trouble = None;
+        let mut news = progress.trouble.take().is_some();
         if at_goal {
+            news |= !progress.caught_up;
             progress.caught_up = true;
             progress.records_behind = 0;
             if drained {
@@ -166,6 +172,10 @@ impl Follower {
             let (read, goal) = reader.progress();
             progress.records_behind = goal.saturating_sub(read).max(0);
         }
+        drop(progress);
+        if news {
+            self.say_changed();
+        }
     }
 
     fn back_off(&self, why: &str) -> Result<(), Stopped> {
@@ -175,6 +185,7 @@ impl Follower {
         };
         if news {
             tracing::warn!(why, "the view can't read on and tries again");
+            self.say_changed();
         }
         let until = Instant::now() + BACK_OFF;
         while Instant::now() < until {

@@ -127,6 +127,20 @@ async fn a_log_that_fails_for_good_is_never_called_caught_up() {
     assert!(!view.freshness().caught_up);
 }
 
+#[tokio::test]
+async fn who_waits_for_the_view_to_catch_up_is_told_without_a_record() {
+    let view = view(codec(), vec![vec![Ok(Vec::new()), Ok(Vec::new())]]);
+    let waiting = view.wait_until(Duration::MAX, || view.freshness().caught_up);
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.expect("nobody said so"));
+}
+
+#[tokio::test]
+async fn who_waits_for_the_view_is_told_of_its_trouble() {
+    let view = view(codec(), Vec::new());
+    let waiting = view.wait_until(Duration::MAX, || view.freshness().trouble.is_some());
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.expect("nobody said so"));
+}
+
 /// A registry that doesn't answer the first few times.
 struct LateRegistry {
     refusals_left: AtomicUsize,

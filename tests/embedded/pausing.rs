@@ -25,6 +25,16 @@ async fn is_sent(world: &World, n: usize) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_answers_lets_a_target_be_paused_and_resumed() {
+    let mut world = World::start().await;
+    for verb in ["pause", "resume"].repeat(10) {
+        world.restart().await;
+        assert_eq!(change(&world, verb).await["changed"], true, "a process that has only begun");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_worker_obeys_within_a_moment_and_sends_nothing_from_then_on() {
     let world = World::start().await;
     let paused = change(&world, "pause").await;

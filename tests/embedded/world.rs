@@ -84,6 +84,7 @@ impl World {
         let receivers = Receivers::start(&handle, behaviours(), Some(acks)).unwrap();
         shared.apply(&routing(&receivers), "test").unwrap();
         let node = shared.start("w", 2, 0).await.unwrap();
+        node.ready(PATIENCE).await.unwrap();
         Self { cluster, journal: receivers.journal(), shared, node: Some(node), receivers, secrets, files }
     }
 
@@ -144,7 +145,7 @@ impl World {
         }
     }
 
-    /// Stops the process and starts another under the same name.
+    /// Stops the process and starts another under the same name; it answers, and may not have read anything yet.
     pub async fn restart(&mut self) {
         self.node.take().unwrap().stop().await;
         self.node = Some(self.shared.start("w", 2, 0).await.unwrap());

@@ -133,10 +133,26 @@ impl World {
 
     /// Over TLS where there is a certificate; then `call` and the commands don't reach it.
     pub async fn over(access: Access, listener: TcpListener, limits: Limits, tls: Option<TlsFiles>) -> Self {
+        Self::built(access, listener, limits, tls, |log| log).await
+    }
+
+    /// Its view follows what is made of the log.
+    pub async fn following(followed: impl FnOnce(Arc<dyn Cluster>) -> Arc<dyn Cluster>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::built(Access::Loopback, listener, Limits::default(), None, followed).await
+    }
+
+    async fn built(
+        access: Access,
+        listener: TcpListener,
+        limits: Limits,
+        tls: Option<TlsFiles>,
+        followed: impl FnOnce(Arc<dyn Cluster>) -> Arc<dyn Cluster>,
+    ) -> Self {
         let cluster = MemoryCluster::new(MemoryOptions::new(HOME_PARTITIONS, 2, Arc::new(now)));
         let codec = Arc::new(Codec::new(Arc::new(LocalRegistry)));
         let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
-        let view = View::start(Arc::clone(&shared), Arc::clone(&codec)).unwrap();
+        let view = View::start(followed(Arc::clone(&shared)), Arc::clone(&codec)).unwrap();
         let ready = Arc::new(AtomicBool::new(true));
         let workers_ready = Arc::clone(&ready);
         let gateway = Gateway {
